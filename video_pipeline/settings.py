@@ -1,0 +1,87 @@
+"""Every environment variable the pipeline reads, typed and validated once.
+
+Belongs here: names, types, defaults, and the rules between them (Modal needs a bucket). Does not belong
+here: what the settings open; `store.open_store` and `compute.open_compute` take a `Settings`. Secrets are
+`SecretStr`: they never show in a repr, a log or an error.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlparse
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from video_pipeline.errors import BadInput
+
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+
+
+class Settings(BaseSettings):
+    """The environment, validated. Fields map to upper-case variables of the alias's name."""
+
+    model_config = SettingsConfigDict(extra="ignore", populate_by_name=True, frozen=True)
+
+    env: Literal["local", "ci", "staging", "prod"] = Field("local", validation_alias="VIDEO_PIPELINE_ENV")
+    store: str = Field("./data", validation_alias="VIDEO_PIPELINE_STORE")
+    compute: Literal["local", "modal"] = Field("local", validation_alias="VIDEO_PIPELINE_COMPUTE")
+    wasabi_endpoint_url: str | None = Field(None, validation_alias="WASABI_ENDPOINT_URL")
+    wasabi_region: str = Field("us-east-1", validation_alias="WASABI_REGION")
+    wasabi_access_key: SecretStr | None = Field(None, validation_alias="WASABI_ACCESS_KEY_READWRITE")
+    wasabi_secret_key: SecretStr | None = Field(None, validation_alias="WASABI_SECRET_KEY_READWRITE")
+    logger_level: LogLevel = Field("INFO", validation_alias="LOGGER_LEVEL")
+    wandb_project: str | None = Field(None, validation_alias="WANDB_PROJECT")
+    wandb_mode: Literal["online", "offline", "disabled"] = Field("disabled", validation_alias="WANDB_MODE")
+
+    @field_validator("logger_level", mode="before")
+    @classmethod
+    def _upper(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+    @field_validator("store")
+    @classmethod
+    def _a_directory_or_a_bucket(cls, value: str) -> str:
+        parsed = urlparse(value)
+        if parsed.scheme == "s3":
+            if not parsed.netloc or parsed.path.strip("/"):
+                raise ValueError(f"{value!r} is not s3://BUCKET (a bucket alone, without a path)")
+            return f"s3://{parsed.netloc}"
+        if "://" in value:
+            raise ValueError(f"{value!r}: use a directory (./data) or s3://BUCKET")
+        if not value.strip():
+            raise ValueError("empty: use a directory (./data) or s3://BUCKET")
+        return str(Path(value).expanduser().resolve())
+
+    @model_validator(mode="after")
+    def _modal_needs_a_bucket(self) -> Settings:
+        if self.compute == "modal" and not self.is_bucket:
+            raise ValueError(
+                "VIDEO_PIPELINE_COMPUTE=modal needs VIDEO_PIPELINE_STORE=s3://BUCKET: "
+                f"a Modal worker cannot see the directory {self.store}"
+            )
+        if self.is_bucket and (self.wasabi_access_key is None) != (self.wasabi_secret_key is None):
+            raise ValueError(
+                "set both WASABI_ACCESS_KEY_READWRITE and WASABI_SECRET_KEY_READWRITE, or neither"
+            )
+        return self
+
+    @property
+    def is_bucket(self) -> bool:
+        return self.store.startswith("s3://")
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Reads the environment; `overrides` are by field name. Raises `BadInput` with one line per problem."""
+    try:
+        return Settings(**overrides)  # pyright: ignore[reportArgumentType]
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in item['loc']) or 'settings'}: {item['msg']}"
+            for item in error.errors(include_input=False, include_url=False)
+        )
+        raise BadInput(
+            f"The environment is not usable: {problems}",
+            what_to_do="correct the variables; README.md, section Settings, lists them.",
+        ) from None
