@@ -78,12 +78,12 @@ CUES: tuple[tuple[int, int, str], ...] = (
     (1102, 1163, "The others just walk around."),
     (1189, 1260, "Tomorrow they will all be here again."),
 )
-"""Half-open frame ranges. Some are back to back, one gap is 6 frames, two cues are shorter than half a second."""
+"""Half-open frame ranges. Some are back to back, one gap is 6 frames, two cues are under half a second."""
 
 WIND = "anoisesrc=color=brown:seed=7:amplitude=0.5:sample_rate=44100,lowpass=f=500,tremolo=f=0.15:d=0.7"
 
 ENCODE = (
-    "-c:v libx264 -preset slow -crf 25 -profile:v high -bf 3 -g 150 -threads 1 -pix_fmt yuv420p"
+    "-c:v libx264 -preset slow -crf 25 -profile:v high -bf 3 -b_strategy 0 -g 150 -threads 1 -pix_fmt yuv420p"
     " -c:a aac -b:a 64k -ac 1 -ar 44100 -shortest -movflags +faststart"
     " -fflags +bitexact -flags:v +bitexact -flags:a +bitexact -map_metadata -1"
 )
@@ -138,8 +138,8 @@ def picture_stream(footage: Path) -> Iterator[np.ndarray]:
             scale = width / WIDTH
             left, top = x - width / 2, y - HEIGHT * scale / 2
             picture = pictures[shot.first + index * SOURCE_RATE // RATE]
-            assert left >= 0 and top >= 0 and left + width <= picture.width
-            assert top + HEIGHT * scale <= picture.height
+            assert 0 <= left <= picture.width - width, "the window leaves the picture"
+            assert 0 <= top <= picture.height - HEIGHT * scale, "the window leaves the picture"
             window = (scale, 0, left, 0, scale, top)
             yield np.asarray(
                 picture.transform(
@@ -232,7 +232,7 @@ def verify(plain: list[np.ndarray], captioned: list[np.ndarray], clip: Path) -> 
     """Raise unless every cue is visible on exactly its frames, inside the crop, in the finished file.
 
     Uncompressed first: the pixels libass touched must change at the cue boundaries and nowhere else. Then the
-    decoded file: each frame must be nearer to its own captioned picture than to one with any neighbouring cue.
+    decoded file: where this frame's cue or a neighbouring one is drawn, each frame must match its own picture.
     """
     left, top = round(CROP["left"] * WIDTH), round(CROP["top"] * HEIGHT)
     right, bottom = left + round(CROP["width"] * WIDTH), top + round(CROP["height"] * HEIGHT)
@@ -285,8 +285,8 @@ def write_cues(command: list[str]) -> None:
         for start, end, text in CUES
     ]
     document = {
-        "description": "Captions of street.mp4. Frame ranges are half-open and count source frames; start and end"
-        " are seconds after the first frame as exact fractions.",
+        "description": "Captions of street.mp4. Frame ranges are half-open and count source frames; start and"
+        " end are seconds after the first frame as exact fractions.",
         "video": "street.mp4",
         "frame_rate": str(RATE),
         "frames": sum(shot.frames for shot in SHOTS),
