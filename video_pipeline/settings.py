@@ -7,6 +7,7 @@ here: what the settings open; `store.open_store` and `compute.open_compute` take
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlparse
@@ -17,6 +18,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from video_pipeline.errors import BadInput
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+
+
+def _default_state_dir() -> Path:
+    """Where this machine keeps the logs of local calls (XDG Base Directory specification, state)."""
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "video_pipeline"
 
 
 class Settings(BaseSettings):
@@ -31,6 +37,8 @@ class Settings(BaseSettings):
     wasabi_region: str = Field("us-east-1", validation_alias="WASABI_REGION")
     wasabi_access_key: SecretStr | None = Field(None, validation_alias="WASABI_ACCESS_KEY_READWRITE")
     wasabi_secret_key: SecretStr | None = Field(None, validation_alias="WASABI_SECRET_KEY_READWRITE")
+    task_modules: str = Field("", validation_alias="VIDEO_PIPELINE_TASK_MODULES")
+    state_dir: Path = Field(default_factory=_default_state_dir, validation_alias="VIDEO_PIPELINE_STATE")
     logger_level: LogLevel = Field("INFO", validation_alias="LOGGER_LEVEL")
     wandb_project: str | None = Field(None, validation_alias="WANDB_PROJECT")
     wandb_mode: Literal["online", "offline", "disabled"] = Field("disabled", validation_alias="WANDB_MODE")
@@ -66,6 +74,11 @@ class Settings(BaseSettings):
                 "set both WASABI_ACCESS_KEY_READWRITE and WASABI_SECRET_KEY_READWRITE, or neither"
             )
         return self
+
+    @field_validator("state_dir")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().resolve()
 
     @property
     def is_bucket(self) -> bool:

@@ -1,0 +1,43 @@
+# The two commands of a newcomer are `make demo` and `make test`; each sets up what it needs.
+SHELL := bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# One worker per core; the tests that start processes of their own leave room for them.
+WORKERS ?= auto
+
+.PHONY: demo test test-slow lint bench ui clean
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; this is $$($(PYTHON) --version). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $(STAMP)
+
+demo: $(STAMP)
+	@exec $(BIN)/video-pipeline demo
+
+test: $(STAMP)
+	$(BIN)/pytest -n $(WORKERS) -m "not slow" --durations=10
+
+test-slow: $(STAMP)
+	@scripts/ensure_chromium.sh
+	VIDEO_PIPELINE_REQUIRE_BROWSER=1 $(BIN)/pytest -n $(WORKERS) -m slow --durations=10
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks.run
+
+ui: $(STAMP)
+	@mkdir -p .dagster_home
+	@test -f .dagster_home/dagster.yaml || cp deploy/local/dagster.yaml .dagster_home/dagster.yaml
+	DAGSTER_HOME=$(CURDIR)/.dagster_home $(BIN)/dagster dev -w workspace.yaml
+
+clean:
+	rm -rf $(VENV) .dagster_home data build ./*.egg-info
