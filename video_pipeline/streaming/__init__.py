@@ -1,0 +1,1 @@
+"""Bounded stages joined by queues, with cancellation and statistics."""

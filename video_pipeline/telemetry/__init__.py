@@ -1,0 +1,1 @@
+"""Timing spans, their pictures and tables, GPU utilisation, log set-up."""
