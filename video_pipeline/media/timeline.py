@@ -14,6 +14,7 @@ Belongs here: that rule, complete and streaming. Does not belong here: packets, 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from fractions import Fraction
 
@@ -102,7 +103,7 @@ def sample_indices(pts: Sequence[int], end: int | None, time_base: Fraction, rat
     if not len(pts):
         return np.zeros(0, np.int64)
     if end is None or end <= pts[-1]:
-        steps = [b - a for a, b in zip(pts, pts[1:], strict=False) if b > a]
+        steps = [b - a for a, b in itertools.pairwise(pts) if b > a]
         if not steps:
             return np.array([len(pts) - 1], np.int64)
         end = pts[-1] + steps[-1]
