@@ -1,0 +1,330 @@
+"""Call records: who works on a call, whether it is alive, whether it should stop, and how it ended.
+
+Belongs here: the two objects a call leaves in the store (`calls/{key}.json`, the claim; `results/{key}.json`,
+the truth), how a claim is taken, renewed, taken over and lost. Does not belong here: starting workers
+(`compute`) or running tasks (`worker`).
+
+The claim is taken by create-if-absent and changed by compare-and-swap only, so of any number of racing
+workers one wins. A claim is lost when its heartbeat is older than `LOST_AFTER_S`, or at once when it names a
+process of this machine that no longer runs.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import psutil
+from pydantic import BaseModel, ConfigDict, Field
+
+from video_pipeline import keys
+from video_pipeline.errors import ErrorKind, Transient
+from video_pipeline.machine import boot_id
+from video_pipeline.store.base import ObjectMissing, ObjectStore, PreconditionFailed
+from video_pipeline.tasks import Task
+
+HEARTBEAT_S = 10.0
+LOST_AFTER_S = 60.0
+REUSABLE_ERRORS: tuple[ErrorKind, ...] = ("bad_input",)
+"""An error that would come again for the same key; any other error is worth another try."""
+
+
+class Record(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+
+class WorkerIdentity(Record):
+    """A worker, so exactly that a recycled process id is not mistaken for it."""
+
+    backend: Literal["local", "modal"] = "local"
+    host: str = ""
+    boot_id: str = ""
+    pid: int = 0
+    started: float = 0.0
+    """The process's start time, seconds since the epoch, as the kernel states it."""
+    call_id: str | None = None
+    log_path: str | None = None
+
+    @classmethod
+    def of_this_process(cls, log_path: str | None = None) -> WorkerIdentity:
+        process = psutil.Process()
+        return cls(
+            host=socket.gethostname(),
+            boot_id=boot_id(),
+            pid=process.pid,
+            started=process.create_time(),
+            log_path=log_path,
+        )
+
+    @property
+    def on_this_machine(self) -> bool:
+        return self.backend == "local" and self.host == socket.gethostname() and self.boot_id == boot_id()
+
+    def process(self) -> psutil.Process | None:
+        """The live process, or None if it is gone, a zombie, another process, or on another machine."""
+        if not self.on_this_machine:
+            return None
+        try:
+            process = psutil.Process(self.pid)
+            if abs(process.create_time() - self.started) > 0.05 or process.status() == psutil.STATUS_ZOMBIE:
+                return None
+        except psutil.Error:
+            return None
+        return process
+
+
+class CallRecord(Record):
+    """`calls/{key}.json`."""
+
+    key: str
+    task: str
+    version: int
+    tenant: str
+    request: dict[str, Any]
+    worker: WorkerIdentity
+    state: Literal["running", "finished"] = "running"
+    attempt: int = 1
+    claimed_at: float = Field(default_factory=time.time)
+    heartbeat_at: float = Field(default_factory=time.time)
+    cancel_requested: str | None = None
+    """Why the call should end, from the moment somebody asked."""
+    progress: dict[str, Any] | None = None
+
+    def is_alive(self, now: float | None = None) -> bool:
+        """Whether somebody still works on it."""
+        if self.state != "running":
+            return False
+        if self.worker.on_this_machine:
+            return self.worker.process() is not None
+        return (time.time() if now is None else now) - self.heartbeat_at < LOST_AFTER_S
+
+
+class ErrorRecord(Record):
+    kind: ErrorKind
+    message: str
+    input: str | None = None
+    what_to_do: str | None = None
+    traceback: str = ""
+
+    def __str__(self) -> str:
+        about = f" [{self.input}]" if self.input else ""
+        advice = f" What to do: {self.what_to_do}" if self.what_to_do else ""
+        return f"{self.message}{about}{advice}"
+
+
+class ResultRecord(Record):
+    """`results/{key}.json`: the truth about a finished call."""
+
+    key: str
+    task: str
+    version: int
+    status: Literal["ok", "error"]
+    result: dict[str, Any] | None = None
+    error: ErrorRecord | None = None
+    degraded: list[str] = Field(default_factory=list)
+    attempt: int = 1
+    worker: WorkerIdentity
+    started_at: datetime
+    finished_at: datetime
+    usage: dict[str, float] = Field(default_factory=dict)
+    report_keys: dict[str, str] = Field(default_factory=dict)
+
+    def is_reusable(self, task: Task, store: ObjectStore) -> bool:
+        """Whether the next equal call may have this result: it would come again, and its outputs exist."""
+        if self.version != task.version:
+            return False
+        if self.status == "ok":
+            return self.result is not None and task.outputs_exist(self.result, store)
+        return self.error is not None and self.error.kind in REUSABLE_ERRORS
+
+
+def read_call(store: ObjectStore, tenant: str, key: str) -> tuple[CallRecord, str] | None:
+    """The call record and the ETag to change it by, or None. The pair is read until it is consistent."""
+    where = keys.call_key(tenant, key)
+    for _ in range(20):
+        before = store.head(where)
+        if before is None:
+            return None
+        try:
+            record = CallRecord.model_validate_json(store.get(where))
+        except ObjectMissing:
+            continue
+        after = store.head(where)
+        if after is not None and after.etag == before.etag:
+            return record, after.etag
+    raise Transient("the call record changes faster than it can be read", input=f"{store.uri}/{where}")
+
+
+def read_result(store: ObjectStore, tenant: str, key: str) -> ResultRecord | None:
+    try:
+        return ResultRecord.model_validate_json(store.get(keys.result_key(tenant, key)))
+    except ObjectMissing:
+        return None
+
+
+def write_result(store: ObjectStore, tenant: str, record: ResultRecord) -> None:
+    store.put(
+        keys.result_key(tenant, record.key),
+        record.model_dump_json(indent=2).encode(),
+        content_type="application/json",
+    )
+
+
+def change_call(
+    store: ObjectStore, tenant: str, key: str, change: Callable[[CallRecord], CallRecord | None]
+) -> CallRecord | None:
+    """Compare-and-swap loop over `change`, which returns None to leave the record alone.
+
+    Returns the record as it then stands, or None if there is none.
+    """
+    for _ in range(50):
+        found = read_call(store, tenant, key)
+        if found is None:
+            return None
+        record, etag = found
+        changed = change(record.model_copy(deep=True))
+        if changed is None:
+            return record
+        try:
+            _put_call(store, tenant, changed, if_match=etag)
+        except PreconditionFailed:
+            time.sleep(0.02)
+            continue
+        return changed
+    raise Transient("the call record is being changed by too many at once", input=keys.call_key(tenant, key))
+
+
+def _put_call(
+    store: ObjectStore,
+    tenant: str,
+    record: CallRecord,
+    *,
+    if_match: str | None = None,
+    if_none_match: bool = False,
+) -> None:
+    conditional = store.conditional_writes()
+    store.put(
+        keys.call_key(tenant, record.key),
+        record.model_dump_json(indent=2).encode(),
+        content_type="application/json",
+        if_match=if_match if conditional else None,
+        if_none_match=if_none_match and conditional,
+    )
+    if not conditional:
+        # Such a server lets both of two racing writers through: the last one stands, so look who it was.
+        time.sleep(1.0)
+        found = read_call(store, tenant, record.key)
+        if found is None or found[0].worker != record.worker:
+            raise PreconditionFailed("another worker wrote the call record", input=record.key)
+
+
+class Claim:
+    """This process's hold on a call. Renewed by `heartbeat`; `owned` turns False when somebody took it."""
+
+    def __init__(self, store: ObjectStore, tenant: str, record: CallRecord) -> None:
+        self._store = store
+        self._tenant = tenant
+        self.record = record
+        self.owned = True
+
+    @classmethod
+    def take(cls, store: ObjectStore, record: CallRecord) -> Claim | CallRecord:
+        """The claim, or the record of the worker that holds it. Takes over finished and lost calls."""
+        for _ in range(20):
+            try:
+                _put_call(store, record.tenant, record, if_none_match=True)
+                return cls(store, record.tenant, record)
+            except PreconditionFailed:
+                pass
+            found = read_call(store, record.tenant, record.key)
+            if found is None:
+                continue
+            holder, etag = found
+            if holder.is_alive():
+                return holder
+            successor = record.model_copy(update={"attempt": holder.attempt + 1})
+            try:
+                _put_call(store, record.tenant, successor, if_match=etag)
+                return cls(store, record.tenant, successor)
+            except PreconditionFailed:
+                continue
+        raise Transient("the claim changes hands too fast to take", input=record.key)
+
+    def heartbeat(self, progress: dict[str, Any] | None = None) -> str | None:
+        """Renews the claim; returns the reason for which the call should be cancelled, if any.
+
+        Sets `owned` to False when another worker holds the call: this one must stop and publish nothing.
+        """
+
+        def renew(record: CallRecord) -> CallRecord | None:
+            if record.worker != self.record.worker or record.state != "running":
+                return None
+            record.heartbeat_at = time.time()
+            record.progress = progress or record.progress
+            return record
+
+        record = change_call(self._store, self._tenant, self.record.key, renew)
+        self._note(record)
+        return record.cancel_requested if record is not None and self.owned else None
+
+    def cancel_requested(self) -> str | None:
+        """Reads the record without renewing it."""
+        found = read_call(self._store, self._tenant, self.record.key)
+        self._note(found[0] if found else None)
+        return found[0].cancel_requested if found and self.owned else None
+
+    def finish(self) -> None:
+        """Marks the call finished. The result record is written before, never after."""
+
+        def end(record: CallRecord) -> CallRecord | None:
+            if record.worker != self.record.worker:
+                return None
+            record.state = "finished"
+            record.heartbeat_at = time.time()
+            return record
+
+        change_call(self._store, self._tenant, self.record.key, end)
+
+    def _note(self, record: CallRecord | None) -> None:
+        self.owned = record is not None and record.worker == self.record.worker
+
+
+def request_cancel(store: ObjectStore, tenant: str, key: str, reason: str) -> CallRecord | None:
+    """Asks a running call to end. Returns its record, or None if there is none."""
+
+    def ask(record: CallRecord) -> CallRecord | None:
+        if record.state != "running" or record.cancel_requested:
+            return None
+        record.cancel_requested = reason
+        return record
+
+    return change_call(store, tenant, key, ask)
+
+
+def failed_result(record: CallRecord, error: ErrorRecord) -> ResultRecord:
+    """The result of a call whose worker could not write one itself."""
+    return ResultRecord(
+        key=record.key,
+        task=record.task,
+        version=record.version,
+        status="error",
+        error=error,
+        attempt=record.attempt,
+        worker=record.worker,
+        started_at=datetime.fromtimestamp(record.claimed_at, UTC),
+        finished_at=datetime.now(UTC),
+    )
+
+
+def list_calls(store: ObjectStore, tenant: str | None = None) -> list[CallRecord]:
+    """Every call record of the tenant, or of all tenants, newest first."""
+    prefix = keys.calls_prefix(tenant) if tenant is not None else ""
+    records = [
+        CallRecord.model_validate_json(store.get(item.key))
+        for item in store.list(prefix)
+        if "/server/calls/" in item.key
+    ]
+    return sorted(records, key=lambda record: record.claimed_at, reverse=True)

@@ -1,0 +1,275 @@
+"""Local compute: the worker in a detached subprocess, one call each, its output in a file.
+
+Belongs here: starting, finding, signalling and burying local worker processes. Does not belong here: the
+claim (`calls`), what a worker does (`worker`), or waiting (`compute.follow`).
+
+The subprocess leads its own session, so it outlives its caller; its output goes to
+`{state_dir}/calls/{key}/attempt-*/output.log`, which any later process reads by offset.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+from pydantic import BaseModel
+
+from video_pipeline.calls import (
+    CallRecord,
+    ErrorRecord,
+    ResultRecord,
+    failed_result,
+    read_call,
+    read_result,
+    request_cancel,
+    write_result,
+)
+from video_pipeline.compute.base import CallOptions, Event, Handle, Status
+from video_pipeline.settings import Settings
+from video_pipeline.store.base import ObjectStore
+from video_pipeline.tasks import call_key_of, find_task, tenant_of
+from video_pipeline.worker import EVENT_PREFIX, CallFile
+
+CANCEL_GRACE_S = 8.0
+"""How long a cancelled worker may take to stop in an orderly way before it is killed."""
+
+
+class LocalCompute:
+    """Calls as subprocesses of this machine."""
+
+    backend = "local"
+
+    def __init__(self, settings: Settings, store: ObjectStore) -> None:
+        self._settings = settings
+        self._store = store
+        self._started: dict[str, subprocess.Popen[bytes]] = {}
+
+    def submit(
+        self, task: str, request: BaseModel | Mapping[str, Any], options: CallOptions | None = None
+    ) -> Handle:
+        options = options or CallOptions()
+        entry = find_task(task, self._settings)
+        parsed = entry.parse_request(request)
+        tenant = tenant_of(parsed)
+        key = call_key_of(entry, parsed, self._store, repeat=options.repeat)
+        result = read_result(self._store, tenant, key)
+        call = read_call(self._store, tenant, key)
+        alive = call is not None and call[0].is_alive()
+        if alive or (result is not None and result.is_reusable(entry, self._store)):
+            return Handle(tenant, key, entry.name, self.backend, attached=True)
+        self._start(
+            CallFile(
+                key=key,
+                task=entry.name,
+                version=entry.version,
+                request=parsed.model_dump(mode="json"),
+                timeout_s=options.timeout_s or entry.hardware.timeout_s,
+            )
+        )
+        return Handle(tenant, key, entry.name, self.backend)
+
+    def _start(self, call: CallFile) -> None:
+        folder = self._settings.state_dir / "calls" / call.key
+        folder.mkdir(parents=True, exist_ok=True)
+        attempt = Path(tempfile.mkdtemp(prefix=f"attempt-{int(time.time())}-", dir=folder))
+        output = attempt / "output.log"
+        path = attempt / "call.json"
+        path.write_text(call.model_copy(update={"log_path": str(output)}).model_dump_json(indent=2))
+        with output.open("wb") as stdout:
+            self._started[call.key] = subprocess.Popen(
+                [sys.executable, "-m", "video_pipeline.worker", str(path)],
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env=self._environment(),
+                cwd=str(attempt),
+            )
+
+    def _environment(self) -> dict[str, str]:
+        """The caller's environment with the settings made explicit: the worker runs in another directory."""
+        environment = dict(os.environ)
+        environment["VIDEO_PIPELINE_STORE"] = self._settings.store
+        environment["VIDEO_PIPELINE_STATE"] = str(self._settings.state_dir)
+        environment["VIDEO_PIPELINE_COMPUTE"] = "local"
+        environment["PYTHONUNBUFFERED"] = "1"
+        environment["PYTHONPATH"] = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+        return environment
+
+    def poll(self, handle: Handle) -> Status:
+        process = self._started.get(handle.key)
+        exit_code = process.poll() if process else None
+        call = read_call(self._store, handle.tenant, handle.key)
+        record = call[0] if call else None
+        if record is not None and record.is_alive():
+            return Status("running", progress=record.progress)
+        result = read_result(self._store, handle.tenant, handle.key)
+        if process is not None and exit_code is None:
+            # Ours, and not (or no longer) holding the claim: it starts up, or writes its last lines.
+            if (
+                result is not None
+                and record is not None
+                and record.state == "finished"
+                and record.worker.pid == process.pid
+            ):
+                return Status("done", result=result)
+            return Status("waiting")
+        if process is not None:
+            self._started.pop(handle.key, None)
+        if result is not None and (record is None or self._is_of(record, result)):
+            return Status("done", result=result)
+        if record is None or (process is not None and record.worker.pid != process.pid):
+            detail = _last_lines(self._latest_output(handle.key))
+            code = "" if exit_code is None else f" (exit code {exit_code})"
+            return Status("lost", detail=f"the worker ended before it claimed the call{code}\n{detail}")
+        return Status(
+            "lost",
+            detail=_how_it_died(exit_code) + "\n" + _last_lines(self._output_of(record)),
+            died="internal" if exit_code is not None and exit_code > 0 else "preempted",
+        )
+
+    @staticmethod
+    def _is_of(record: CallRecord, result: ResultRecord) -> bool:
+        """Whether the result is that of the record's attempt, and not of one before it."""
+        return result.attempt >= record.attempt
+
+    def bury(self, handle: Handle, status: Status) -> ResultRecord | None:
+        """Writes the result that a dead worker could not."""
+        call = read_call(self._store, handle.tenant, handle.key)
+        if call is None or call[0].is_alive():
+            return None
+        reason = call[0].cancel_requested
+        error = ErrorRecord(
+            kind="cancelled" if reason else status.died,
+            message=f"cancelled: {reason}" if reason else f"the worker died: {status.detail.strip()}",
+            input=handle.task,
+            what_to_do=None if reason else "look at the log; if memory ran out, give the machine more",
+        )
+        record = failed_result(call[0], error)
+        write_result(self._store, handle.tenant, record)
+        return record
+
+    def events(self, handle: Handle) -> _OutputReader:
+        return _OutputReader(lambda: self._find_output(handle))
+
+    def _find_output(self, handle: Handle) -> Path | None:
+        call = read_call(self._store, handle.tenant, handle.key)
+        if call is not None and (path := self._output_of(call[0])) is not None:
+            return path
+        return None
+
+    @staticmethod
+    def _output_of(record: CallRecord) -> Path | None:
+        path = record.worker.log_path
+        return Path(path) if path and record.worker.on_this_machine and Path(path).exists() else None
+
+    def _latest_output(self, key: str) -> Path | None:
+        found = sorted((self._settings.state_dir / "calls" / key).glob("attempt-*/output.log"))
+        return max(found, key=lambda path: path.stat().st_mtime) if found else None
+
+    def cancel(self, handle: Handle, reason: str) -> None:
+        record = request_cancel(self._store, handle.tenant, handle.key, reason)
+        process = record.worker.process() if record is not None and record.state == "running" else None
+        unclaimed = self._started.get(handle.key)
+        if process is None and unclaimed is not None and unclaimed.poll() is None:
+            # It has not claimed the call yet: nobody else knows of it.
+            _stop_group(psutil.Process(unclaimed.pid), CANCEL_GRACE_S)
+            return
+        if process is None:
+            return
+        _stop_group(process, CANCEL_GRACE_S)
+        if read_result(self._store, handle.tenant, handle.key) is None:
+            self.bury(handle, Status("lost", detail="killed after a cancel it did not answer"))
+
+    def describe(self, handle: Handle) -> dict[str, Any]:
+        call = read_call(self._store, handle.tenant, handle.key)
+        if call is None:
+            return {"backend": self.backend, "key": handle.key, "task": handle.task, "state": "not claimed"}
+        record = call[0]
+        return {
+            "backend": self.backend,
+            "key": handle.key,
+            "task": record.task,
+            "state": record.state,
+            "host": record.worker.host,
+            "pid": record.worker.pid,
+            "log": record.worker.log_path,
+            "attempt": record.attempt,
+            "heartbeat_age_s": round(time.time() - record.heartbeat_at, 1),
+        }
+
+
+class _OutputReader:
+    """Reads a worker's output file by offset: whole lines, each once, from any process."""
+
+    def __init__(self, find: Any) -> None:
+        self._find = find
+        self._path: Path | None = None
+        self._offset = 0
+
+    def read(self) -> list[Event]:
+        path = self._path or self._find()
+        if path is None:
+            return []
+        self._path = path
+        with path.open("rb") as file:
+            file.seek(self._offset)
+            data = file.read()
+        whole, newline, _rest = data.rpartition(b"\n")
+        self._offset += len(whole) + len(newline)
+        return (
+            [_parse(line) for line in whole.decode("utf-8", "replace").split("\n") if line] if newline else []
+        )
+
+
+def _parse(line: str) -> Event:
+    if line.startswith(EVENT_PREFIX):
+        try:
+            data = json.loads(line[len(EVENT_PREFIX) :])
+            return Event(str(data.pop("event")), data)
+        except (ValueError, KeyError, AttributeError):
+            return Event("log", {"line": line})
+    return Event("log", {"line": line})
+
+
+def _stop_group(process: psutil.Process, grace_s: float) -> None:
+    """SIGTERM, then SIGKILL to the whole session the worker leads."""
+    try:
+        process.send_signal(signal.SIGTERM)
+        process.wait(grace_s)
+        return
+    except psutil.NoSuchProcess:
+        return
+    except psutil.TimeoutExpired:
+        pass
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(grace_s)
+    except (ProcessLookupError, psutil.Error):
+        return
+
+
+def _how_it_died(exit_code: int | None) -> str:
+    if exit_code is None:
+        return "its process is gone"
+    if exit_code < 0:
+        return f"killed by {signal.Signals(-exit_code).name}"
+    return f"exit code {exit_code}"
+
+
+def _last_lines(path: Path | None, count: int = 15) -> str:
+    if path is None:
+        return ""
+    lines = [
+        line for line in path.read_text(errors="replace").splitlines() if not line.startswith(EVENT_PREFIX)
+    ]
+    return "\n".join(lines[-count:])

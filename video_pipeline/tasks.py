@@ -1,0 +1,161 @@
+"""The table of tasks: what can be asked for, its version, its models and the hardware it wants.
+
+Belongs here: one line of facts per task, read by every backend. Does not belong here: what a task does
+(its domain), or how a backend runs it (`compute`, `modal_ops`). Functions and models are named by
+`module:attribute` and imported when needed, so that reading the table imports no torch.
+
+An installation adds tasks of its own by naming modules in `VIDEO_PIPELINE_TASK_MODULES`; each has a
+`TASKS` tuple of `Task`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ValidationError
+
+from video_pipeline.errors import BadInput
+from video_pipeline.keys import SYSTEM_TENANT, canonical_json
+from video_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from video_pipeline.store.base import ObjectStore
+    from video_pipeline.worker import TaskContext
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """What one call of a task wants. `gpu` is Modal's name of a GPU type, or None for CPU only."""
+
+    gpu: str | None
+    cpu_cores: float
+    memory_mib: int
+    timeout_s: int
+
+
+@dataclass(frozen=True)
+class Task:
+    """A plain function `run(request, context) -> result` and everything a backend must know about it."""
+
+    name: str
+    version: int
+    """Bumped by hand when the same request may give another result: a new version is a new call."""
+    run_path: str
+    request_path: str
+    result_path: str
+    hardware: Hardware
+    summary: str
+
+    @cached_property
+    def request_model(self) -> type[BaseModel]:
+        return _load(self.request_path)
+
+    @cached_property
+    def result_model(self) -> type[BaseModel]:
+        return _load(self.result_path)
+
+    def load(self) -> Callable[[Any, TaskContext], BaseModel]:
+        return _load(self.run_path)
+
+    def parse_request(self, data: BaseModel | Mapping[str, object]) -> BaseModel:
+        """The validated request. `BadInput` lists every problem with its field."""
+        if isinstance(data, self.request_model):
+            return data
+        raw = data.model_dump(mode="json") if isinstance(data, BaseModel) else dict(data)
+        try:
+            return self.request_model.model_validate(raw)
+        except ValidationError as error:
+            problems = "; ".join(
+                f"{'.'.join(str(part) for part in item['loc']) or 'request'}: {item['msg']}"
+                for item in error.errors(include_url=False, include_context=False, include_input=False)
+            )
+            raise BadInput(
+                f"The request for {self.name} is not valid: {problems}",
+                input=self.name,
+                what_to_do="correct the named fields and submit again",
+            ) from None
+
+    def outputs_exist(self, result: Mapping[str, object], store: ObjectStore) -> bool:
+        """Whether everything a stored result names is still there: only then may it be returned again."""
+        parsed = self.result_model.model_validate(result)
+        return all(store.head(key) is not None for key in getattr(parsed, "output_keys", list)())
+
+
+def _load(path: str) -> Any:
+    module, _, attribute = path.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+_HOUR = 3600
+
+BUILT_IN: tuple[Task, ...] = (
+    Task(
+        name="crop_and_infer_caption_frame_extents",
+        version=1,
+        run_path="video_pipeline.captions.streaming_pass:run",
+        request_path="video_pipeline.captions.request:CropAndInferRequest",
+        result_path="video_pipeline.captions.request:CropAndInferResult",
+        hardware=Hardware(gpu="A10G", cpu_cores=16, memory_mib=16_384, timeout_s=4 * _HOUR),
+        summary="decode, crop, find caption extents, encode VP9 chunks and upload, in one streaming pass",
+    ),
+)
+
+
+def all_tasks(settings: Settings | None = None) -> dict[str, Task]:
+    """The table by name: the built-in tasks and those of `settings.task_modules`."""
+    tasks = {task.name: task for task in BUILT_IN}
+    for module in (settings.task_modules if settings else "").replace(",", " ").split():
+        for task in _load(f"{module}:TASKS"):
+            if task.name in tasks:
+                raise BadInput(
+                    f"two tasks are called {task.name!r}", input=module, what_to_do="rename the one you added"
+                )
+            tasks[task.name] = task
+    return tasks
+
+
+def find_task(name: str, settings: Settings | None = None) -> Task:
+    tasks = all_tasks(settings)
+    if name not in tasks:
+        raise BadInput(
+            f"there is no task {name!r}", input=name, what_to_do=f"use one of {', '.join(sorted(tasks))}"
+        )
+    return tasks[name]
+
+
+def tenant_of(request: BaseModel) -> str:
+    """The tenant under which a call's records lie."""
+    return getattr(request, "tenant_id", None) or SYSTEM_TENANT
+
+
+def call_key_of(task: Task, request: BaseModel, store: ObjectStore, *, repeat: int = 0) -> str:
+    """The call key: 32 hex digits of SHA-256 over task, version, request, resolved inputs and `repeat`.
+
+    Every store key the request reads is resolved to the object's version, so a replaced video is a new
+    call. `BadInput` names an input that is not in the store.
+    """
+    inputs: dict[str, str] = dict(getattr(request, "shipped_inputs", dict)())
+    for name, key in getattr(request, "input_keys", dict)().items():
+        info = store.head(key)
+        if info is None:
+            raise BadInput(
+                f"the {name} is not in the store",
+                input=f"{store.uri}/{key}",
+                what_to_do="upload it, or correct the key",
+            )
+        inputs[name] = info.version
+    identity = canonical_json(
+        {
+            "task": task.name,
+            "version": task.version,
+            "request": request.model_dump_json(),
+            "inputs": inputs,
+            "repeat": repeat,
+        }
+    )
+    return hashlib.sha256(identity.encode()).hexdigest()[:32]

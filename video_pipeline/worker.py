@@ -1,0 +1,351 @@
+"""Runs one task from its request: the same envelope on every backend.
+
+Belongs here: claim, heartbeat, cancellation, time limit, error record, report and result record around a
+task's plain function. Does not belong here: what tasks do, or how a backend starts a worker.
+
+As a program it takes a call file (`CallFile` as JSON) and speaks on standard output: one JSON line per event,
+each after `EVENT_PREFIX`; any other line is log. Exit codes: 0 the call ended and its result is stored;
+3 another worker holds the call; 4 this worker lost its claim; 1 it could not even begin.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from video_pipeline import keys
+from video_pipeline.calls import (
+    HEARTBEAT_S,
+    CallRecord,
+    Claim,
+    ErrorRecord,
+    ResultRecord,
+    WorkerIdentity,
+    read_result,
+    write_result,
+)
+from video_pipeline.errors import Internal, PipelineError, TimedOut
+from video_pipeline.settings import Settings, load_settings
+from video_pipeline.store import open_store
+from video_pipeline.store.base import ObjectStore
+from video_pipeline.streaming.cancel import CancellationToken
+from video_pipeline.tasks import Task, find_task, tenant_of
+from video_pipeline.telemetry.logs import configure_logging
+from video_pipeline.telemetry.timing import Recorder, timed_operation, use_recorder
+
+log = logging.getLogger(__name__)
+
+EVENT_PREFIX = "@video_pipeline "
+CANCEL_POLL_S = 2.0
+"""How often a worker looks whether it should stop: cancel works within a few seconds on any store."""
+GRACE_S = 30.0
+"""How long a task may take to stop after its time limit before the process ends itself."""
+
+EXIT_TAKEN = 3
+EXIT_CLAIM_LOST = 4
+
+
+class CallFile(BaseModel):
+    """What a backend hands to a worker."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    key: str
+    task: str
+    version: int
+    request: dict[str, Any]
+    timeout_s: float
+    log_path: str | None = None
+
+
+@dataclass
+class TaskContext:
+    """What a task gets beside its request.
+
+    `scratch` is an empty directory that is deleted afterwards. `cancel` ends the task when the call is
+    cancelled, times out or loses its claim. `attach_report` stores a file beside the result.
+    """
+
+    store: ObjectStore
+    settings: Settings
+    scratch: Path
+    cancel: CancellationToken
+    recorder: Recorder
+    emit: Callable[[dict[str, Any]], None]
+    call_key: str = ""
+    reports: dict[str, tuple[bytes, str]] = field(default_factory=dict)
+    last_progress: dict[str, Any] | None = None
+
+    CONTENT_TYPES: ClassVar[dict[str, str]] = {
+        ".html": "text/html",
+        ".json": "application/json",
+        ".txt": "text/plain",
+        ".png": "image/png",
+    }
+
+    def progress(self, stage: str, done: int, total: int | None, *, unit: str, started: float) -> None:
+        """Tells how far the task is. `started` is from `time.monotonic()`; gives rate and time left."""
+        elapsed = max(time.monotonic() - started, 1e-6)
+        rate = done / elapsed
+        left = (total - done) / rate if total and rate > 0 and done else None
+        self.last_progress = {
+            "stage": stage,
+            "done": done,
+            "total": total,
+            "unit": unit,
+            "rate_per_s": round(rate, 2),
+            "seconds_left": None if left is None else round(max(left, 0.0), 1),
+        }
+        self.emit({"event": "progress", **self.last_progress})
+
+    def attach_report(self, name: str, content: str | bytes) -> None:
+        data = content.encode() if isinstance(content, str) else content
+        self.reports[name] = (data, self.CONTENT_TYPES.get(Path(name).suffix, "application/octet-stream"))
+
+
+class _ClaimLost(PipelineError):
+    """Another worker holds the call now: this one stops and publishes nothing."""
+
+
+class _Watch(threading.Thread):
+    """Renews the claim, looks for a cancel request, and enforces the time limit."""
+
+    def __init__(self, claim: Claim, context: TaskContext, timeout_s: float) -> None:
+        super().__init__(name="worker-watch", daemon=True)
+        self._claim = claim
+        self._context = context
+        self._timeout_s = timeout_s
+        self._ended = threading.Event()
+        self.outcome: PipelineError | None = None
+
+    def run(self) -> None:
+        started = time.monotonic()
+        next_beat = started + HEARTBEAT_S
+        while not self._ended.wait(CANCEL_POLL_S):
+            now = time.monotonic()
+            reason = None
+            try:
+                if now >= next_beat:
+                    next_beat = now + HEARTBEAT_S
+                    reason = self._claim.heartbeat(self._context.last_progress)
+                else:
+                    reason = self._claim.cancel_requested()
+            except Exception as error:
+                # A store that is away for a moment must not end paid work; a claim that stays
+                # unrenewed for a minute is taken over by its next caller, and then `owned` says so.
+                log.warning("the claim could not be renewed: %s", error)
+                continue
+            if not self._claim.owned:
+                self._end(_ClaimLost("another worker took this call over", input=self._claim.record.key))
+            elif reason:
+                self._context.cancel.cancel(reason)
+            elif now - started > self._timeout_s:
+                self._end(
+                    TimedOut(
+                        f"the task ran longer than its {self._timeout_s:.0f} s",
+                        input=self._claim.record.task,
+                        what_to_do="give it a longer timeout_s, or a shorter input",
+                    )
+                )
+                if now - started > self._timeout_s + GRACE_S:
+                    log.error("the task did not stop within %.0f s of its time limit", GRACE_S)
+                    os._exit(1)
+
+    def _end(self, error: PipelineError) -> None:
+        if self.outcome is None:
+            self.outcome = error
+            self._context.cancel.cancel(error.message)
+
+    def stop(self) -> None:
+        self._ended.set()
+        self.join(timeout=30)
+
+
+def execute(call: CallFile, settings: Settings, store: ObjectStore, identity: WorkerIdentity) -> int:
+    """Claims the call and runs it. Returns the exit code; the outcome is in the store."""
+    emit = _Emitter()
+    task = find_task(call.task, settings)
+    request = task.parse_request(call.request)
+    tenant = tenant_of(request)
+    done = read_result(store, tenant, call.key)
+    if done is not None and done.is_reusable(task, store):
+        emit({"event": "ended", "status": done.status})
+        return 0
+    claim = Claim.take(
+        store,
+        CallRecord(
+            key=call.key,
+            task=task.name,
+            version=task.version,
+            tenant=tenant,
+            request=call.request,
+            worker=identity,
+        ),
+    )
+    if isinstance(claim, CallRecord):
+        emit({"event": "taken", "by": claim.worker.model_dump()})
+        return EXIT_TAKEN
+    emit({"event": "claimed", "key": call.key, "attempt": claim.record.attempt, "pid": identity.pid})
+
+    scratch = Path(tempfile.mkdtemp(prefix="video_pipeline-"))
+    context = TaskContext(
+        store=store,
+        settings=settings,
+        scratch=scratch,
+        cancel=CancellationToken(),
+        recorder=Recorder(),
+        emit=emit,
+        call_key=call.key,
+    )
+    _stop_on_signals(context.cancel)
+    watch = _Watch(claim, context, call.timeout_s)
+    watch.start()
+    started_at, started = datetime.now(UTC), time.monotonic()
+    result: BaseModel | None = None
+    error: ErrorRecord | None = None
+    try:
+        with use_recorder(context.recorder), timed_operation(task.name):
+            if call.version != task.version:
+                raise _version_mismatch(call, task)
+            result = task.load()(request, context)
+            if not isinstance(result, task.result_model):
+                raise Internal(f"{task.name} returned {type(result).__name__}, not {task.result_path}")
+    except BaseException as raised:
+        error = _error_record(watch.outcome or raised, raised, claim, context.cancel)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    watch.stop()
+    if error is not None:
+        log.error("%s failed (%s): %s\n%s", task.name, error.kind, error, error.traceback)
+    if not claim.owned:
+        emit({"event": "claim_lost"})
+        return EXIT_CLAIM_LOST
+
+    report_keys = _store_reports(context, tenant, call.key)
+    record = ResultRecord(
+        key=call.key,
+        task=task.name,
+        version=task.version,
+        status="ok" if result is not None and error is None else "error",
+        result=result.model_dump(mode="json") if result is not None and error is None else None,
+        error=error,
+        degraded=list(getattr(result, "degraded", [])) if error is None else [],
+        attempt=claim.record.attempt,
+        worker=identity,
+        started_at=started_at,
+        finished_at=datetime.now(UTC),
+        usage=_usage(time.monotonic() - started),
+        report_keys=report_keys,
+    )
+    write_result(store, tenant, record)
+    claim.finish()
+    emit({"event": "ended", "status": record.status, "kind": error.kind if error else None})
+    return 0
+
+
+def _version_mismatch(call: CallFile, task: Task) -> PipelineError:
+    from video_pipeline.errors import VersionMismatch
+
+    return VersionMismatch(
+        f"the caller expects version {call.version} of {task.name}, this worker has {task.version}",
+        input=task.name,
+        what_to_do="deploy the worker again, or update the caller",
+    )
+
+
+def _error_record(
+    cause: BaseException, raised: BaseException, claim: Claim, cancel: CancellationToken
+) -> ErrorRecord:
+    """The error as data. A cancel is told from a lost machine by the call record, not by the signal."""
+    text = "".join(traceback.format_exception(raised))
+    kind = cause.kind if isinstance(cause, PipelineError) else "internal"
+    if isinstance(cause, MemoryError) or type(cause).__name__ == "OutOfMemoryError":
+        kind = "out_of_memory"
+    elif cancel.cancelled and kind in ("cancelled", "internal") and not isinstance(cause, TimedOut):
+        reason = claim.cancel_requested()
+        kind = "cancelled" if reason else "preempted"
+        message = f"cancelled: {reason}" if reason else "the worker was told to stop by its machine"
+        return ErrorRecord(kind=kind, message=message, input=claim.record.task, traceback=text)
+    if isinstance(cause, PipelineError):
+        return ErrorRecord(
+            kind=kind, message=cause.message, input=cause.input, what_to_do=cause.what_to_do, traceback=text
+        )
+    return ErrorRecord(
+        kind=kind, message=f"{type(cause).__name__}: {cause}", input=claim.record.task, traceback=text
+    )
+
+
+def _stop_on_signals(cancel: CancellationToken) -> None:
+    """SIGTERM and SIGINT stop the task in an orderly way; only the main thread may install handlers."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda signo, _frame: cancel.cancel(signal.Signals(signo).name))
+
+
+def _store_reports(context: TaskContext, tenant: str, key: str) -> dict[str, str]:
+    """Reports explain a call; a report that cannot be stored is said, and does not undo the call."""
+    stored: dict[str, str] = {}
+    for name, (data, content_type) in context.reports.items():
+        where = keys.report_prefix(tenant, key) + name
+        try:
+            context.store.put(where, data, content_type=content_type)
+            stored[name] = where
+        except PipelineError as error:
+            log.warning("the report %s could not be stored: %s", name, error)
+    return stored
+
+
+def _usage(wall_s: float) -> dict[str, float]:
+    """Wall and CPU seconds and peak memory of this process (getrusage; ru_maxrss is KiB on Linux)."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return {
+        "wall_s": round(wall_s, 3),
+        "cpu_user_s": round(usage.ru_utime, 3),
+        "cpu_system_s": round(usage.ru_stime, 3),
+        "peak_memory_mib": round(usage.ru_maxrss * unit / 2**20, 1),
+    }
+
+
+class _Emitter:
+    """One line per event, whole lines only, from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        line = EVENT_PREFIX + json.dumps({"at": round(time.time(), 3), **event}, default=str) + "\n"
+        with self._lock:
+            sys.stdout.write(line)
+            sys.stdout.flush()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """`python -m video_pipeline.worker CALL_FILE`."""
+    (path,) = argv if argv is not None else sys.argv[1:]
+    settings = load_settings()
+    configure_logging(settings.logger_level)
+    call = CallFile.model_validate_json(Path(path).read_text())
+    store = open_store(settings)
+    return execute(call, settings, store, WorkerIdentity.of_this_process(call.log_path))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
