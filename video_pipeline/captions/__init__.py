@@ -1,0 +1,1 @@
+"""Burned-in captions: plain functions over media, without Dagster."""

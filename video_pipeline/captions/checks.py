@@ -1,0 +1,97 @@
+"""What must hold for a finished artefact, read back from the store. Each returns its problems in words.
+
+Belongs here: checks a player or reader depends on. Does not belong here: checksums (`publish` reads every
+byte), or Dagster.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sqlite3
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from video_pipeline.captions.chunks import LEVELS, pictures_in_window, windows
+from video_pipeline.captions.manifest import Manifest, read_manifest
+from video_pipeline.keys import VideoId, chunk_key
+from video_pipeline.store.base import ObjectStore
+
+
+def _manifest(store: ObjectStore, key: str) -> Manifest | None:
+    found = read_manifest(store, key.removesuffix("manifest.json"))
+    return found[0] if found else None
+
+
+def check_frames(store: ObjectStore, manifest_key: str) -> list[str]:
+    """frames.json lists every sample once, in presentation order."""
+    manifest = _manifest(store, manifest_key)
+    if manifest is None:
+        return [f"{manifest_key} is missing"]
+    document = json.loads(store.get(manifest_key.removesuffix("manifest.json") + "frames.json"))
+    pts = document["pts"]
+    problems = []
+    if not len(pts) == document["count"] == manifest.frame_count:
+        problems.append(
+            f"frames.json lists {len(pts)} samples and states {document['count']}, "
+            f"the manifest states {manifest.frame_count}"
+        )
+    if any(later < earlier for earlier, later in itertools.pairwise(pts)):
+        problems.append("the samples are not in presentation order")
+    return problems
+
+
+def check_extents(store: ObjectStore, manifest_key: str) -> list[str]:
+    """n frames have n - 1 pairs of neighbours, each once, and the labels add up."""
+    manifest = _manifest(store, manifest_key)
+    if manifest is None:
+        return [f"{manifest_key} is missing"]
+    expected = max(manifest.frame_count - 1, 0)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "extents.db")
+        path.write_bytes(store.get(manifest.objects[0].key))
+        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        try:
+            count, neighbours, lowest, highest = connection.execute(
+                "SELECT count(*), coalesce(sum(frame2_index = frame1_index + 1), 0), "
+                "coalesce(min(frame1_index), 0), coalesce(max(frame2_index), 0) FROM pair_results"
+            ).fetchone()
+        finally:
+            connection.close()
+    problems = []
+    if not count == neighbours == expected or (expected and (lowest, highest) != (0, expected)):
+        problems.append(
+            f"{manifest.frame_count} frames have {expected} pairs; the database has {count}, "
+            f"{neighbours} of them neighbours, from frame {lowest} to {highest}"
+        )
+    labels: Mapping[str, int] = manifest.summary.get("labels", {})
+    if sum(labels.values()) != expected:
+        problems.append(f"the labels add up to {sum(labels.values())}, not {expected}")
+    return problems
+
+
+def check_chunks(store: ObjectStore, manifest_key: str) -> list[str]:
+    """Every chunk a player may compute exists and holds the pictures it expects; there is no other."""
+    manifest = _manifest(store, manifest_key)
+    if manifest is None:
+        return [f"{manifest_key} is missing"]
+    video = VideoId(manifest.tenant, manifest.video)
+    expected = {
+        chunk_key(video, manifest.recipe, level, window): len(
+            pictures_in_window(level, window, manifest.frame_count)
+        )
+        for level in LEVELS
+        for window in windows(level, manifest.frame_count)
+    }
+    named = {item.key: item.frames for item in manifest.objects}
+    problems = [f"{key} is missing from the manifest" for key in expected.keys() - named.keys()]
+    problems += [f"{key} is not a chunk of this video" for key in named.keys() - expected.keys()]
+    problems += [
+        f"{key} states {named[key]} pictures, a player expects {count}"
+        for key, count in expected.items()
+        if key in named and named[key] != count
+    ]
+    listed = {item.key for item in store.list(manifest_key.removesuffix("manifest.json") + "modulo_")}
+    problems += [f"{key} is not in the store" for key in expected.keys() - listed]
+    return sorted(problems)

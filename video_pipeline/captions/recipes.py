@@ -1,0 +1,37 @@
+"""Recipes: what an artefact is made of, as one hash per artefact.
+
+Belongs here: the recipe of frames, chunks and extents, and the versions that enter them by hand. Does not
+belong here: making anything, or where it lies (`keys`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from fractions import Fraction
+
+from video_pipeline.keys import recipe_hash
+from video_pipeline.media.geometry import PixelCrop
+
+SAMPLING_RULE_VERSION = 1
+"""Bumped when the sampling rule would choose another source picture for any sample."""
+
+
+def frames_recipe(*, source_version: str, crop: PixelCrop, rate: Fraction) -> str:
+    """H(source version, pixel crop, rate, version of the sampling rule)."""
+    return recipe_hash(
+        artefact="frames",
+        source=source_version,
+        crop=asdict(crop),
+        rate=rate,
+        sampling_rule=SAMPLING_RULE_VERSION,
+    )
+
+
+def chunks_recipe(*, frames: str, preset: str, encoder_version: int) -> str:
+    """H(frames, preset, version of the encoder settings)."""
+    return recipe_hash(artefact="chunks", frames=frames, preset=preset, encoder=encoder_version)
+
+
+def extents_recipe(*, frames: str, weights_sha256: str, task_version: int) -> str:
+    """H(frames, SHA-256 of the weights, version of the task)."""
+    return recipe_hash(artefact="extents", frames=frames, weights=weights_sha256, task=task_version)

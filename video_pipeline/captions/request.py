@@ -1,0 +1,146 @@
+"""What one asks of the caption pass and what it answers: JSON on the wire, strict models in code.
+
+Belongs here: the request and result of `crop_and_infer_caption_frame_extents`, and the caption request a
+partition keeps in the store. Does not belong here: media, models, torch. Pure pydantic.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+
+from video_pipeline.keys import VideoId, check_key
+from video_pipeline.media.geometry import CropRegion
+
+Stage = Literal["cropped_frames", "caption_frame_extents", "vp9_chunks"]
+STAGES: tuple[Stage, ...] = ("cropped_frames", "caption_frame_extents", "vp9_chunks")
+"""The stages of one pass, in the order in which a frame meets them; also the assets' names."""
+
+MAX_RATE = 240
+
+
+def _to_rate(value: object) -> Fraction:
+    """A rate in Hz from a number, `"30000/1001"` or `"12.5"`; a float counts as its shortest decimal."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str | Fraction):
+        raise ValueError(f"{value!r} is not a frame rate: a number or a fraction such as '30000/1001'")
+    try:
+        rate = Fraction(repr(value) if isinstance(value, float) else value)
+    except (ValueError, ZeroDivisionError):
+        raise ValueError(
+            f"{value!r} is not a frame rate: a number or a fraction such as '30000/1001'"
+        ) from None
+    if not 0 < rate <= MAX_RATE:
+        raise ValueError(f"the frame rate {rate} Hz is outside 0 < rate <= {MAX_RATE}")
+    if rate.denominator > 100_000 or rate.numerator > 24_000_000:
+        raise ValueError(f"the frame rate {rate} has more digits than any video's: use a simpler fraction")
+    return rate
+
+
+Rate = Annotated[Fraction, BeforeValidator(_to_rate), PlainSerializer(str, return_type=str)]
+
+
+class StrictModel(BaseModel):
+    """Unknown fields are refused: a misspelt option must not become a default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CaptionRequest(StrictModel):
+    """`caption_request.json`: what a person wants for one video. Lives in the store, never in run config."""
+
+    crop_region: CropRegion
+    frame_rate: Rate = Fraction(10)
+    preset: Literal["fast", "small"] = "fast"
+    model_key: str | None = None
+
+
+class CropAndInferRequest(StrictModel):
+    """The request of `crop_and_infer_caption_frame_extents`.
+
+    `frame_rate` is the sample rate in Hz. `encoder_workers` defaults to the cores the worker has.
+    `stages` names what to make; a stage whose recipe is already in the store is not made again.
+    """
+
+    video_key: str
+    tenant_id: str
+    video_id: str
+    crop_region: CropRegion
+    frame_rate: Rate = Fraction(10)
+    encoder_workers: int | None = Field(default=None, ge=1, le=64)
+    inference_batch_size: int = Field(default=32, ge=1, le=1024)
+    preset: Literal["fast", "small"] = "fast"
+    model_key: str | None = None
+    stages: tuple[Stage, ...] = STAGES
+
+    @model_validator(mode="after")
+    def _names_and_keys_are_clean(self) -> CropAndInferRequest:
+        video = VideoId(self.tenant_id, self.video_id)
+        check_key(self.video_key, tenant=video.tenant)
+        if self.model_key is not None:
+            check_key(self.model_key, tenant=video.tenant)
+        if not self.stages:
+            raise ValueError(f"stages is empty: name at least one of {', '.join(STAGES)}")
+        ordered = tuple(stage for stage in STAGES if stage in self.stages)
+        if ordered != self.stages:
+            # One canonical order: the same stages must give the same call key.
+            object.__setattr__(self, "stages", ordered)
+        return self
+
+    @property
+    def video(self) -> VideoId:
+        return VideoId(self.tenant_id, self.video_id)
+
+    def input_keys(self) -> dict[str, str]:
+        """The store objects this request reads: they enter the call key by version."""
+        keys = {"video": self.video_key}
+        if self.model_key is not None:
+            keys["model"] = self.model_key
+        return keys
+
+    def shipped_inputs(self) -> dict[str, str]:
+        """Inputs that ship with the code, by hash: new weights are a new call."""
+        if self.model_key is not None or "caption_frame_extents" not in self.stages:
+            return {}
+        from video_pipeline.models.weights import weights_sha256
+
+        return {"weights": weights_sha256(None)}
+
+
+class Artefact(StrictModel):
+    """One recipe's outcome: where its manifest lies and whether this call wrote it."""
+
+    recipe: str
+    manifest_key: str
+    made: bool
+    objects: int
+    bytes: int
+
+
+class CropAndInferResult(StrictModel):
+    """The result of `crop_and_infer_caption_frame_extents`.
+
+    `durations` are seconds of busy time per stage of the stream. `degraded` lists what was done other than
+    asked; it is empty when everything was done as asked.
+    """
+
+    source_version: str
+    frame_count: int
+    frame_rate: Rate
+    frame_width: int
+    frame_height: int
+    frames: Artefact
+    extents: Artefact | None = None
+    chunks: Artefact | None = None
+    label_counts: dict[str, int] = Field(default_factory=dict)
+    chunk_counts: dict[str, int] = Field(default_factory=dict)
+    contact_sheet_key: str | None = None
+    durations: dict[str, float] = Field(default_factory=dict)
+    decode: dict[str, int] = Field(default_factory=dict)
+    wall_seconds: float = 0.0
+    degraded: list[str] = Field(default_factory=list)
+
+    def output_keys(self) -> list[str]:
+        """The objects that must exist for this result to still be true."""
+        return [item.manifest_key for item in (self.frames, self.extents, self.chunks) if item is not None]
