@@ -1,0 +1,188 @@
+"""The caption assets over a real store, real workers and a real instance, in this process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from video_pipeline import keys
+from video_pipeline.definitions import build_definitions
+from video_pipeline.demo.run import VIDEO, store_demo_clip
+from video_pipeline.failures import STOP_RUN_RETRIES
+from video_pipeline.partitions import VIDEOS
+from video_pipeline.settings import load_settings
+from video_pipeline.store import open_store
+from video_pipeline.store.base import ObjectStore
+
+PASS = ("cropped_frames", "caption_frame_extents", "vp9_chunks")
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.instance_for_test() as instance:
+        yield instance
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
+    monkeypatch.setenv("VIDEO_PIPELINE_STORE", str(tmp_path / "store"))
+    return open_store(load_settings())
+
+
+def run(
+    instance: dg.DagsterInstance, *assets: str, partition: str = VIDEO.partition_key, raises: bool = True
+) -> dg.ExecuteInProcessResult:
+    selection = [dg.AssetKey(asset) for asset in assets] or None
+    job = build_definitions().resolve_job_def("caption_video")
+    return job.execute_in_process(
+        partition_key=partition, instance=instance, asset_selection=selection, raise_on_error=raises
+    )
+
+
+def made(result: dg.ExecuteInProcessResult) -> set[str]:
+    return {event.materialization.asset_key.to_user_string() for event in _materialisations(result)}
+
+
+def _materialisations(result: dg.ExecuteInProcessResult) -> list:
+    return [
+        event.event_specific_data
+        for event in result.all_events
+        if event.event_type_value == "ASSET_MATERIALIZATION" and event.event_specific_data is not None
+    ]
+
+
+def logged(instance: dg.DagsterInstance, result: dg.ExecuteInProcessResult) -> str:
+    return "\n".join(entry.user_message for entry in instance.all_logs(result.run_id))
+
+
+def test_one_video_becomes_a_published_set_and_a_second_run_does_no_work(
+    store: ObjectStore, instance: dg.DagsterInstance
+) -> None:
+    store_demo_clip(store)
+    instance.add_dynamic_partitions(VIDEOS, [VIDEO.partition_key])
+    first = run(instance)
+    assert first.success
+    assert made(first) == {"source_video", *PASS, "wasabi_upload"}
+    checks = first.get_asset_check_evaluations()
+    assert {check.check_name for check in checks} == {"frame_count", "pair_count", "addressing", "checksums"}
+    assert all(check.passed for check in checks)
+    current = json.loads(store.get(keys.current_key(VIDEO)))
+    assert set(current["artefacts"]) == {"frames", "extents", "chunks"}
+    assert current["frame_count"] == 420
+
+    metadata = {
+        item.materialization.asset_key.to_user_string(): item.materialization.metadata
+        for item in _materialisations(first)
+    }
+    assert "data:image/jpeg;base64," in metadata["cropped_frames"]["contact_sheet"].value
+    assert Path(metadata["vp9_chunks"]["timing_waterfall.html"].value).exists()
+    pairs = [
+        int(value.value)
+        for name, value in metadata["caption_frame_extents"].items()
+        if name.startswith("pairs_")
+    ]
+    assert sum(pairs) == 419
+
+    before = {item.key: item.version for item in store.list("demo/client/")}
+    second = run(instance)
+    assert second.success
+    assert {item.key: item.version for item in store.list("demo/client/")} == before
+    assert logged(instance, second).count("nothing to do") == 2
+
+    # Only extents: a changed request of the encoder's must not infer again, and the other way round.
+    request = json.loads(store.get(keys.caption_request_key(VIDEO)))
+    store.put(keys.caption_request_key(VIDEO), json.dumps({**request, "preset": "small"}).encode())
+    third = run(instance, "vp9_chunks", "wasabi_upload")
+    assert made(third) == {"vp9_chunks", "wasabi_upload"}
+    after = json.loads(store.get(keys.current_key(VIDEO)))
+    assert after["artefacts"]["extents"] == current["artefacts"]["extents"]
+    assert after["artefacts"]["frames"] == current["artefacts"]["frames"]
+    assert after["artefacts"]["chunks"]["recipe"] != current["artefacts"]["chunks"]["recipe"]
+
+
+def test_choosing_only_extents_encodes_nothing(store: ObjectStore, instance: dg.DagsterInstance) -> None:
+    store_demo_clip(store)
+    result = run(instance, "source_video", "caption_frame_extents")
+    assert made(result) == {"source_video", "caption_frame_extents"}
+    assert [item.key for item in store.list("demo/client/videos/street/chunks/")] == []
+
+
+def test_a_run_registers_its_own_partition(store: ObjectStore, instance: dg.DagsterInstance) -> None:
+    store_demo_clip(store)
+    run(instance, "source_video")
+    assert instance.get_dynamic_partitions(VIDEOS) == [VIDEO.partition_key]
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        ("no_video", "no source in the store"),
+        ("no_request", "caption_request.json"),
+        ("bad_request", "crop_region"),
+        ("not_a_video", "video.mp4"),
+        ("truncated", "video.mp4"),
+        ("two_sources", "2 sources"),
+    ],
+)
+def test_bad_input_ends_at_the_source_and_is_not_retried(
+    store: ObjectStore, instance: dg.DagsterInstance, damage: str, says: str
+) -> None:
+    key = store_demo_clip(store)
+    match damage:
+        case "no_video":
+            store.delete(key)
+        case "no_request":
+            store.delete(keys.caption_request_key(VIDEO))
+        case "bad_request":
+            store.put(keys.caption_request_key(VIDEO), b'{"crop_region": {"left": 2}}')
+        case "not_a_video":
+            store.put(key, b"hello " * 1000)
+        case "truncated":
+            store.put(key, store.get(key)[:200_000])
+        case "two_sources":
+            store.put(keys.source_key(VIDEO, "mov"), b"another")
+    result = run(instance, raises=False)
+    assert not result.success
+    assert made(result) == set()
+    failure = next(event for event in result.all_events if event.is_step_failure)
+    message = failure.step_failure_data.error
+    assert message is not None
+    assert says in message.message + (message.cause.message if message.cause else "")
+    run_record = instance.get_run_by_id(result.run_id)
+    assert run_record is not None
+    assert STOP_RUN_RETRIES.items() <= run_record.tags.items()
+    assert [item.key for item in store.list("demo/server/calls/")] == []
+
+
+def test_a_damaged_object_fails_the_checksum_check_and_is_not_published(
+    store: ObjectStore, instance: dg.DagsterInstance
+) -> None:
+    store_demo_clip(store)
+    run(instance, "source_video", *PASS)
+    chunk = next(
+        item.key for item in store.list("demo/client/videos/street/chunks/") if item.key.endswith(".webm")
+    )
+    store.put(chunk, b"damaged")
+    result = run(instance, "wasabi_upload", raises=False)
+    assert not result.success
+    (check,) = result.get_asset_check_evaluations()
+    assert (check.check_name, check.passed) == ("checksums", False)
+    assert chunk in (check.description or "")
+    assert store.head(keys.current_key(VIDEO)) is None
+
+
+def test_register_videos_finds_what_is_in_the_store(store: ObjectStore, instance: dg.DagsterInstance) -> None:
+    store_demo_clip(store)
+    store.put("demo/client/videos/Bad Name/video.mp4", b"x")
+    store.put("demo/client/videos/other/video.txt", b"x")
+    job = build_definitions().resolve_job_def("register_videos")
+    config = {"ops": {"find_videos": {"config": {"tenants": ["demo"]}}}}
+    for _ in range(2):
+        result = job.execute_in_process(run_config=config, instance=instance)
+        assert result.success
+        assert instance.get_dynamic_partitions(VIDEOS) == ["demo--street"]
+    assert "Bad Name" in logged(instance, result)

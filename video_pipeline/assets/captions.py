@@ -1,0 +1,290 @@
+"""The caption assets: one video per partition.
+
+    source_video -> cropped_frames, caption_frame_extents, vp9_chunks (one streaming pass) -> wasabi_upload
+
+Belongs here: what exists, of what it is made and what to show about it. Does not belong here: pixels, media
+or models; those are tasks (`video_pipeline.tasks`), run by compute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from video_pipeline import keys
+from video_pipeline.assets.metadata import link, seconds, store_picture
+from video_pipeline.captions.checks import check_chunks, check_extents, check_frames
+from video_pipeline.captions.intake import find_source, load_caption_request, pass_request
+from video_pipeline.captions.request import STAGES, CropAndInferResult
+from video_pipeline.errors import BadInput, PipelineError
+from video_pipeline.failures import to_failure
+from video_pipeline.partitions import video_of, video_partitions
+from video_pipeline.resources.compute import ComputeResource
+from video_pipeline.resources.store import StoreResource
+from video_pipeline.store.base import ObjectStore
+from video_pipeline.tasks import find_task
+
+GROUP = "captions"
+POOL = "caption_pass"
+TASK = "crop_and_infer_caption_frame_extents"
+OWNERS = ["team:video-pipeline"]
+SOURCE = dg.AssetKey("source_video")
+PASS = {stage: dg.AssetKey(stage) for stage in STAGES}
+
+
+@dg.asset(
+    key=SOURCE,
+    partitions_def=video_partitions,
+    group_name=GROUP,
+    kinds={"video", "s3"},
+    owners=OWNERS,
+    code_version="1",
+    description="The video as it was uploaded. Looked at before anything is spent: a file that is not a "
+    "video, is cut off or has no pictures ends here, with what to do about it.",
+)
+def source_video(context: dg.AssetExecutionContext, store: StoreResource) -> dg.MaterializeResult:
+    from video_pipeline.captions.plan import open_source, source_of
+    from video_pipeline.media.geometry import to_pixel_crop
+    from video_pipeline.media.probe import probe_video
+
+    try:
+        objects = store.open()
+        video = video_of(context)
+        request = load_caption_request(objects, video)
+        key = find_source(objects, video)
+        info = source_of(objects, key)
+        reader = open_source(objects, key)
+        try:
+            probe = probe_video(reader, name=key)
+        finally:
+            if hasattr(reader, "close"):
+                reader.close()  # pyright: ignore[reportAttributeAccessIssue]
+        crop = to_pixel_crop(request.crop_region, probe.display_width, probe.display_height)
+    except PipelineError as error:
+        raise to_failure(context, error) from None
+    facts = probe.model_dump(mode="json")
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(info.version),
+        metadata={
+            "source": link(objects, key),
+            "size": dg.MetadataValue.int(info.size),
+            "duration": dg.MetadataValue.float(seconds(probe.duration_seconds)),
+            "picture": f"{probe.display_width}x{probe.display_height}",
+            "codec": probe.codec,
+            "crop": f"{crop.width}x{crop.height} at ({crop.left}, {crop.top})",
+            "sample_rate_hz": str(request.frame_rate),
+            "probe": dg.MetadataValue.json(facts),
+        },
+    )
+
+
+def _spec(stage: str, description: str, kinds: set[str]) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        PASS[stage],
+        deps=[SOURCE],
+        group_name=GROUP,
+        partitions_def=video_partitions,
+        code_version=str(find_task(TASK).version),
+        owners=OWNERS,
+        kinds=kinds,
+        description=description,
+        skippable=True,
+    )
+
+
+@dg.multi_asset(
+    name="caption_pass",
+    specs=[
+        _spec(
+            "cropped_frames",
+            "Which source picture every sample shows, the crop in pixels, and a contact sheet to look at.",
+            {"python"},
+        ),
+        _spec(
+            "caption_frame_extents",
+            "For each pair of neighbouring frames: same caption, different, or none on one or both sides; "
+            "five probabilities in each direction, in SQLite.",
+            {"pytorch", "sqlite"},
+        ),
+        _spec(
+            "vp9_chunks",
+            "The cropped frames as a pyramid of small VP9 files, for scrubbing without waiting.",
+            {"vp9"},
+        ),
+    ],
+    check_specs=[
+        dg.AssetCheckSpec(
+            "frame_count", asset=PASS["cropped_frames"], description="frames.json lists every sample once"
+        ),
+        dg.AssetCheckSpec(
+            "pair_count", asset=PASS["caption_frame_extents"], description="n frames have n - 1 pairs"
+        ),
+        dg.AssetCheckSpec(
+            "addressing", asset=PASS["vp9_chunks"], description="every frame is where a player computes it"
+        ),
+    ],
+    can_subset=True,
+    pool=POOL,
+)
+def caption_pass(
+    context: dg.AssetExecutionContext, store: StoreResource, compute: ComputeResource
+) -> Iterator[dg.MaterializeResult]:
+    selected = tuple(stage for stage in STAGES if PASS[stage] in context.selected_asset_keys)
+    try:
+        objects = store.open()
+        request = pass_request(objects, video_of(context), selected)
+    except PipelineError as error:
+        raise to_failure(context, error) from None
+    handle, record = compute.run(context, TASK, request, [PASS[stage] for stage in selected])
+    result = CropAndInferResult.model_validate(record.result)
+    made = [item for item in (result.frames, result.extents, result.chunks) if item is not None and item.made]
+    if handle.attached and record.status == "ok":
+        context.log.info(
+            "nothing to do: this video, request and code have been run before; nothing was written"
+        )
+    elif not made:
+        context.log.info(
+            "nothing to do: every artefact asked for is in the store already; nothing was written"
+        )
+    for line in result.degraded:
+        context.log.warning(f"done other than asked: {line}")
+
+    common = {
+        "call": handle.key,
+        "frames": result.frame_count,
+        "wall_seconds": result.wall_seconds,
+        **{name: link(objects, key) for name, key in record.report_keys.items()},
+    }
+    try:
+        if "cropped_frames" in selected:
+            yield _frames_result(objects, result, common)
+        if "caption_frame_extents" in selected:
+            yield _extents_result(objects, result, common)
+        if "vp9_chunks" in selected:
+            yield _chunks_result(objects, result, common)
+    except PipelineError as error:
+        raise to_failure(context, error) from None
+
+
+def _frames_result(store: ObjectStore, result: CropAndInferResult, common: dict) -> dg.MaterializeResult:
+    return dg.MaterializeResult(
+        asset_key=PASS["cropped_frames"],
+        data_version=dg.DataVersion(result.frames.recipe),
+        metadata={
+            **common,
+            "contact_sheet": store_picture(store, result.contact_sheet_key),
+            "manifest": link(store, result.frames.manifest_key),
+            "frame_size": f"{result.frame_width}x{result.frame_height}",
+        },
+        check_results=[
+            _check("frame_count", PASS["cropped_frames"], check_frames(store, result.frames.manifest_key))
+        ],
+    )
+
+
+def _extents_result(store: ObjectStore, result: CropAndInferResult, common: dict) -> dg.MaterializeResult:
+    extents = result.extents
+    assert extents is not None
+    return dg.MaterializeResult(
+        asset_key=PASS["caption_frame_extents"],
+        data_version=dg.DataVersion(extents.recipe),
+        metadata={
+            **common,
+            **{f"pairs_{label}": count for label, count in result.label_counts.items()},
+            "manifest": link(store, extents.manifest_key),
+        },
+        check_results=[
+            _check("pair_count", PASS["caption_frame_extents"], check_extents(store, extents.manifest_key))
+        ],
+    )
+
+
+def _chunks_result(store: ObjectStore, result: CropAndInferResult, common: dict) -> dg.MaterializeResult:
+    chunks = result.chunks
+    assert chunks is not None
+    return dg.MaterializeResult(
+        asset_key=PASS["vp9_chunks"],
+        data_version=dg.DataVersion(chunks.recipe),
+        metadata={
+            **common,
+            "chunks": chunks.objects,
+            "bytes": chunks.bytes,
+            **{f"chunks_{level}": count for level, count in result.chunk_counts.items()},
+            "manifest": link(store, chunks.manifest_key),
+        },
+        check_results=[_check("addressing", PASS["vp9_chunks"], check_chunks(store, chunks.manifest_key))],
+    )
+
+
+def _check(name: str, asset: dg.AssetKey, problems: list[str]) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        passed=not problems,
+        asset_key=asset,
+        check_name=name,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description="; ".join(problems[:20]) or None,
+        metadata={"problems": len(problems)},
+    )
+
+
+@dg.asset(
+    key="wasabi_upload",
+    deps=[*PASS.values()],
+    partitions_def=video_partitions,
+    group_name=GROUP,
+    kinds={"s3", "json"},
+    owners=OWNERS,
+    code_version="1",
+    check_specs=[
+        dg.AssetCheckSpec(
+            "checksums", asset="wasabi_upload", description="every published object is as its manifest says"
+        )
+    ],
+    description="The published set: current.json names, for each artefact, one recipe whose objects were "
+    "read back and verified. Players and editors follow it and nothing else.",
+)
+def wasabi_upload(
+    context: dg.AssetExecutionContext, store: StoreResource
+) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
+    from video_pipeline.captions.manifest import BrokenObject
+    from video_pipeline.captions.plan import plan_for
+    from video_pipeline.captions.publish import publish
+
+    asset = dg.AssetKey("wasabi_upload")
+    try:
+        objects = store.open()
+        video = video_of(context)
+        plan = plan_for(objects, pass_request(objects, video, STAGES))
+        if "frames" not in plan.existing:
+            raise BadInput(
+                "there is nothing to publish for the video and request as they are now",
+                input=video.partition_key,
+                what_to_do="materialise cropped_frames, caption_frame_extents or vp9_chunks first",
+            )
+        publication = publish(objects, video, {kind: plan.prefix(kind) for kind in plan.existing})
+    except BrokenObject as error:
+        # A failed check alone would not stop the run: the pointer stays where it is because this raises.
+        yield _check("checksums", asset, [str(error)])
+        raise to_failure(context, error) from None
+    except PipelineError as error:
+        raise to_failure(context, error) from None
+    for kind, why in publication.dropped.items():
+        context.log.warning(f"{kind} are no longer published: {why}")
+    if not publication.changed:
+        context.log.info("nothing to do: exactly this set is published already")
+    current = publication.current
+    yield dg.MaterializeResult(
+        data_version=dg.DataVersion(keys.recipe_hash(**current.model_dump(mode="json"))),
+        metadata={
+            "current": link(objects, keys.current_key(video)),
+            "changed": publication.changed,
+            "published": ", ".join(publication.published),
+            "kept": ", ".join(publication.kept) or "nothing",
+            "dropped": ", ".join(publication.dropped) or "nothing",
+            "not_made": ", ".join(sorted(plan.missing)) or "nothing",
+            "objects": sum(item.objects for item in current.artefacts.values()),
+            "bytes": sum(item.bytes for item in current.artefacts.values()),
+        },
+        check_results=[_check("checksums", asset, [])],
+    )

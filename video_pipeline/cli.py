@@ -1,0 +1,212 @@
+"""`video-pipeline`: the commands for people, without Dagster's UI.
+
+Belongs here: parsing arguments, printing, exit codes. Does not belong here: anything a command does beyond
+calling one function of a domain. Exit codes: 0 done, 1 the work failed, 2 the command or its input is wrong,
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from video_pipeline.errors import BadInput, PipelineError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = _parser().parse_args(argv)
+    try:
+        return arguments.run(arguments)
+    except BadInput as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except PipelineError as error:
+        if error.kind == "cancelled" or getattr(getattr(error, "error", None), "kind", "") == "cancelled":
+            print(f"cancelled: {error}", file=sys.stderr)
+            return 130
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("video-pipeline", description="Captions from videos in object storage.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    demo = commands.add_parser("demo", help="run the whole caption job on the bundled clip, through Dagster")
+    demo.set_defaults(run=_demo)
+
+    add = commands.add_parser("add-video", help="put a video and its caption request into the store")
+    add.add_argument("file", type=Path)
+    add.add_argument("--tenant", required=True)
+    add.add_argument("--video", required=True)
+    add.add_argument(
+        "--crop",
+        required=True,
+        metavar="LEFT,TOP,WIDTH,HEIGHT",
+        help="where captions stand, as parts of the displayed picture, each 0..1",
+    )
+    add.add_argument("--rate", default="10", help="samples per second: a number or a fraction (default 10)")
+    add.add_argument("--preset", choices=["fast", "small"], default="fast")
+    add.set_defaults(run=_add_video)
+
+    captions = commands.add_parser("captions", help="run the caption pass of one video and publish it")
+    captions.add_argument("partition", metavar="TENANT--VIDEO")
+    captions.add_argument(
+        "--stages", nargs="+", choices=["cropped_frames", "caption_frame_extents", "vp9_chunks"], default=None
+    )
+    captions.add_argument("--no-publish", action="store_true", help="make the artefacts, leave current.json")
+    captions.set_defaults(run=_captions)
+
+    calls = commands.add_parser("calls", help="show and end calls").add_subparsers(
+        required=True, metavar="ACTION"
+    )
+    listing = calls.add_parser("list", help="calls of a tenant, newest first")
+    listing.add_argument("--tenant", default=None, help="default: every tenant of the store")
+    listing.set_defaults(run=_list_calls)
+    cancel = calls.add_parser("cancel", help="end a running call")
+    cancel.add_argument("key")
+    cancel.add_argument("--tenant", default=None)
+    cancel.set_defaults(run=_cancel_call)
+    return parser
+
+
+def _demo(_: argparse.Namespace) -> int:
+    from video_pipeline.demo.run import run_demo
+
+    return run_demo()
+
+
+def _add_video(arguments: argparse.Namespace) -> int:
+    from video_pipeline.captions.intake import add_video, parse_crop
+    from video_pipeline.keys import VideoId
+    from video_pipeline.settings import load_settings
+    from video_pipeline.store import open_store
+
+    video = VideoId(arguments.tenant, arguments.video)
+    store = open_store(load_settings())
+    key = add_video(
+        store,
+        video,
+        arguments.file,
+        crop_region=parse_crop(arguments.crop),
+        frame_rate=arguments.rate,
+        preset=arguments.preset,
+    )
+    print(f"stored {key}; its partition is {video.partition_key}")
+    return 0
+
+
+def _captions(arguments: argparse.Namespace) -> int:
+    from video_pipeline.captions.intake import pass_request
+    from video_pipeline.captions.plan import plan_for
+    from video_pipeline.captions.publish import publish
+    from video_pipeline.captions.request import STAGES
+    from video_pipeline.compute import open_compute
+    from video_pipeline.compute.follow import Interrupts, run_call
+    from video_pipeline.keys import VideoId
+    from video_pipeline.settings import load_settings
+    from video_pipeline.store import open_store
+
+    settings = load_settings()
+    store = open_store(settings)
+    video = VideoId.from_partition_key(arguments.partition)
+    request = pass_request(store, video, tuple(arguments.stages or STAGES))
+    printer = _ProgressPrinter()
+    with Interrupts.watched() as interrupts:
+        _, record = run_call(
+            open_compute(settings, store),
+            "crop_and_infer_caption_frame_extents",
+            request,
+            on_event=printer,
+            interrupted=lambda: interrupts.asked,
+        )
+    printer.end()
+    result = record.result or {}
+    made = [kind for kind in ("frames", "extents", "chunks") if (result.get(kind) or {}).get("made")]
+    print(f"{result['frame_count']} frames; made: {', '.join(made) or 'nothing, all of it was there'}")
+    if "performance.txt" in record.report_keys:
+        print(store.get(record.report_keys["performance.txt"]).decode())
+    if not arguments.no_publish:
+        plan = plan_for(store, pass_request(store, video, STAGES))
+        publication = publish(store, video, {kind: plan.prefix(kind) for kind in plan.existing})
+        print(f"published: {', '.join(publication.published)}")
+    return 0
+
+
+class _ProgressPrinter:
+    """One line that is rewritten on a terminal, a line every few seconds elsewhere."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._last = 0.0
+        self._open_line = False
+
+    def __call__(self, event: Any) -> None:
+        from video_pipeline.compute.follow import progress_line
+
+        if event.name == "log":
+            self.end()
+            print(event.data.get("line", ""), file=sys.stderr)
+        elif event.name == "progress":
+            if self._terminal:
+                print(f"\r\x1b[K{progress_line(event.data)}", end="", file=sys.stderr, flush=True)
+                self._open_line = True
+            elif time.monotonic() - self._last > 2:
+                self._last = time.monotonic()
+                print(progress_line(event.data), file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        if self._open_line:
+            print(file=sys.stderr)
+            self._open_line = False
+
+
+def _list_calls(arguments: argparse.Namespace) -> int:
+    from video_pipeline.calls import list_calls
+    from video_pipeline.settings import load_settings
+    from video_pipeline.store import open_store
+
+    store = open_store(load_settings())
+    rows = list_calls(store, arguments.tenant)
+    for record in rows:
+        state = "running" if record.is_alive() else ("finished" if record.state == "finished" else "lost")
+        age = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.claimed_at))
+        where = f"attempt {record.attempt} on {record.worker.host}:{record.worker.pid}"
+        print(f"{record.key}  {state:8}  {age}  {record.tenant}  {record.task}  {where}")
+    if not rows:
+        print("no calls")
+    return 0
+
+
+def _cancel_call(arguments: argparse.Namespace) -> int:
+    from video_pipeline.calls import list_calls
+    from video_pipeline.compute import open_compute
+    from video_pipeline.compute.base import Handle
+    from video_pipeline.settings import load_settings
+    from video_pipeline.store import open_store
+
+    settings = load_settings()
+    store = open_store(settings)
+    found = [record for record in list_calls(store, arguments.tenant) if record.key.startswith(arguments.key)]
+    if len(found) != 1:
+        raise BadInput(
+            f"{len(found)} calls begin with {arguments.key!r}",
+            input=arguments.key,
+            what_to_do="take a key from: video-pipeline calls list",
+        )
+    (record,) = found
+    if not record.is_alive():
+        print(f"{record.key} is not running")
+        return 0
+    handle = Handle(record.tenant, record.key, record.task, record.worker.backend, attached=True)
+    open_compute(settings, store).cancel(handle, "cancelled with video-pipeline calls cancel")
+    print(f"{record.key} is cancelled")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The bundled clip with burned-in captions, its cue list, and the demonstration that runs on it."""

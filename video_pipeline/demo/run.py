@@ -1,0 +1,102 @@
+"""`make demo`: the whole caption job on the bundled clip, through Dagster, without any service or account.
+
+Belongs here: preparing the store, starting `dagster job execute`, and naming what there is to look at. Does
+not belong here: the job.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from video_pipeline import keys
+from video_pipeline.captions.intake import add_video
+from video_pipeline.keys import VideoId
+from video_pipeline.media.geometry import CropRegion
+from video_pipeline.settings import load_settings
+from video_pipeline.store import open_store
+from video_pipeline.store.base import ObjectStore
+
+VIDEO = VideoId("demo", "street")
+
+
+def store_demo_clip(store: ObjectStore) -> str:
+    """Puts the bundled clip and its caption request into the store. Returns the clip's key."""
+    bundle = files("video_pipeline.demo")
+    cues = json.loads((bundle / "street.cues.json").read_text())
+    with as_file(bundle / "street.mp4") as clip:
+        return add_video(
+            store,
+            VIDEO,
+            clip,
+            crop_region=CropRegion.model_validate(cues["crop_region"]),
+            frame_rate="10",
+            preset="fast",
+        )
+
+
+def job_command() -> list[str]:
+    """How the job is started here and in CI: no daemon, no DAGSTER_HOME, no workspace file."""
+    tags = json.dumps({"dagster/partition": VIDEO.partition_key})
+    return [
+        str(Path(sys.executable).with_name("dagster")),
+        *("job", "execute", "-m", "video_pipeline.definitions", "-j", "caption_video", "--tags", tags),
+    ]
+
+
+def run_demo() -> int:
+    settings = load_settings()
+    store = open_store(settings)
+    key = store_demo_clip(store)
+    print(f"The clip is in the store as {store.uri}/{key}")
+    print(f"Running: {' '.join(job_command())}", flush=True)
+    code = _run(job_command())
+    if code != 0:
+        print(f"The job ended with exit code {code}; its last lines above say why.", file=sys.stderr)
+        return code
+    _name_the_files(store)
+    return 0
+
+
+def _run(command: list[str]) -> int:
+    """Runs the job in the foreground. Ctrl-C reaches it as well; this waits until it has cleaned up."""
+    environment = dict(os.environ, DAGSTER_DISABLE_TELEMETRY="1")
+    process = subprocess.Popen(command, env=environment)
+    terminate = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    try:
+        while True:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:
+                # The terminal sent it to the whole process group: the job is cancelling its call.
+                continue
+    finally:
+        signal.signal(signal.SIGTERM, terminate)
+
+
+def _name_the_files(store: ObjectStore) -> None:
+    current = json.loads(store.get(keys.current_key(VIDEO)))
+    frames = keys.frames_prefix(VIDEO, current["artefacts"]["frames"]["recipe"])
+    extents = keys.database_key(VIDEO, current["artefacts"]["extents"]["recipe"])
+    chunk = keys.chunk_key(VIDEO, current["artefacts"]["chunks"]["recipe"], 16, 0)
+    waterfalls = [
+        item
+        for item in store.list(f"{VIDEO.tenant}/server/results/")
+        if item.key.endswith("timing_waterfall.html")
+    ]
+    newest = max(waterfalls, key=lambda item: item.modified).key if waterfalls else None
+    print("\nDone. Look at:")
+    for what, key in (
+        ("the contact sheet", frames + "contact_sheet.png"),
+        ("a chunk for scrubbing, every 16th frame", chunk),
+        ("the caption extents (SQLite)", extents),
+        ("where the time went", newest),
+        ("what is published", keys.current_key(VIDEO)),
+    ):
+        if key is not None:
+            print(f"  {what + ':':42}{store.local_path(key) or f'{store.uri}/{key}'}")

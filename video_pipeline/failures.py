@@ -1,0 +1,42 @@
+"""How errors become Dagster failures, and which of them Dagster may retry.
+
+Belongs here: the one place that decides about retries above the backend. The layers, from the inside:
+
+1. `compute.follow.run_call` starts `transient` and `preempted` calls again, three times in all.
+2. The asset has no RetryPolicy: Dagster would restart a step that a person cancelled (issue #15026).
+3. Run retries (`dagster/max_retries` on the job) start the run again from the failed assets. For `bad_input`,
+   `cancelled` and `version_mismatch` that would pay twice for the same answer, so the run is stamped.
+
+`Failure(allow_retries=False)` stops layer 2 only; the stamp is what stops layer 3.
+"""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from video_pipeline.compute.follow import CallFailed
+from video_pipeline.errors import ErrorKind, PipelineError
+
+NEVER_RETRIED: tuple[ErrorKind, ...] = ("bad_input", "cancelled", "version_mismatch")
+STOP_RUN_RETRIES = {"dagster/retry_on_asset_or_op_failure": "false"}
+
+
+def to_failure(context: dg.AssetExecutionContext, error: PipelineError) -> dg.Failure:
+    """The failure a person reads: one line, then kind, input, advice and the worker's traceback."""
+    if isinstance(error, CallFailed):
+        kind, traceback = error.error.kind, error.error.traceback
+    else:
+        kind, traceback = error.kind, ""
+    retried = kind not in NEVER_RETRIED
+    if not retried:
+        context.instance.add_run_tags(context.run_id, STOP_RUN_RETRIES)
+    metadata: dict[str, dg.MetadataValue] = {"kind": dg.MetadataValue.text(kind)}
+    if error.input:
+        metadata["input"] = dg.MetadataValue.text(error.input)
+    if error.what_to_do:
+        metadata["what_to_do"] = dg.MetadataValue.text(error.what_to_do)
+    if traceback:
+        metadata["worker_traceback"] = dg.MetadataValue.md(f"```\n{traceback[-8000:]}\n```")
+    if isinstance(error, CallFailed) and error.record.worker.log_path:
+        metadata["worker_log"] = dg.MetadataValue.path(error.record.worker.log_path)
+    return dg.Failure(description=str(error), metadata=metadata, allow_retries=retried)

@@ -1,0 +1,69 @@
+"""The jobs: named selections of assets, and registering the videos that are in the store.
+
+Belongs here: jobs and the ops that only jobs need. Does not belong here: what an asset does, or when a job
+runs (schedules, sensors).
+"""
+
+from __future__ import annotations
+
+import re
+
+import dagster as dg
+
+from video_pipeline.assets.captions import GROUP
+from video_pipeline.errors import BadInput
+from video_pipeline.keys import VIDEO_EXTENSIONS, VideoId, check_name, videos_prefix
+from video_pipeline.partitions import VIDEOS, video_partitions
+from video_pipeline.resources.store import StoreResource
+
+caption_video = dg.define_asset_job(
+    "caption_video",
+    selection=dg.AssetSelection.groups(GROUP),
+    partitions_def=video_partitions,
+    description="One video, from its source to its published captions set. Choose the video by partition.",
+    tags={"dagster/max_retries": "1", "dagster/retry_strategy": "FROM_ASSET_FAILURE"},
+)
+
+_SOURCE = re.compile(rf"(?P<video>[^/]+)/video\.(?:{'|'.join(VIDEO_EXTENSIONS)})")
+
+
+class RegisterConfig(dg.Config):
+    """Whose videos to look for."""
+
+    tenants: list[str]
+
+
+@dg.op(description="Lists the tenants' videos in the store and registers those that are not partitions yet.")
+def find_videos(context: dg.OpExecutionContext, config: RegisterConfig, store: StoreResource) -> int:
+    objects = store.open()
+    found: list[str] = []
+    refused: list[str] = []
+    for tenant in config.tenants:
+        prefix = videos_prefix(check_name("tenant", tenant))
+        for item in objects.list(prefix):
+            match = _SOURCE.fullmatch(item.key.removeprefix(prefix))
+            if match is None:
+                continue
+            try:
+                found.append(VideoId(tenant, match["video"]).partition_key)
+            except BadInput as error:
+                refused.append(f"{item.key}: {error}")
+    known = set(context.instance.get_dynamic_partitions(VIDEOS))
+    new = sorted(set(found) - known)
+    if new:
+        context.instance.add_dynamic_partitions(VIDEOS, new)
+    for line in refused:
+        context.log.warning(f"not registered: {line}")
+    context.log.info(f"{len(new)} new, {len(set(found) & known)} known, {len(refused)} refused")
+    context.add_output_metadata(
+        {"new": len(new), "known": len(set(found) & known), "refused": refused, "registered": new[:100]}
+    )
+    return len(new)
+
+
+@dg.job(description="Registers every video of the given tenants as a partition.")
+def register_videos() -> None:
+    find_videos()
+
+
+default_jobs = [caption_video, register_videos]

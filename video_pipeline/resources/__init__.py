@@ -1,0 +1,1 @@
+"""Dagster's thin wrappers around compute, store and tracking."""
