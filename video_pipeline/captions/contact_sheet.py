@@ -42,7 +42,7 @@ def columns_for(width: int, height: int) -> int:
 
 
 def make_thumbnail(index: int, frame: CroppedFrame) -> Thumbnail:
-    """The frame scaled to its cell, at most to twice its size: Lanczos on each plane, then RGB by its tags."""
+    """The frame scaled to its cell, at most to twice its size: Lanczos per plane, then RGB by its tags."""
     cell = (SHEET_WIDTH - _GAP) // columns_for(frame.width, frame.height) - _GAP
     scale = min(cell / frame.width, cell / frame.height, 2.0)
     size = (max(1, round(frame.width * scale)), max(1, round(frame.height * scale)))

@@ -10,6 +10,9 @@
  *   video.src = prefix + name;            // prefix: {tenant}/client/videos/{video}/chunks/{chunks}/
  *   video.currentTime = seekSeconds;      // the middle of the picture, so no rounding can miss it
  *
+ * To copy the pixels, wait for requestVideoFrameCallback after "seeked": that event says that the seek is
+ * done, and for a frame's time the screen (and drawImage) may still hold the picture before it.
+ *
  * The pyramid holds every frame once: level 16 the frames with i % 16 == 0, level 4 those with i % 4 == 0
  * that are not on 16, level 1 the rest. A level-M chunk covers 32 M frame numbers and is named by the first.
  * To scrub at once, load level 16, then 4, then 1: that is the order of LEVELS.
