@@ -47,7 +47,7 @@ def make_thumbnail(index: int, frame: CroppedFrame) -> Thumbnail:
     scale = min(cell / frame.width, cell / frame.height, 2.0)
     size = (max(1, round(frame.width * scale)), max(1, round(frame.height * scale)))
     y, u, v = (
-        np.asarray(Image.fromarray(plane).resize(size, Image.Resampling.LANCZOS))
+        np.asarray(Image.fromarray(plane).resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0))
         for plane in (frame.y, frame.u, frame.v)
     )
     matrix = effective_matrix(frame.tags, frame.width)
@@ -127,7 +127,11 @@ class ContactSheet:
         self._columns = self._columns or columns_for(frame.width, frame.height)
         self._held.append(make_thumbnail(index, frame.to_host()))
 
+    def chosen(self) -> list[Thumbnail]:
+        """The thumbnails that the sheet shows so far: every n-th of those held, `max_pictures` at most."""
+        step = max(1, -(-len(self._held) // self._max_pictures))
+        return self._held[::step]
+
     def render(self) -> bytes:
         """The sheet as PNG. Raises `ValueError` if no frame was ever added."""
-        step = max(1, -(-len(self._held) // self._max_pictures))
-        return make_contact_sheet(self._held[::step], rate=self._rate, columns=self._columns)
+        return make_contact_sheet(self.chosen(), rate=self._rate, columns=self._columns)
