@@ -17,14 +17,17 @@ from video_pipeline.worker import TaskContext
 
 
 def attach_reports(
-    context: TaskContext, report: PipelineReport, *, frames: int, chunks: int, gpu: GpuUtilisation | None
+    context: TaskContext, report: PipelineReport, *, frames: int, chunks: int, gpu: GpuUtilisation
 ) -> None:
     """Prints the report into the call's log and attaches its files to the call's result."""
-    spans = context.recorder.spans()
+    spans, dropped = context.recorder.spans(), context.recorder.dropped
     performance = performance_report(report, frames=frames, pairs=max(frames - 1, 0), chunks=chunks, gpu=gpu)
-    text = f"{performance}\n\n{timing_table(spans)}\n"
+    text = f"{performance}\n\n{timing_table(spans, dropped=dropped)}\n"
     print(text, flush=True)
     context.attach_report("performance.txt", text)
     context.attach_report("stages.json", json.dumps(report.to_dict(), indent=1))
-    context.attach_report("timing_waterfall.html", waterfall_html(spans))
+    context.attach_report(
+        "timing_waterfall.html",
+        waterfall_html(spans, title=f"Caption pass, {frames} frames", dropped=dropped),
+    )
     context.attach_report("trace.json", json.dumps(chrome_trace(spans)))

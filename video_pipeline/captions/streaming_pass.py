@@ -38,6 +38,7 @@ from video_pipeline.media.vp9 import Preset, encode_chunk, verify_chunk
 from video_pipeline.store.base import ObjectStore
 from video_pipeline.streaming.pipeline import Pipeline, Stage
 from video_pipeline.streaming.stats import PipelineReport
+from video_pipeline.telemetry.nvml import GpuSampler, GpuUtilisation
 from video_pipeline.telemetry.timing import timed_operation
 from video_pipeline.worker import TaskContext
 
@@ -121,13 +122,13 @@ class _Pass:
                 sink=self._collect,
                 on_progress=lambda _snapshot: self._progress(started),
             )
-            with timed_operation("stream", {"stages": [stage.name for stage in stages]}):
+            with GpuSampler() as gpu, timed_operation("stream", {"stages": [stage.name for stage in stages]}):
                 report = pipeline.run_sequentially() if sequential else pipeline.run()
             self._progress(started)
             self.context.cancel.raise_if_cancelled()
             with timed_operation("write_manifests"):
                 manifests = self._write_artefacts()
-        return self._result(manifests, report, started)
+        return self._result(manifests, report, gpu.result, started)
 
     # The stages, in the order in which a frame meets them.
 
@@ -327,12 +328,12 @@ class _Pass:
         return manifest
 
     def _result(
-        self, written: dict[Kind, Manifest], report: PipelineReport, started: float
+        self, written: dict[Kind, Manifest], report: PipelineReport, gpu: GpuUtilisation, started: float
     ) -> CropAndInferResult:
         from video_pipeline.captions.pass_report import attach_reports
 
         wall = time.monotonic() - started
-        attach_reports(self.context, report, frames=len(self.made.pts), chunks=len(self.made.chunks))
+        attach_reports(self.context, report, frames=len(self.made.pts), chunks=len(self.made.chunks), gpu=gpu)
         return build_result(
             self.plan,
             written,

@@ -104,6 +104,8 @@ def advice(report: PipelineReport) -> list[str]:
             f"all {report.cores} cores are the limit: more workers would not help; "
             f"{busiest.name} takes {share:.0%} of the CPU time"
         )
+    elif name == report.stages[0].name:
+        lines.append(f"{name} is the limit, and it is the source: workers elsewhere would not help")
     else:
         better = report.with_one_more_worker(name)
         gain = 1 - better / report.floor_s if report.floor_s > 0 else 0.0
@@ -116,7 +118,7 @@ def advice(report: PipelineReport) -> list[str]:
             lines.append(f"{name} is the limit, and one more worker would not help: another stage is as slow")
     if report.overlap_efficiency < 0.8:
         lines.append(
-            f"the stages overlap to {report.overlap_efficiency:.0%} only: longer queues, or other work on the "
-            "machine, may be why"
+            f"the stages overlap to {report.overlap_efficiency:.0%} only: short queues, or other work on "
+            "the machine, may be why"
         )
     return lines
