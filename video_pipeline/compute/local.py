@@ -37,8 +37,10 @@ from video_pipeline.compute.base import CallOptions, Event, Handle, Status
 from video_pipeline.settings import Settings
 from video_pipeline.store.base import ObjectStore
 from video_pipeline.tasks import call_key_of, find_task, tenant_of
-from video_pipeline.worker import EVENT_PREFIX, CallFile
+from video_pipeline.worker import EVENT_PREFIX, EXIT_TAKEN, CallFile
 
+LEAVING_S = 5.0
+"""How long a finished worker's process is waited for: an interpreter with torch takes about half a second."""
 CANCEL_GRACE_S = 8.0
 """How long a cancelled worker may take to stop in an orderly way before it is killed."""
 
@@ -110,31 +112,27 @@ class LocalCompute:
         exit_code = process.poll() if process else None
         call = read_call(self._store, handle.tenant, handle.key)
         record = call[0] if call else None
-        if record is not None and record.is_alive():
+        if record is not None and (record.is_alive() or _is_leaving(record)):
             return Status("running", progress=record.progress)
-        result = read_result(self._store, handle.tenant, handle.key)
         if process is not None and exit_code is None:
-            # Ours, and not (or no longer) holding the claim: it starts up, or writes its last lines.
-            if (
-                result is not None
-                and record is not None
-                and record.state == "finished"
-                and record.worker.pid == process.pid
-            ):
-                return Status("done", result=result)
-            return Status("waiting")
-        if process is not None:
+            if record is None or record.worker.pid != process.pid:
+                return Status("waiting")
+        else:
             self._started.pop(handle.key, None)
+        result = read_result(self._store, handle.tenant, handle.key)
         if result is not None and (record is None or self._is_of(record, result)):
             return Status("done", result=result)
-        if record is None or (process is not None and record.worker.pid != process.pid):
+        if record is None or (
+            process is not None and record.worker.pid != process.pid and exit_code != EXIT_TAKEN
+        ):
             detail = _last_lines(self._latest_output(handle.key))
-            code = "" if exit_code is None else f" (exit code {exit_code})"
-            return Status("lost", detail=f"the worker ended before it claimed the call{code}\n{detail}")
+            return Status(
+                "lost", detail=f"the worker did not claim the call: {_how_it_died(exit_code)}\n{detail}"
+            )
         return Status(
             "lost",
             detail=_how_it_died(exit_code) + "\n" + _last_lines(self._output_of(record)),
-            died="internal" if exit_code is not None and exit_code > 0 else "preempted",
+            died="internal" if exit_code not in (None, EXIT_TAKEN) and exit_code > 0 else "preempted",
         )
 
     @staticmethod
@@ -206,6 +204,12 @@ class LocalCompute:
             "attempt": record.attempt,
             "heartbeat_age_s": round(time.time() - record.heartbeat_at, 1),
         }
+
+
+def _is_leaving(record: CallRecord) -> bool:
+    """Whether the worker has finished the call and its process is about to end: it still writes its log."""
+    fresh = time.time() - record.heartbeat_at < LEAVING_S
+    return record.state == "finished" and fresh and record.worker.process() is not None
 
 
 class _OutputReader:
