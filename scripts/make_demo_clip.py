@@ -231,8 +231,9 @@ def render_lossless(plain: list[np.ndarray], filters: str, scratch: str) -> Iter
 def verify(plain: list[np.ndarray], captioned: list[np.ndarray], clip: Path) -> None:
     """Raise unless every cue is visible on exactly its frames, inside the crop, in the finished file.
 
-    Uncompressed first: the pixels libass touched must change at the cue boundaries and nowhere else. Then the
-    decoded file: where this frame's cue or a neighbouring one is drawn, each frame must match its own picture.
+    Uncompressed first: the pixels libass touched must change at the cue boundaries and nowhere else. Then
+    the decoded file: where this frame's cue or a neighbouring one is drawn, each frame must match its own
+    picture.
     """
     left, top = round(CROP["left"] * WIDTH), round(CROP["top"] * HEIGHT)
     right, bottom = left + round(CROP["width"] * WIDTH), top + round(CROP["height"] * HEIGHT)

@@ -1,0 +1,1 @@
+"""Network definitions, weight loading and the weights that ship."""
