@@ -29,7 +29,7 @@ def to_failure(context: dg.AssetExecutionContext, error: PipelineError) -> dg.Fa
         kind, traceback = error.kind, ""
     retried = kind not in NEVER_RETRIED
     if not retried:
-        context.instance.add_run_tags(context.run_id, STOP_RUN_RETRIES)
+        context.instance.add_run_tags(context.run.run_id, STOP_RUN_RETRIES)
     metadata: dict[str, dg.MetadataValue] = {"kind": dg.MetadataValue.text(kind)}
     if error.input:
         metadata["input"] = dg.MetadataValue.text(error.input)

@@ -4,7 +4,7 @@ Belongs here: jobs and the ops that only jobs need. Does not belong here: what a
 runs (schedules, sensors).
 """
 
-from __future__ import annotations
+# No `from __future__ import annotations`: Dagster reads these functions' annotations, not their text.
 
 import re
 
@@ -13,13 +13,12 @@ import dagster as dg
 from video_pipeline.assets.captions import GROUP
 from video_pipeline.errors import BadInput
 from video_pipeline.keys import VIDEO_EXTENSIONS, VideoId, check_name, videos_prefix
-from video_pipeline.partitions import VIDEOS, video_partitions
+from video_pipeline.partitions import VIDEOS
 from video_pipeline.resources.store import StoreResource
 
 caption_video = dg.define_asset_job(
     "caption_video",
     selection=dg.AssetSelection.groups(GROUP),
-    partitions_def=video_partitions,
     description="One video, from its source to its published captions set. Choose the video by partition.",
     tags={"dagster/max_retries": "1", "dagster/retry_strategy": "FROM_ASSET_FAILURE"},
 )

@@ -36,6 +36,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
 def run(
     instance: dg.DagsterInstance, *assets: str, partition: str = VIDEO.partition_key, raises: bool = True
 ) -> dg.ExecuteInProcessResult:
+    instance.add_dynamic_partitions(VIDEOS, [partition])
     selection = [dg.AssetKey(asset) for asset in assets] or None
     job = build_definitions().resolve_job_def("caption_video")
     return job.execute_in_process(
@@ -63,7 +64,6 @@ def test_one_video_becomes_a_published_set_and_a_second_run_does_no_work(
     store: ObjectStore, instance: dg.DagsterInstance
 ) -> None:
     store_demo_clip(store)
-    instance.add_dynamic_partitions(VIDEOS, [VIDEO.partition_key])
     first = run(instance)
     assert first.success
     assert made(first) == {"source_video", *PASS, "wasabi_upload"}
@@ -109,12 +109,6 @@ def test_choosing_only_extents_encodes_nothing(store: ObjectStore, instance: dg.
     result = run(instance, "source_video", "caption_frame_extents")
     assert made(result) == {"source_video", "caption_frame_extents"}
     assert [item.key for item in store.list("demo/client/videos/street/chunks/")] == []
-
-
-def test_a_run_registers_its_own_partition(store: ObjectStore, instance: dg.DagsterInstance) -> None:
-    store_demo_clip(store)
-    run(instance, "source_video")
-    assert instance.get_dynamic_partitions(VIDEOS) == [VIDEO.partition_key]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ Belongs here: what exists, of what it is made and what to show about it. Does no
 or models; those are tasks (`video_pipeline.tasks`), run by compute.
 """
 
-from __future__ import annotations
+# No `from __future__ import annotations`: Dagster reads these functions' annotations, not their text.
 
 from collections.abc import Iterator
 

@@ -3,7 +3,7 @@
 Belongs here: what Dagster adds to a call. Does not belong here: backends and the waiting loop (`compute`).
 """
 
-from __future__ import annotations
+# No `from __future__ import annotations`: Dagster reads the annotation of the nested resource.
 
 import time
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ PROGRESS_EVERY_S = 2.0
 class ComputeResource(dg.ConfigurableResource):
     """Runs tasks on the backend that `VIDEO_PIPELINE_COMPUTE` names."""
 
-    store: dg.ResourceDependency[StoreResource]
+    store: StoreResource
     timeout_s: float | None = None
 
     def run(
@@ -74,7 +74,7 @@ class ComputeResource(dg.ConfigurableResource):
 
 
 def _is_being_cancelled(context: dg.AssetExecutionContext) -> bool:
-    run = context.instance.get_run_by_id(context.run_id)
+    run = context.instance.get_run_by_id(context.run.run_id)
     return run is not None and run.status == dg.DagsterRunStatus.CANCELING
 
 
