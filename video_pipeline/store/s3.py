@@ -12,7 +12,7 @@ import hashlib
 import logging
 import re
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -211,21 +211,7 @@ class S3Store:
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         check_prefix(prefix)
-        operation, contents = (
-            ("list_object_versions", "Versions") if self._is_versioned() else ("list_objects_v2", "Contents")
-        )
-        pages = iter(
-            self._client.get_paginator(operation).paginate(Bucket=self._location.bucket, Prefix=prefix)
-        )
-        while True:
-            with self._errors(None):
-                page = next(pages, None)
-            if page is None:
-                return
-            self._bucket_seen = True
-            for item in page.get(contents, []):
-                if item.get("IsLatest", True) and self._is_listed(item["Key"]):
-                    yield self._info(item["Key"], item, size=int(item["Size"]))
+        return in_byte_order(self._listed(prefix), below=prefix.rpartition("/")[0])
 
     def delete(self, key: str) -> None:
         check_object_key(key)
@@ -319,6 +305,22 @@ class S3Store:
                     self._versioned = False
         return self._versioned
 
+    def _listed(self, prefix: str) -> Iterator[ObjectInfo]:
+        """The listing in the server's order, one page at a time."""
+        versioned = self._is_versioned()
+        operation = "list_object_versions" if versioned else "list_objects_v2"
+        paginator = self._client.get_paginator(operation)
+        pages = iter(paginator.paginate(Bucket=self._location.bucket, Prefix=prefix))
+        while True:
+            with self._errors(None):
+                page = next(pages, None)
+            if page is None:
+                return
+            self._bucket_seen = True
+            for item in page.get("Versions" if versioned else "Contents", []):
+                if item.get("IsLatest", True) and self._is_listed(item["Key"]):
+                    yield self._info(item["Key"], item, size=int(item["Size"]))
+
     def _is_listed(self, key: str) -> bool:
         """Leaves out what the contract cannot name, such as the `folder/` objects that consoles make."""
         try:
@@ -377,3 +379,24 @@ class S3Store:
         found = download(self._client, self._location, key, start, stop, pin)
         self._bucket_seen = True
         return found
+
+
+def in_byte_order(infos: Iterable[ObjectInfo], *, below: str) -> Iterator[ObjectInfo]:
+    """A listing in the order of the keys' UTF-8 bytes, from a server that lists so or folder by folder.
+
+    AWS and Wasabi list by bytes; servers over a tree (SeaweedFS) list `a/b` before `a-b`, as `a` comes before
+    `a-b`. Both keep the names that begin with the same name together, so only those are held back: in
+    general one folder of the folder `below`.
+    """
+    skip = len(below) + 1 if below else 0
+    held: list[ObjectInfo] = []
+    first = ""
+    for info in infos:
+        name = info.key[skip:].partition("/")[0]
+        if held and not name.startswith(first):
+            yield from sorted(held, key=lambda item: item.key.encode())
+            held.clear()
+        if not held:
+            first = name
+        held.append(info)
+    yield from sorted(held, key=lambda item: item.key.encode())
