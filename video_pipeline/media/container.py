@@ -40,7 +40,8 @@ Source = Path | str | BinaryIO | io.RawIOBase | io.BufferedIOBase
 REPLACE = "replace it by a video file (MP4, MOV, MKV, WebM or AVI) that plays to its end."
 COMPLETE = "upload the file again, or repair it with ffmpeg -i INPUT -c copy OUTPUT."
 WALK_AT_ONCE = 64
-"""Top-level boxes looked at when a file is opened; a fragmented file's further ones are seen on the way."""
+"""Top-level boxes looked at when a file is opened, each a small read; of a fragmented file only those up to
+its first fragment, since libav reads the headers of the others anyway."""
 
 
 @contextlib.contextmanager
@@ -56,11 +57,16 @@ def media_errors(name: str, doing: str, what_to_do: str = COMPLETE) -> Iterator[
 
 
 class SeenReader(io.RawIOBase):
-    """Passes reads to `inner` and shows each to a BoxWalk. Does not close `inner`: its owner does."""
+    """Passes reads to `inner` and shows each to a BoxWalk. Does not close `inner`: its owner does.
 
-    def __init__(self, inner: Source, walk: BoxWalk) -> None:
+    `forward_only` hides seeking: libav then reads a fragmented MP4 from front to back. Otherwise it begins by
+    looking at every fragment's header, which over a network is a request each.
+    """
+
+    def __init__(self, inner: Source, walk: BoxWalk, *, forward_only: bool) -> None:
         self._inner = cast(BinaryIO, inner)
         self._walk = walk
+        self._forward_only = forward_only
         self._position = 0
         self.bytes_read = 0
         self.byte_limit: int | None = None
@@ -69,7 +75,7 @@ class SeenReader(io.RawIOBase):
         return True
 
     def seekable(self) -> bool:
-        return True
+        return not self._forward_only
 
     def read(self, size: int = -1) -> bytes:
         data = self._inner.read(size)
@@ -132,9 +138,10 @@ class BoxWalk:
         return True
 
     def go_on(self, reader: Source, size: int, limit: int | None = None) -> None:
-        """Read headers from where the walk stands: to the end, or at most `limit` of them."""
+        """Read headers from where the walk stands: to the end, or with a `limit` at most so many of them,
+        and none after the first fragment's."""
         inner = cast(BinaryIO, reader)
-        while self.next_header < size and (limit is None or limit > 0):
+        while self.next_header < size and (limit is None or (limit > 0 and "moof" not in self.kinds)):
             before = self.next_header
             inner.seek(before)
             self.see(before, inner.read(16))
@@ -188,16 +195,17 @@ def truncated(name: str, how: str) -> BadInput:
     return BadInput(f"the video is cut off: {how}", input=name, what_to_do=COMPLETE)
 
 
-def open_video(source: Source, *, name: str) -> OpenedVideo:
+def open_video(source: Source, *, name: str, one_pass: bool = False) -> OpenedVideo:
     """Open `source` (a path, or a seekable binary reader, which stays the caller's to close).
 
+    `one_pass`: nobody will seek, so a fragmented MP4 is read front to back (its duration may stay unknown).
     Raises BadInput, naming `name`, if it is empty, not a video file of the kinds in `FORMATS`, has no video
     stream, or ends before its container says.
     """
     owned = isinstance(source, str | Path)
     raw = _open_file(Path(source), name) if isinstance(source, str | Path) else cast(BinaryIO, source)
     try:
-        return _open_reader(raw, owned, name)
+        return _open_reader(raw, owned, name, one_pass)
     except BaseException:
         if owned:
             raw.close()
@@ -211,7 +219,7 @@ def _open_file(path: Path, name: str) -> BinaryIO:
         raise BadInput("no such file", input=name, what_to_do="check the path or key.") from error
 
 
-def _open_reader(raw: BinaryIO, owned: bool, name: str) -> OpenedVideo:
+def _open_reader(raw: BinaryIO, owned: bool, name: str, one_pass: bool) -> OpenedVideo:
     size = raw.seek(0, io.SEEK_END)
     if size == 0:
         raise BadInput("the file is empty", input=name, what_to_do=REPLACE)
@@ -223,7 +231,7 @@ def _open_reader(raw: BinaryIO, owned: bool, name: str) -> OpenedVideo:
         if "moov" not in walk.kinds and not walk.kinds.count("moof") and walk.next_header >= size:
             raise truncated(name, "it has no index (moov box), as when a recording or an upload broke off")
     raw.seek(0)
-    reader = SeenReader(raw, walk)
+    reader = SeenReader(raw, walk, forward_only=one_pass and "moof" in walk.kinds)
     with media_errors(name, "not a video file that can be opened", REPLACE):
         container = av.open(
             reader,

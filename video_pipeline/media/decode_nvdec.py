@@ -248,7 +248,7 @@ class NvdecDecoder:
         self.probe, orientation = _look(source, name)
         self.crop: PixelCrop = to_pixel_crop(crop_region, self.probe.display_width, self.probe.display_height)
         coded = to_coded_crop(self.crop, orientation, self.probe.coded_width, self.probe.coded_height)
-        self._opened = open_video(source, name=name)
+        self._opened = open_video(source, name=name, one_pass=True)
         self._pictures: Iterator[tuple[Shown, NvdecPicture]] = iter(())
         self._backend: NvdecBackend | None = None
         try:

@@ -72,7 +72,7 @@ class SoftwareDecoder:
         threads: int | Literal["auto"] = 1,
     ) -> None:
         self.stats = DecodeStats()
-        self._opened = open_video(source, name=name)
+        self._opened = open_video(source, name=name, one_pass=True)
         self._pictures: Iterator[tuple[Shown, av.VideoFrame]] = iter(())
         try:
             run = PicturePass(self._opened, rate, self.stats)

@@ -140,6 +140,8 @@ class PicturePass:
                     continue
                 self._first_key_pts = packet.pts if packet.pts is not None else packet.dts or 0
             if packet.is_corrupt:
+                # Cut off is the likelier story, and says better what to do.
+                self._opened.check_complete()
                 raise self._damaged(packet.pts, "the data of a picture is incomplete")
             yield packet
 

@@ -1,0 +1,117 @@
+"""What a probe says, what it refuses, and how little it reads."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fixtures.media_factory import MediaFactory
+from tests.media.test_decode_software import REFUSED
+from video_pipeline.errors import BadInput
+from video_pipeline.media.probe import VideoProbe, probe_video
+
+ONLY_DECODING_TELLS = {"two_sizes", "corrupt_middle"}
+
+
+def test_a_plain_file_is_described_in_full(media: MediaFactory) -> None:
+    path = media.path("h264_b")
+    assert probe_video(path, name="v") == VideoProbe(
+        container="mov",
+        codec="h264",
+        profile="High",
+        coded_width=320,
+        coded_height=180,
+        display_width=320,
+        display_height=180,
+        rotation=0,
+        mirrored=False,
+        time_base="1/12800",
+        first_pts=0,
+        duration_seconds="12/5",
+        frame_count=60,
+        average_rate="25",
+        variable_frame_rate=False,
+        pix_fmt="yuv420p",
+        bit_depth=8,
+        color_primaries=1,
+        color_transfer=1,
+        color_matrix=1,
+        color_range=1,
+        has_audio=True,
+        audio_codec="aac",
+        size_bytes=path.stat().st_size,
+        end_checked=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("variant", "expected"),
+    [
+        ("rotated_90", {"rotation": 90, "display_width": 180, "display_height": 320, "coded_width": 320}),
+        ("rotated_270", {"rotation": 270, "display_width": 180}),
+        ("mirrored", {"rotation": 0, "mirrored": True}),
+        ("ten_bit", {"pix_fmt": "yuv420p10le", "bit_depth": 10, "codec": "hevc"}),
+        ("odd_size", {"display_width": 319, "display_height": 179, "codec": "vp9", "container": "matroska"}),
+        ("av1", {"codec": "av1", "has_audio": False, "audio_codec": None}),
+        ("vfr", {"variable_frame_rate": True, "frame_count": 41}),
+        ("ntsc", {"variable_frame_rate": False, "time_base": "1/30000"}),
+        ("edit_trim", {"frame_count": 25, "duration_seconds": "1"}),
+        ("edit_empty", {"first_pts": 5120, "frame_count": 60}),
+        ("h264_mkv", {"frame_count": None, "variable_frame_rate": None, "duration_seconds": "12/5"}),
+        ("h264_fragmented", {"frame_count": None, "variable_frame_rate": None}),
+        ("one_picture", {"frame_count": 1, "variable_frame_rate": None}),
+        ("h264_full_range", {"color_range": 2}),
+        ("msmpeg4_avi", {"container": "avi", "codec": "msmpeg4", "frame_count": 60}),
+        ("h264_ts", {"container": "mpegts", "frame_count": None}),
+    ],
+)
+def test_what_is_unusual_is_told(media: MediaFactory, variant: str, expected: dict[str, Any]) -> None:
+    probe = probe_video(media.path(variant), name="v").model_dump()
+    assert {key: probe[key] for key in expected} == expected
+
+
+@pytest.mark.parametrize("variant", sorted(set(REFUSED) - ONLY_DECODING_TELLS))
+def test_bad_media_is_refused_before_anything_is_spent(media: MediaFactory, variant: str) -> None:
+    with pytest.raises(BadInput, match=REFUSED[variant]):
+        probe_video(media.path(variant), name="v")
+
+
+def test_a_damaged_end_is_refused(media: MediaFactory, tmp_path: Path) -> None:
+    data = bytearray(media.path("h264_faststart").read_bytes())
+    data[-6000:-5000] = bytes((91 * i + 7) % 256 for i in range(1000))
+    target = tmp_path / "end.mp4"
+    target.write_bytes(data)
+    with pytest.raises(BadInput, match="end of the video"):
+        probe_video(target, name="v")
+
+
+def test_a_probe_is_json_and_comes_back(media: MediaFactory) -> None:
+    probe = probe_video(media.path("vp9"), name="v")
+    assert VideoProbe.model_validate(json.loads(probe.model_dump_json())) == probe
+
+
+def test_a_probe_reads_a_small_part_of_a_large_file(media: MediaFactory) -> None:
+    class Counting(io.BytesIO):
+        served = 0
+
+        def read(self, size: int | None = -1, /) -> bytes:
+            data = super().read(size)
+            Counting.served += len(data)
+            return data
+
+    # 30 MB between the sound and the picture data of a small file, as in a long one.
+    data = media.path("h264_b").read_bytes()
+    moov = data.rindex(b"moov") - 4
+    filler = (8 + 30_000_000).to_bytes(4, "big") + b"free" + bytes(30_000_000)
+    assert probe_video(Counting(data[:moov] + filler + data[moov:]), name="v").end_checked
+    assert Counting.served < 1_000_000
+
+
+def test_a_reader_stays_open_and_a_path_is_closed(media: MediaFactory) -> None:
+    reader = io.BytesIO(media.path("h264_b").read_bytes())
+    probe_video(reader, name="v")
+    assert not reader.closed
