@@ -79,7 +79,7 @@ def test_the_demo_runs_the_whole_job_and_names_files_that_exist(store: ObjectSto
     assert "frames" in text
     assert " left" in text
     named = [line.split(":", 1)[1].strip() for line in text.split("Look at:")[1].splitlines() if ":" in line]
-    assert len(named) == 5
+    assert len(named) == 6
     assert all(Path(path).is_file() for path in named)
     assert workers(tmp_path) == []
 

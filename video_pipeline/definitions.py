@@ -14,6 +14,7 @@ import dagster as dg
 from video_pipeline.assets.captions import caption_pass, source_video, wasabi_upload
 from video_pipeline.jobs import default_jobs
 from video_pipeline.resources.compute import ComputeResource
+from video_pipeline.resources.console import console
 from video_pipeline.resources.store import StoreResource
 
 default_assets = [source_video, caption_pass, wasabi_upload]
@@ -33,6 +34,7 @@ def build_definitions(*, resource_overrides: Mapping[str, Any] | None = None) ->
         jobs=default_jobs,
         resources={**resources, **(resource_overrides or {})},
         executor=dg.in_process_executor,
+        loggers={"console": console},
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -46,6 +47,7 @@ def job_command() -> list[str]:
     return [
         str(Path(sys.executable).with_name("dagster")),
         *("job", "execute", "-m", "video_pipeline.definitions", "-j", "caption_video", "--tags", tags),
+        *("-c", str(Path(__file__).with_name("console.yaml"))),
     ]
 
 
@@ -54,7 +56,7 @@ def run_demo() -> int:
     store = open_store(settings)
     key = store_demo_clip(store)
     print(f"The clip is in the store as {store.uri}/{key}")
-    print(f"Running: {' '.join(job_command())}", flush=True)
+    print(f"Running: {shlex.join(job_command())}", flush=True)
     code = _run(job_command())
     if code != 0:
         print(f"The job ended with exit code {code}; its last lines above say why.", file=sys.stderr)
@@ -84,19 +86,19 @@ def _name_the_files(store: ObjectStore) -> None:
     frames = keys.frames_prefix(VIDEO, current["artefacts"]["frames"]["recipe"])
     extents = keys.database_key(VIDEO, current["artefacts"]["extents"]["recipe"])
     chunk = keys.chunk_key(VIDEO, current["artefacts"]["chunks"]["recipe"], 16, 0)
-    waterfalls = [
+    reports = [
         item
         for item in store.list(f"{VIDEO.tenant}/server/results/")
-        if item.key.endswith("timing_waterfall.html")
+        if item.key.endswith("/performance.txt")
     ]
-    newest = max(waterfalls, key=lambda item: item.modified).key if waterfalls else None
+    newest = max(reports, key=lambda item: item.modified).key.removesuffix("performance.txt")
     print("\nDone. Look at:")
     for what, key in (
         ("the contact sheet", frames + "contact_sheet.png"),
         ("a chunk for scrubbing, every 16th frame", chunk),
         ("the caption extents (SQLite)", extents),
-        ("where the time went", newest),
+        ("where the time went", newest + "timing_waterfall.html"),
+        ("what each stage did, and what limits it", newest + "performance.txt"),
         ("what is published", keys.current_key(VIDEO)),
     ):
-        if key is not None:
-            print(f"  {what + ':':42}{store.local_path(key) or f'{store.uri}/{key}'}")
+        print(f"  {what + ':':42}{store.local_path(key) or f'{store.uri}/{key}'}")
