@@ -89,7 +89,7 @@ def load_caption_model(source: Path | bytes | None = None, *, name: str | None =
 
 
 def save_caption_weights(net: CaptionPairNet, path: Path, metadata: dict[str, str]) -> None:
-    """Write a network's weights as float16 with `architecture` added to the metadata. Bit-stable."""
+    """Write a network's weights as float16, `architecture` added to the metadata; bit for bit repeatable."""
     import torch
     from safetensors.torch import save
 
@@ -97,8 +97,17 @@ def save_caption_weights(net: CaptionPairNet, path: Path, metadata: dict[str, st
 
     tensors = {key: value.detach().to(torch.float16).contiguous() for key, value in net.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    described = {"architecture": ARCHITECTURE, **metadata}
-    path.write_bytes(save(tensors, {key: described[key] for key in sorted(described)}))
+    path.write_bytes(_with_metadata(save(tensors), {"architecture": ARCHITECTURE, **metadata}))
+
+
+def _with_metadata(data: bytes, metadata: dict[str, str]) -> bytes:
+    """The file with this metadata in sorted order; the library's own order differs from run to run."""
+    length = int.from_bytes(data[:8], "little")
+    tensors = json.loads(data[8 : 8 + length])
+    described = {"__metadata__": dict(sorted(metadata.items())), **dict(sorted(tensors.items()))}
+    header = json.dumps(described, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + data[8 + length :]
 
 
 def _read(path: Path) -> bytes:

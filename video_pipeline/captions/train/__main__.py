@@ -44,7 +44,8 @@ def main() -> None:
         command.add_argument("--test-scenes", type=int, default=1000)
         if name == "make":
             command.add_argument("--scenes", type=int, default=7000)
-            command.add_argument("--epochs", type=int, default=2)
+            command.add_argument("--val-scenes", type=int, default=400)
+            command.add_argument("--epochs", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     arguments.scenes_in = arguments.scenes_in or arguments.media / f"scenes-{arguments.seed}"
@@ -54,7 +55,7 @@ def main() -> None:
 def make(arguments: argparse.Namespace) -> None:
     """Scenes, training, weights."""
     train = _scenes(arguments, "train", arguments.scenes)
-    val = _scenes(arguments, "val", max(60, arguments.scenes // 18))
+    val = _scenes(arguments, "val", arguments.val_scenes)
     recipe = fit.Recipe(seed=arguments.seed, epochs=arguments.epochs)
     net = fit.fit(train, val, recipe)
     confusion = evaluate.confusion_of(net, _scenes(arguments, "test", arguments.test_scenes))

@@ -99,7 +99,13 @@ class ClipReport:
         return near / (2 * len(self.errors))
 
 
-def demo_report(model: LoadedModel, clip: Path, cues: Path, *, rate: int = 10) -> ClipReport:
+DEMO = Path(__file__).resolve().parents[2] / "demo"
+DEMO_CLIP, DEMO_CUES = DEMO / "street.mp4", DEMO / "street.cues.json"
+
+
+def demo_report(
+    model: LoadedModel, clip: Path = DEMO_CLIP, cues: Path = DEMO_CUES, *, rate: int = 10
+) -> ClipReport:
     """Decode the clip, take the pictures at k / rate, crop, classify, and compare with the cue list."""
     truth = json.loads(cues.read_text(encoding="utf-8"))
     planes, frames = sampled_strips(clip, truth["crop_region"], rate)
@@ -181,16 +187,19 @@ def spans_of(labels: Sequence[Label]) -> list[tuple[int, int]]:
 
 
 def milliseconds_per_frame(
-    model: LoadedModel, height: int = 160, width: int = 1280, batch: int = 32
+    model: LoadedModel, height: int = 160, width: int = 1280, batch: int = 32, rounds: int = 20
 ) -> float:
-    """Median time of one frame (prepare, encode, both directions) in a full batch."""
+    """Median CPU time of one frame (prepare, encode, both directions) in a full batch.
+
+    Counts the calling thread only: set torch to one thread first.
+    """
     rng = np.random.default_rng(0)
     strips = [Strip(rng.integers(0, 256, (height, width), dtype=np.uint8)) for _ in range(batch)]
     classifier = PairClassifier(model, batch_size=batch)
     times = []
-    for turn in range(20):
-        began = time.perf_counter()
+    for turn in range(rounds):
+        began = time.thread_time()
         for index, strip in enumerate(strips):
             classifier.push(turn * batch + index, strip)
-        times.append((time.perf_counter() - began) * 1000 / batch)
-    return sorted(times[3:])[len(times[3:]) // 2]
+        times.append((time.thread_time() - began) * 1000 / batch)
+    return float(np.median(times[1:]))

@@ -31,7 +31,7 @@ class Recipe:
 
     seed: int
     epochs: int
-    batch: int = 6
+    batch: int = 5
     peak_rate: float = 3e-3
     weight_decay: float = 1e-3
     smoothing: float = 0.02
