@@ -48,7 +48,12 @@ CODECS = {
 }
 """Our names of codecs (`VideoProbe.codec`) -> members of PyNvVideoCodec's cudaVideoCodec."""
 
-ANNEX_B_FILTERS = {"h264": "h264_mp4toannexb", "hevc": "hevc_mp4toannexb"}
+ANNEX_B_FILTERS = {
+    "h264": "h264_mp4toannexb,dump_extra=freq=keyframe",
+    "hevc": "hevc_mp4toannexb,dump_extra=freq=keyframe",
+}
+"""The first filter writes parameter sets before IDR pictures only; a stream that begins at another kind of
+key picture would leave the decoder without them."""
 
 
 class NotForNvdec(Exception):

@@ -106,6 +106,7 @@ class PicturePass:
         self._size: tuple[int, int] | None = None
         self._first_key_pts: int | None = None
         self._first_key_is_idr = False
+        self._last_pts = -(1 << 63)
 
     def run(self, backend: PictureBackend[PictureT]) -> Iterator[tuple[Shown, PictureT]]:
         packets = self._packets()
@@ -214,8 +215,12 @@ class PicturePass:
     ) -> Iterator[tuple[Shown, PictureT]]:
         for picture in self._decode(backend, packet):
             samples = None if picture.pts is None else schedule.samples_of(picture.pts)
+            if picture.pts is None or samples is None:
+                continue
+            if picture.pts < self._last_pts:
+                raise self._damaged(picture.pts, "timestamps contradict the order of the pictures")
+            self._last_pts = picture.pts
             if samples:
-                assert picture.pts is not None
                 yield self._shown(picture.pts, samples), picture
         if schedule.expected() > MAX_PENDING:
             raise self._damaged(schedule.first_expected(), "no picture came out of the decoder")
