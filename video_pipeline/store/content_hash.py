@@ -45,7 +45,7 @@ class HashCache:
             before = os.fstat(descriptor)
             if before.st_size >= REMEMBERED_BYTES and (known := self._recall(key, before)):
                 return known, before
-            digest = _hash(descriptor)
+            digest = _hash(descriptor, before.st_size)
             hashed_at = time.time_ns()
             if _identity(os.fstat(descriptor)) == _identity(before):
                 if hashed_at - before.st_mtime_ns > SETTLED_NS:
@@ -91,10 +91,11 @@ def _identity(stat: os.stat_result) -> list[int]:
     return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
 
 
-def _hash(descriptor: int) -> str:
+def _hash(descriptor: int, size: int) -> str:
+    """Of the first `size` bytes: a file that grows must not be chased."""
     digest = hashlib.sha256()
     position = 0
-    while block := os.pread(descriptor, BLOCK_BYTES, position):
+    while block := os.pread(descriptor, min(BLOCK_BYTES, size - position), position):
         digest.update(block)
         position += len(block)
     return digest.hexdigest()

@@ -207,9 +207,7 @@ class BlockReader(StoreReader):
                 self._ahead = None
                 block = self._keep(ahead.result())
             else:
-                size = self._next_size(position)
-                stop = min(position + size, self.size)
-                block = self._keep(_Block(position, self._get(position, stop)))
+                block = self._keep(_Block(position, self._get(position, self._next_stop(position))))
         self._read_ahead(block)
         return block
 
@@ -227,12 +225,15 @@ class BlockReader(StoreReader):
             self._blocks.popitem(last=False)
         return block
 
-    def _next_size(self, position: int) -> int:
-        """The size of a block at `position`: grown if a kept block ends there, else that of a jump."""
+    def _next_stop(self, position: int) -> int:
+        """Where a block from `position` ends: grown if a kept block ends there, else as after a jump.
+
+        It stops where a kept block begins: no byte is fetched twice while it is at hand.
+        """
         sizes = [len(block.data) for block in self._blocks.values() if block.stop == position]
-        if not sizes:
-            return FIRST_BLOCK
-        return min(max(2 * max(sizes), FIRST_SEQUENTIAL_BLOCK), LARGEST_BLOCK)
+        size = min(max(2 * max(sizes), FIRST_SEQUENTIAL_BLOCK), LARGEST_BLOCK) if sizes else FIRST_BLOCK
+        starts = [start for start in self._blocks if start > position]
+        return min(position + size, self.size, *starts)
 
     def _read_ahead(self, block: _Block) -> None:
         start = block.stop
@@ -244,7 +245,7 @@ class BlockReader(StoreReader):
             if not ahead.failed:
                 self._keep(ahead.result())
         if self._ahead is None:
-            stop = min(start + self._next_size(start), self.size)
+            stop = self._next_stop(start)
             self._ahead = _Prefetch(start, stop, lambda: self._get(start, stop))
 
     def _get(self, start: int, stop: int) -> bytes:

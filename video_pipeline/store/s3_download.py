@@ -31,8 +31,8 @@ from video_pipeline.store.s3_errors import (
 log = logging.getLogger(__name__)
 
 BODY_BYTES = 256 * 1024
-BODY_FAILURES = 6
-"""Times in a row that a body may break off without one new byte; with the waits between, about 6 s."""
+BODY_FAILURES = 8
+"""Times in a row that a body may break off without one new byte; with the waits between, about 13 s."""
 
 RESTARTS = 3
 
@@ -132,7 +132,7 @@ class _Reading:
                     raise translate(error, self.location, self.key) from error
                 where = f"{self.location.uri}/{self.key}"
                 log.info("%s broke off at byte %d, resuming: %s", where, self.start + len(data), error)
-                time.sleep(0.1 * 2**failures)
+                time.sleep(0.05 * 2**failures)
             if self.stopped():
                 break
         return Download(bytes(data), metadata)
