@@ -126,6 +126,7 @@ def publish(
         check_cancelled()
         before = read_current(store, video)
         kept, dropped = _others(before[0] if before else None, leader.frames_recipe, fresh)
+        artefacts = {**kept, **fresh}
         current = Current(
             tenant=video.tenant,
             video=video.video,
@@ -134,7 +135,7 @@ def publish(
             frames_recipe=leader.frames_recipe,
             frame_count=leader.frame_count,
             frame_rate=leader.frame_rate,
-            artefacts=dict(sorted({**kept, **fresh}.items())),
+            artefacts={kind: artefacts[kind] for kind in sorted(artefacts)},
         )
         changed = before is None or before[0] != current
         if changed:

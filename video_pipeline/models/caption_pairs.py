@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from video_pipeline.captions.labels import LABELS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +26,9 @@ if TYPE_CHECKING:
 
 ARCHITECTURE = "caption_pairs/1"
 """Stands in every weight file; changes with any change to layers, channels or `prepare`."""
+
+LABEL_COUNT = 5
+"""same, different, empty_empty, empty_valid, valid_empty: `captions.labels` names them, in this order."""
 
 INPUT_PIXELS = 32768
 """Area of the network's input: 512x64 for a strip of 8:1; text a fifth of it high keeps 13 pixels."""
@@ -128,7 +130,7 @@ class CaptionPairNet(nn.Module):
             nn.Conv2d(HEAD, 64, 3, stride=2, padding=1),
             nn.ReLU(inplace=True),
         )
-        self.decide = nn.Sequential(nn.Linear(2 * 64, 64), nn.ReLU(inplace=True), nn.Linear(64, len(LABELS)))
+        self.decide = nn.Sequential(nn.Linear(2 * 64, 64), nn.ReLU(inplace=True), nn.Linear(64, LABEL_COUNT))
 
     def encode(self, luma: Tensor) -> Features:
         """`prepare`'s output (B, 1, H_in, W_in) to the features of B frames."""
@@ -136,7 +138,7 @@ class CaptionPairNet(nn.Module):
         return Features(maps, self.as_side(maps))
 
     def classify(self, left: Features, right: Features) -> tuple[Tensor, Tensor]:
-        """Features of B left and B right frames to two times logits (B, 5) in the order of LABELS.
+        """Features of B left and B right frames to two times logits (B, 5), in the order of the labels.
 
         The first is the label of (left, right), the second that of (right, left).
         """

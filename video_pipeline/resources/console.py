@@ -23,11 +23,13 @@ class _Line(logging.Formatter):
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
-@dg.logger(description="Lines from LOGGER_LEVEL up, on standard error.")
-def console(_context: dg.InitLoggerContext) -> logging.Logger:
+def _open_console(_context: dg.InitLoggerContext) -> logging.Logger:
     # A class of its own and no registry: two runs in one process must not share handlers.
     logger = logging.Logger("video_pipeline.dagster", level=load_settings().logger_level)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Line())
     logger.addHandler(handler)
     return logger
+
+
+console = dg.LoggerDefinition(_open_console, description="Lines from LOGGER_LEVEL up, on standard error.")
