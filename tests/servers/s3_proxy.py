@@ -45,6 +45,10 @@ class Faults:
     """The answer's headers promise everything, and the connection breaks after `cut_after` bytes."""
     fail: int = 0
     fail_status: int = 503
+    damage: int = 0
+    """The last byte of what is sent is changed on the way, and signed again: the server stores that."""
+    foreign_etags: Callable[[str], str] | None = None
+    """Changes every ETag that is answered: a server whose ETags are no MD5. Needs `ignore_conditions`."""
     body_delay_s: float = 0.0
     """A wait before each 64 KiB of a body: a slow network."""
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -98,7 +102,7 @@ class S3Proxy:
         return sum(1 for seen in self.seen if seen.method == method)
 
     def sign_again(self, seen: Seen, body: bytes) -> dict[str, str]:
-        """The request's headers without conditions, signed for the real server."""
+        """The request's headers without conditions, signed for the real server over `body`."""
         dropped = (
             *CONDITIONS,
             "authorization",
@@ -133,6 +137,9 @@ class _Handler(BaseHTTPRequestHandler):
         headers = dict(seen.headers)
         if faults.ignore_conditions and any(name.lower() in CONDITIONS for name in headers):
             headers = self.owner.sign_again(seen, body)
+        if body and faults.strikes("damage", self.command):
+            body = body[:-1] + bytes([body[-1] ^ 1])
+            headers = self.owner.sign_again(seen, body)
         for name in [name for name in headers if name.lower() in (*HOP_BY_HOP, "expect")]:
             del headers[name]
         upstream = http.client.HTTPConnection(str(self.owner.upstream.hostname), self.owner.upstream.port)
@@ -143,7 +150,11 @@ class _Handler(BaseHTTPRequestHandler):
                 answer.read()
                 self.close_connection = True
                 return
-            self._answer(answer.status, dict(answer.getheaders()), answer.read())
+            answered = dict(answer.getheaders())
+            if faults.foreign_etags is not None:
+                for name in [name for name in answered if name.lower() == "etag"]:
+                    answered[name] = faults.foreign_etags(answered[name])
+            self._answer(answer.status, answered, answer.read())
         except OSError:
             self.close_connection = True
         finally:
