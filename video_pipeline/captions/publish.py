@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer
 
 from video_pipeline.captions.manifest import Kind, Manifest, read_manifest, verify_objects
 from video_pipeline.errors import BadInput, Transient
@@ -43,6 +43,11 @@ class Current(BaseModel):
     frame_count: int
     frame_rate: str
     artefacts: dict[Kind, PublishedArtefact] = Field(default_factory=dict)
+
+    @field_serializer("artefacts")
+    def _in_order(self, artefacts: dict[Kind, PublishedArtefact]) -> dict[Kind, PublishedArtefact]:
+        """Equal sets give equal bytes."""
+        return {kind: artefacts[kind] for kind in sorted(artefacts)}
 
 
 class Publication(BaseModel):
@@ -126,7 +131,7 @@ def publish(
         check_cancelled()
         before = read_current(store, video)
         kept, dropped = _others(before[0] if before else None, leader.frames_recipe, fresh)
-        artefacts = {**kept, **fresh}
+        artefacts: dict[Kind, PublishedArtefact] = {**kept, **fresh}
         current = Current(
             tenant=video.tenant,
             video=video.video,
@@ -135,7 +140,7 @@ def publish(
             frames_recipe=leader.frames_recipe,
             frame_count=leader.frame_count,
             frame_rate=leader.frame_rate,
-            artefacts={kind: artefacts[kind] for kind in sorted(artefacts)},
+            artefacts=artefacts,
         )
         changed = before is None or before[0] != current
         if changed:

@@ -195,10 +195,11 @@ class NvdecBackend:
         return frame
 
     def _upright(self, plane: Any) -> Any:
-        turned = self._torch.rot90(plane, k=-(self._orientation.rotation // 90), dims=(0, 1))
+        if self._orientation.rotation:
+            plane = self._torch.rot90(plane, k=-(self._orientation.rotation // 90), dims=(0, 1))
         if self._orientation.mirrored:
-            turned = turned.flip(1)
-        return turned.clone(memory_format=self._torch.contiguous_format)
+            plane = plane.flip(1)
+        return plane.clone(memory_format=self._torch.contiguous_format)
 
     def close(self) -> None:
         self._decoder = None

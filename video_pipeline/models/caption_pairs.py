@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
