@@ -87,6 +87,8 @@ def test_a_timestamp_before_one_already_settled_is_refused() -> None:
 
 
 def test_of_two_pictures_at_one_time_both_are_decoded_and_the_later_is_shown() -> None:
-    sent, schedule = run([entry(0), entry(0, droppable=True), entry(40)], Fraction(10))
-    assert sent == [0, 0, 40]
-    assert [list(schedule.samples_of(0) or []) for _ in range(2)] == [[], [0]]
+    for first, second in ((False, True), (True, False), (True, True)):
+        entries = [entry(0, droppable=first), entry(0, droppable=second), entry(40)]
+        sent, schedule = run(entries, Fraction(10))
+        assert sent == [0, 0, 40]
+        assert [list(schedule.samples_of(0) or []) for _ in range(2)] == [[], [0]]

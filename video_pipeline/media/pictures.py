@@ -14,8 +14,8 @@ Two ways of one rule. H.264 in frames and HEVC, where packets carry PTS: the tim
 pictures, each held until its successor's PTS is known.
 
 Damage. A packet or picture that libav flags as corrupt, an error from the decoder, a sent packet for which no
-picture comes out, and a change of size are BadInput that names the moment. H.264 and AV1 notice nearly all
-damage; HEVC and VP9 streams carry no check, so damage there that still parses cannot be seen by any decoder.
+picture comes out, and a change of size are BadInput that names the moment. Damage that still parses cannot be
+seen: of 24 zeroed bytes H.264 notices eight to nine in ten, AV1 nearly all, HEVC and VP9 hardly any.
 """
 
 from __future__ import annotations
@@ -126,11 +126,16 @@ class PicturePass:
     # Packets
 
     def _packets(self) -> Iterator[av.Packet]:
-        """The stream's packets from the first key packet on."""
+        """The stream's packets from the first key packet on. Where one cannot be read, a file that is cut off
+        is told as such: it is the likelier story, and says better what to do."""
         demuxer = self._opened.container.demux(self._opened.stream)
         while True:
-            with media_errors(self._name, f"cannot read the video {self._after()}"):
-                packet = next(demuxer, None)
+            try:
+                with media_errors(self._name, f"cannot read the video {self._after()}"):
+                    packet = next(demuxer, None)
+            except BadInput:
+                self._opened.check_complete()
+                raise
             if packet is None:
                 return
             if packet.size == 0:
@@ -141,7 +146,6 @@ class PicturePass:
                     continue
                 self._first_key_pts = packet.pts if packet.pts is not None else packet.dts or 0
             if packet.is_corrupt:
-                # Cut off is the likelier story, and says better what to do.
                 self._opened.check_complete()
                 raise self._damaged(packet.pts, "the data of a picture is incomplete")
             yield packet
