@@ -8,7 +8,7 @@ import itertools
 import os
 import random
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from fractions import Fraction
 from pathlib import Path
 
@@ -305,19 +305,13 @@ def test_a_crop_too_small_for_the_picture_is_refused(media: MediaFactory) -> Non
 
 
 def test_a_picture_shown_for_days_is_a_broken_timestamp(media: MediaFactory, tmp_path: Path) -> None:
-    target = tmp_path / "jump.mkv"
-    with av.open(str(media.path("h264_p"))) as before, av.open(str(target), "w") as after:
-        stream = before.streams.video[0]
-        copy = after.add_stream_from_template(stream)
-        for count, packet in enumerate(before.demux(stream)):
-            if packet.pts is None or packet.dts is None:
-                continue
-            packet.pts += (count >= 30) * 12800 * 86400
-            packet.dts += (count >= 30) * 12800 * 86400
-            packet.stream = copy
-            after.mux(packet)
+    def jump(count: int, packet: av.Packet) -> av.Packet:
+        late = (count >= 30) * 12800 * 86400
+        packet.pts, packet.dts = (packet.pts or 0) + late, (packet.dts or 0) + late
+        return packet
+
     with pytest.raises(BadInput, match="24 hours later"):
-        decode(target)
+        decode(remux(media.path("h264_p"), tmp_path / "jump.mkv", jump))
 
 
 def test_damage_before_the_end_costs_no_earlier_sample(media: MediaFactory) -> None:
@@ -356,24 +350,45 @@ def test_most_damage_to_h264_is_noticed(media: MediaFactory) -> None:
     assert refused >= 32
 
 
-def test_a_picture_that_never_comes_out_is_missed(media: MediaFactory, tmp_path: Path) -> None:
-    for number in (12, 59):
-        target = tmp_path / f"{number}.mkv"
-        with av.open(str(media.path("h264_p"))) as before, av.open(str(target), "w") as after:
-            stream = before.streams.video[0]
-            copy = after.add_stream_from_template(stream)
-            for count, packet in enumerate(before.demux(stream)):
-                if packet.dts is None:
-                    continue
-                if count == number:
-                    # An access unit delimiter and nothing else: a packet without its picture.
-                    hollow = av.Packet(b"\0\0\0\2\x09\x30")
-                    hollow.pts, hollow.dts, hollow.time_base = packet.pts, packet.dts, packet.time_base
-                    packet = hollow
-                packet.stream = copy
-                after.mux(packet)
-        with pytest.raises(BadInput, match="damaged at"):
-            decode(target)
+def remux(source: Path, target: Path, change: Callable[[int, av.Packet], av.Packet]) -> Path:
+    """Copy the video's packets, each (by its number in decoding order) through `change`."""
+    with av.open(str(source)) as before, av.open(str(target), "w") as after:
+        stream = before.streams.video[0]
+        copy = after.add_stream_from_template(stream)
+        for number, packet in enumerate(before.demux(stream)):
+            if packet.dts is not None:
+                changed = change(number, packet)
+                changed.stream = copy
+                after.mux(changed)
+    return target
+
+
+@pytest.mark.parametrize("number", [12, 59])
+def test_a_picture_that_never_comes_out_is_missed(media: MediaFactory, tmp_path: Path, number: int) -> None:
+    def hollow(count: int, packet: av.Packet) -> av.Packet:
+        if count != number:
+            return packet
+        # An access unit delimiter and nothing else: libav takes it without a word.
+        empty = av.Packet(b"\0\0\0\3\x46\x01\x50")
+        empty.pts, empty.dts, empty.time_base = packet.pts, packet.dts, packet.time_base
+        return empty
+
+    with pytest.raises(BadInput, match="no picture came out of the decoder"):
+        decode(remux(media.path("hevc"), tmp_path / "hollow.mkv", hollow))
+
+
+def test_timestamps_in_another_order_than_the_pictures_are_refused(
+    media: MediaFactory, tmp_path: Path
+) -> None:
+    def swap(count: int, packet: av.Packet) -> av.Packet:
+        # Two pictures of one mini-GOP, in PTS 13 and 15 of 25 Hz: each gets the other's time.
+        others = {13 * 512: 15 * 512, 15 * 512: 13 * 512}
+        packet.pts = others.get(packet.pts or 0, packet.pts)
+        packet.dts = (packet.dts or 0) - 4 * 512  # The muxer wants no DTS after its PTS.
+        return packet
+
+    with pytest.raises(BadInput, match="timestamps contradict the order of the pictures"):
+        decode(remux(media.path("h264_b"), tmp_path / "swapped.mkv", swap), Fraction(25))
 
 
 # Readers

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -80,13 +79,18 @@ def test_bad_media_is_refused_before_anything_is_spent(media: MediaFactory, vari
         probe_video(media.path(variant), name="v")
 
 
-def test_a_damaged_end_is_refused(media: MediaFactory, tmp_path: Path) -> None:
-    data = bytearray(media.path("h264_faststart").read_bytes())
-    data[-6000:-5000] = bytes((91 * i + 7) % 256 for i in range(1000))
-    target = tmp_path / "end.mp4"
-    target.write_bytes(data)
-    with pytest.raises(BadInput, match="end of the video"):
-        probe_video(target, name="v")
+def test_a_damaged_end_is_refused(media: MediaFactory) -> None:
+    data = media.path("h264_p").read_bytes()
+    end = data.index(b"moov") - 4
+    refusals = []
+    for place in range(end - 6000, end - 400, 400):
+        try:
+            probe_video(io.BytesIO(data[:place] + bytes(24) + data[place + 24 :]), name="v")
+        except BadInput as error:
+            refusals.append(error.message)
+    # libav raises for some damage and only flags the picture for the rest.
+    assert len(refusals) >= 8
+    assert "the end of the video is damaged" in refusals
 
 
 def test_a_probe_is_json_and_comes_back(media: MediaFactory) -> None:
