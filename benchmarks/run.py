@@ -1,0 +1,45 @@
+"""`make bench`: every figure with its target, in one table; exits 1 where one falls short.
+
+    python -m benchmarks.run [FAMILY ...]
+
+Families: decode, encode_and_infer, caption_pass, orchestration. Results go to `benchmarks/results/`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+
+from benchmarks.harness import Figure, machine, table, write_results
+
+FAMILIES = ("decode", "encode_and_infer", "caption_pass", "orchestration")
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("families", nargs="*", choices=[*FAMILIES, []], default=[], metavar="FAMILY")
+    wanted = parser.parse_args(argv).families or list(FAMILIES)
+    facts = machine()
+    figures: list[Figure] = []
+    for family in wanted:
+        print(f"measuring {family} …", file=sys.stderr, flush=True)
+        made = importlib.import_module(f"benchmarks.{family}").measure()
+        write_results(family, made, facts)
+        print(table(made), file=sys.stderr, flush=True)
+        figures += made
+    print(f"{facts['cpu']}, {facts['cores']} cores, load {facts['load_average_at_start']} at the start")
+    print(table(figures))
+    return report(figures)
+
+
+def report(figures: list[Figure]) -> int:
+    """The exit code: 1 if any figure falls short, each named."""
+    short = [figure.what for figure in figures if not figure.holds]
+    for what in short:
+        print(f"falls short: {what}")
+    return 1 if short else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
