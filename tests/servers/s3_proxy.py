@@ -9,7 +9,7 @@ from __future__ import annotations
 import http.client
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -19,7 +19,7 @@ from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-CONDITIONS = ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since")
+CONDITIONS = ("if-match", "if-none-match")
 HOP_BY_HOP = ("connection", "keep-alive", "transfer-encoding", "proxy-connection")
 
 
@@ -36,7 +36,8 @@ class Seen:
 class Faults:
     """What goes wrong. Counters count down; a fault strikes requests of `method` (empty: any)."""
 
-    ignore_conditions: bool = False
+    ignore_conditions: Sequence[str] = ()
+    """Headers, in lower case, that never reach the server."""
     method: str = ""
     lose_answers: int = 0
     """The server carries the request out, and the client's connection is closed without an answer."""
@@ -48,7 +49,7 @@ class Faults:
     damage: int = 0
     """The last byte of what is sent is changed on the way, and signed again: the server stores that."""
     foreign_etags: Callable[[str], str] | None = None
-    """Changes every ETag that is answered: a server whose ETags are no MD5. Needs `ignore_conditions`."""
+    """Changes every ETag that is answered: a server whose ETags are no MD5. Ignore the conditions with it."""
     body_delay_s: float = 0.0
     """A wait before each 64 KiB of a body: a slow network."""
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -135,7 +136,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(faults.fail_status, {}, b"")
             return
         headers = dict(seen.headers)
-        if faults.ignore_conditions and any(name.lower() in CONDITIONS for name in headers):
+        if any(name.lower() in faults.ignore_conditions for name in headers):
             headers = self.owner.sign_again(seen, body)
         if body and faults.strikes("damage", self.command):
             body = body[:-1] + bytes([body[-1] ^ 1])

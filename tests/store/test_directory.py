@@ -50,12 +50,15 @@ def _visible(root: Path) -> list[str]:
     )
 
 
-def test_an_object_is_just_the_file_of_its_key(store: DirectoryStore, root: Path) -> None:
+def test_an_object_is_just_the_file_of_its_key(
+    store: DirectoryStore, root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     store.put("demo/client/videos/street/video.mp4", b"content")
 
     assert _visible(root) == ["demo/client/videos/street/video.mp4"]
     assert (root / "demo/client/videos/street/video.mp4").read_bytes() == b"content"
     assert [info.key for info in store.list("")] == ["demo/client/videos/street/video.mp4"]
+    assert caplog.text == ""
     assert list((root / ".store/tmp").iterdir()) == []
 
 
@@ -107,6 +110,18 @@ def test_a_large_file_is_hashed_once_for_all_processes(store: DirectoryStore, ro
     other = DirectoryStore(root).head("demo/big")
     assert other is not None
     assert other.version == f"sha256:{'0' * 64}"
+
+
+def test_a_file_changed_a_moment_ago_is_not_remembered_yet(store: DirectoryStore, root: Path) -> None:
+    """Within one tick of a coarse file system's clock, another change would look like none."""
+    (root / "demo").mkdir(parents=True)
+    (root / "demo/big").write_bytes(bytes(2 * MIB))
+
+    store.head("demo/big")
+    assert list((root / ".store").rglob("*.json")) == []
+    _age(root / "demo/big")
+    store.head("demo/big")
+    assert len(list((root / ".store").rglob("*.json"))) == 1
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"file": 3, "sha256": "x"}', '{"file": [1]}'])

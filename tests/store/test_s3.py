@@ -10,13 +10,13 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from tests.servers.s3_proxy import S3Proxy, Seen
+from tests.servers.s3_proxy import CONDITIONS, S3Proxy, Seen
 from tests.servers.seaweedfs import SeaweedFS, free_ports
 from tests.store.conftest import s3_store
 from video_pipeline.errors import BadInput, Transient
@@ -339,10 +339,11 @@ def test_an_object_replaced_between_break_and_resumption(
         proxied.get_range(f"{prefix}/a", 0, MIB, version=info.version)
 
 
+@pytest.mark.parametrize("ignored", [CONDITIONS, CONDITIONS[:1], CONDITIONS[1:]])
 def test_a_server_without_conditional_writes_is_found_and_named(
-    proxied: S3Store, proxy: S3Proxy, prefix: str, caplog: pytest.LogCaptureFixture
+    proxied: S3Store, proxy: S3Proxy, caplog: pytest.LogCaptureFixture, ignored: Sequence[str]
 ) -> None:
-    proxy.faults.ignore_conditions = True
+    proxy.faults.ignore_conditions = ignored
 
     with caplog.at_level(logging.WARNING):
         assert proxied.conditional_writes() is False
@@ -358,7 +359,7 @@ def test_a_server_without_conditional_writes_is_found_and_named(
 def test_a_replacement_is_noticed_without_the_servers_help(
     proxied: S3Store, proxy: S3Proxy, prefix: str
 ) -> None:
-    proxy.faults.ignore_conditions = True
+    proxy.faults.ignore_conditions = CONDITIONS
     old = proxied.put(f"{prefix}/a", bytes(MIB))
 
     with proxied.open_reader(f"{prefix}/a") as reader:
@@ -384,7 +385,7 @@ def test_content_damaged_on_its_way_is_noticed(
 
 
 def test_etags_that_are_no_checksum_are_no_damage(proxied: S3Store, proxy: S3Proxy, prefix: str) -> None:
-    proxy.faults.ignore_conditions = True
+    proxy.faults.ignore_conditions = CONDITIONS
     for number, change in enumerate((lambda etag: f'"opaque-{etag[1:]}', lambda etag: f'"{etag[-2:0:-1]}"')):
         proxy.faults.foreign_etags = change
         info = proxied.put(f"{prefix}/{number}", b"content")

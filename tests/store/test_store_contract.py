@@ -153,10 +153,12 @@ def test_of_eight_racing_creators_one_wins(
         assert store.get(key) == f"written by {winners[0]}".encode()
 
 
-@pytest.mark.parametrize("times", [5, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("more", [1, pytest.param(10, marks=pytest.mark.slow)])
 def test_four_writers_by_compare_and_swap_lose_no_update(
-    open_again: OpenStore, store: ObjectStore, prefix: str, times: int
+    open_again: OpenStore, store: ObjectStore, prefix: str, more: int
 ) -> None:
+    # A write to a directory is done 100 times as fast: it takes more of them to meet.
+    times = more * (5 if store.local_path("a") is None else 100)
     store.put(f"{prefix}/number", b"0")
 
     race(4, count_up, open_again, f"{prefix}/number", times)

@@ -1,4 +1,4 @@
-"""A failure anywhere, at any moment, in any shape of stream: one error out, no thread left, no more delivered."""
+"""A failure anywhere, at any moment, in any stream: one error out, no thread left, nothing more delivered."""
 
 from __future__ import annotations
 
@@ -290,16 +290,20 @@ def test_a_blocked_stream_stops_at_once() -> None:
     def source() -> Iterator[int]:
         yield from itertools.count()
 
+    def wait_for_ever(_item: int) -> None:
+        """As a sink does on a full disk, until the token wakes it."""
+        if token.wait(10):
+            release.set()
+
     threading.Timer(0.1, token.cancel, ["enough"]).start()
     began = time.monotonic()
     with pytest.raises(Cancelled):
-        # The sink waits for ever, as one does on a full disk, until the token wakes it.
         Pipeline(
             "source",
             source,
             [Stage("one", lambda item: [item], queue_size=1)],
             cancel=token,
-            sink=lambda _: token.wait(10) and release.set(),
+            sink=wait_for_ever,
         ).run()
     assert release.is_set()
     assert time.monotonic() - began < 2

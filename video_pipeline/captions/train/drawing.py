@@ -188,7 +188,7 @@ def draw_sign(
     if rng.random() < 0.5:
         cover = Image.new("L", plate.size)
         ImageDraw.Draw(cover).text((size // 2 - box[0], size // 2 - box[1]), words, font=face, fill=255)
-    angle = float(rng.choice([0, rng.uniform(-20, 20)]))
+    angle = float(rng.choice([0, rng.uniform(-25, 25)], p=[0.3, 0.7]))
     plate = plate.rotate(angle, expand=True, resample=Image.Resampling.BILINEAR)
     cover = cover.rotate(angle, expand=True, resample=Image.Resampling.BILINEAR)
     picture.paste(plate, at, cover)

@@ -17,7 +17,7 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from video_pipeline.captions.labels import LABELS, reverse
-from video_pipeline.captions.train.data import SceneSet, as_input, batches, pairs_of
+from video_pipeline.captions.train.data import Pairs, SceneSet, as_input, batches, pairs_of
 from video_pipeline.captions.train.evaluate import balanced_accuracy, confusion_of
 from video_pipeline.models.caption_pairs import CaptionPairNet
 
@@ -36,6 +36,8 @@ class Recipe:
     weight_decay: float = 1e-3
     smoothing: float = 0.02
     distances: tuple[int, ...] = (1, 2)
+    far_share: float = 0.3
+    """Share of the pairs at a distance beyond 1 that a step looks at."""
 
 
 def fit(
@@ -88,6 +90,10 @@ def _loss(
     """Weighted cross entropy of both directions of all pairs of a batch of scenes."""
     stored = scenes.pictures[shape][numbers]
     pairs = pairs_of(scenes.captions[shape][numbers], recipe.distances)
+    kept = (pairs.right - pairs.left == 1) | (
+        torch.from_numpy(rng.random(len(pairs.left))) < recipe.far_share
+    )
+    pairs = Pairs(pairs.left[kept], pairs.right[kept], pairs.labels[kept])
     pictures = vary(as_input(stored), rng).flatten(0, 1)[:, None]
     with torch.autocast("cpu", dtype=torch.bfloat16):
         features = net.encode(pictures)
