@@ -26,6 +26,7 @@ from fractions import Fraction
 from typing import Protocol, TypeVar
 
 import av
+import av.error
 
 from video_pipeline.errors import BadInput
 from video_pipeline.media.container import COMPLETE, OpenedVideo, media_errors
@@ -266,9 +267,12 @@ class PicturePass:
     # Common
 
     def _decode(self, backend: PictureBackend[PictureT], packet: av.Packet | None) -> list[PictureT]:
-        pts = None if packet is None else packet.pts
-        with media_errors(self._name, f"the video is damaged {self._moment(pts)}"):
+        try:
             pictures = backend.decode(packet)
+        except av.error.FFmpegError:
+            pts = None if packet is None else packet.pts
+            with media_errors(self._name, f"the video is damaged {self._moment(pts)}"):
+                raise
         for picture in pictures:
             self._stats.pictures_decoded += 1
             if picture.is_corrupt:
