@@ -1,7 +1,7 @@
 """Recipes: what an artefact is made of, as one hash per artefact.
 
-Belongs here: the recipe of frames, chunks and extents, and the versions that enter them by hand. Does not
-belong here: making anything, or where it lies (`keys`).
+Belongs here: the recipe of frames, chunks and extents. Does not belong here: making anything, where it lies
+(`keys`), or the versions that enter a recipe by hand (they stand beside the code they describe).
 """
 
 from __future__ import annotations
@@ -11,9 +11,7 @@ from fractions import Fraction
 
 from video_pipeline.keys import recipe_hash
 from video_pipeline.media.geometry import PixelCrop
-
-SAMPLING_RULE_VERSION = 1
-"""Bumped when the sampling rule would choose another source picture for any sample."""
+from video_pipeline.media.timeline import SAMPLING_RULE_VERSION
 
 
 def frames_recipe(*, source_version: str, crop: PixelCrop, rate: Fraction) -> str:

@@ -5,9 +5,8 @@ here: any stage's craft (`media`, `inference`, `chunks`), or who runs it (`worke
 
     samples -> infer -> assemble -> encode x N -> upload x 2 -> manifest
 
-No picture touches the disk. Memory is bounded by the queues and by the chunks being filled: at most 32 +
-24 + 24 strips wait for their chunk. Objects go first, manifests last, so that
-a pass that ends early leaves no artefact.
+No picture touches the disk. Memory is bounded by the queues and by the chunks being filled: at most 77 strips
+wait for their chunk. Objects go first, manifests last: a pass that ends early leaves no artefact.
 """
 
 from __future__ import annotations
