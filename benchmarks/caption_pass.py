@@ -6,6 +6,7 @@ back for the same model, and ffmpeg is started once per chunk over the files.
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import tempfile
@@ -39,8 +40,8 @@ CUSTOMARY = "-deadline good -cpu-used 2 -threads 2 -tile-columns 1 -frame-parall
 EQUAL = "-deadline realtime -cpu-used 7 -lag-in-frames 0 -auto-alt-ref 0 -sharpness 1 -threads 1"
 
 
-def our_pass(video: Path, *, sequential: bool = False) -> None:
-    """One pass into a store of its own, which is deleted again."""
+def our_pass(video: Path, *, sequential: bool = False) -> dict[str, Any]:
+    """One pass into a store of its own, which is deleted again; its stages' figures."""
     with tempfile.TemporaryDirectory() as folder:
         settings = load_settings(store=f"{folder}/store")
         store = open_store(settings)
@@ -58,6 +59,7 @@ def our_pass(video: Path, *, sequential: bool = False) -> None:
             video_key=KEY, tenant_id="bench", video_id="clip", crop_region=BAND, frame_rate=RATE
         )
         run(request, context, sequential=sequential)
+        return json.loads(context.reports["stages.json"][0])
 
 
 def customary_pass(video: Path, settings: str) -> None:
@@ -96,18 +98,17 @@ def _ffmpeg(*arguments: str) -> None:
 
 def measure() -> list[Figure]:
     video = video_720p(b_frames=True)
-    works: dict[str, Any] = {
-        "streaming": lambda: our_pass(video),
-        "inline": lambda: our_pass(video, sequential=True),
-    }
-    costs = interleaved(5, **works)
-    inline = [Cost(cost.cpu / usable_cores(), cost.cpu) for cost in costs["inline"]]
+    our_pass(video)
+    streams, floors = [], []
+    for _ in range(5):
+        streams.append(our_pass(video)["wall_s"])
+        floors.append(our_pass(video, sequential=True)["process_cpu_s"] / usable_cores())
     figures = [
         figure_of(
             "streaming wall over (inline CPU / cores)",
             1.15,
-            ratios(costs["streaming"], inline, "wall"),
-            detail=_seconds(costs),
+            [stream / floor for stream, floor in zip(streams, floors, strict=True)],
+            detail={"stream_wall_s": streams, "inline_cpu_over_cores_s": floors},
         )
     ]
     customary = interleaved(
