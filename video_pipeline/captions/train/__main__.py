@@ -18,6 +18,7 @@ import torch
 
 from video_pipeline.captions.train import card, data, evaluate, fit
 from video_pipeline.captions.train.media import load_media
+from video_pipeline.captions.train.scenes import RECIPE
 from video_pipeline.models.weights import SHIPPED_CAPTION_WEIGHTS, load_caption_model, save_caption_weights
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -43,7 +44,7 @@ def main() -> None:
         command.add_argument("--threads", type=int, default=1)
         command.add_argument("--test-scenes", type=int, default=1000)
         if name == "make":
-            command.add_argument("--scenes", type=int, default=7000)
+            command.add_argument("--scenes", type=int, default=8000)
             command.add_argument("--val-scenes", type=int, default=400)
             command.add_argument("--epochs", type=int, default=1)
     arguments = parser.parse_args()
@@ -67,6 +68,7 @@ def make(arguments: argparse.Namespace) -> None:
         "command": command,
         "seed": str(arguments.seed),
         "data": DATA_RECIPE,
+        "scene_recipe": str(RECIPE),
         "training_scenes": str(train.count),
         "test_scenes": str(arguments.test_scenes),
         "unseen_balanced_accuracy": f"{evaluate.balanced_accuracy(confusion):.4f}",
@@ -86,13 +88,10 @@ def measure(arguments: argparse.Namespace) -> None:
 
 
 def _scenes(arguments: argparse.Namespace, split: data.Split, count: int) -> data.SceneSet:
-    """The stored scenes of a split, made now unless the folder holds exactly that many."""
+    """The stored scenes of a split, made now unless the folder holds just those."""
     folder: Path = arguments.scenes_in
-    if (folder / f"{split}.effects.json").exists():
-        stored = data.load(folder, split)
-        if stored.count == count:
-            return stored
-    data.build(load_media(arguments.media, split), folder, scenes=count, seed=arguments.seed)
+    if not data.is_stored(folder, split, scenes=count, seed=arguments.seed):
+        data.build(load_media(arguments.media, split), folder, scenes=count, seed=arguments.seed)
     return data.load(folder, split)
 
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from video_pipeline.captions.labels import LABELS
 from video_pipeline.captions.train.media import Media, Split
-from video_pipeline.captions.train.scenes import EMPTY, SAMPLES, SHAPES, UNSURE, Scene, make_scene
+from video_pipeline.captions.train.scenes import EMPTY, RECIPE, SAMPLES, SHAPES, UNSURE, Scene, make_scene
 from video_pipeline.models.caption_pairs import input_size, prepare
 
 SPLIT_CODE: dict[Split, int] = {"train": 0, "val": 1, "test": 2}
@@ -72,7 +72,8 @@ def build(media: Media, into: Path, *, scenes: int, seed: int) -> None:
             print(f"{media.split}: {number + 1}/{scenes} scenes, {rate:.1f}/s, {left:.0f} s left", flush=True)
     for shape in range(len(SHAPES)):
         np.save(into / f"{media.split}-{shape}.captions.npy", captions[shape])
-    (into / f"{media.split}.effects.json").write_text(json.dumps(effects))
+    about = {"recipe": RECIPE, "seed": seed, "scenes": scenes, "effects": effects}
+    (into / f"{media.split}.json").write_text(json.dumps(about))
 
 
 def _new_array(into: Path, split: Split, shape: int, count: int) -> np.ndarray:
@@ -95,11 +96,20 @@ def as_input(stored: np.ndarray) -> Tensor:
     return (torch.from_numpy(stored).to(torch.float32) - 112.0) / 56.0
 
 
+def is_stored(folder: Path, split: Split, *, scenes: int, seed: int) -> bool:
+    """Whether a folder holds exactly the set that `build` would make now."""
+    path = folder / f"{split}.json"
+    if not path.exists():
+        return False
+    about = json.loads(path.read_text())
+    return (about.get("recipe"), about.get("seed"), about.get("scenes")) == (RECIPE, seed, scenes)
+
+
 def load(folder: Path, split: Split) -> SceneSet:
     """Open a stored split."""
     pictures = [np.load(folder / f"{split}-{shape}.npy", mmap_mode="r") for shape in range(len(SHAPES))]
     captions = [np.load(folder / f"{split}-{shape}.captions.npy") for shape in range(len(SHAPES))]
-    effects = json.loads((folder / f"{split}.effects.json").read_text())
+    effects = json.loads((folder / f"{split}.json").read_text())["effects"]
     return SceneSet(pictures, captions, [[tuple(names) for names in part] for part in effects])
 
 

@@ -25,6 +25,9 @@ from video_pipeline.captions.train.drawing import (
 )
 from video_pipeline.captions.train.media import Media, clip, font, photo
 
+RECIPE = 2
+"""Counts up whenever the same seed would give other scenes; stored sets of another count are made anew."""
+
 SAMPLES = 16
 """Samples in a scene."""
 
@@ -404,4 +407,6 @@ def _through_h264(frames: np.ndarray, crf: int, b_frames: int) -> np.ndarray:
     pictures = [picture for packet in (*packets, None) for picture in decoder.decode(packet)]
     pictures.sort(key=lambda picture: picture.pts or 0)
     assert len(pictures) == samples
-    return np.stack([picture.to_ndarray(format="gray") for picture in pictures])
+    planes = [picture.planes[0] for picture in pictures]
+    rows = [np.frombuffer(bytes(plane), np.uint8).reshape(-1, plane.line_size) for plane in planes]
+    return np.stack([row[:height, :width] for row in rows])
