@@ -94,10 +94,11 @@ collects all of it.
 - A caption between a third and two thirds of its opacity is neither empty nor valid; training leaves it out.
 - Scrolling text (credits, tickers) was not trained on.
 - Strips are luma only: a change of colour at equal brightness is not seen.
-- The figures above are of scene recipe {RECIPE}; a figure under "about the weights" is of the recipe they were made with.
-  Recipe 2 leaves out captions nobody could read and has less lettering, fewer logos and more clutter than recipe 1.
-  It was drawn up after looking at recipe 1's mistakes, on test scenes too, and is the easier of the two: figures of
-  different recipes do not compare, and the test set is unseen by the network but not by its makers.
+- The figures above are of scene recipe {RECIPE}; one under "about the weights" is of the recipe at that time.
+  Recipe 2 leaves out captions nobody could read and has less lettering, fewer logos and more clutter than
+  recipe 1. It was drawn up after looking at recipe 1's mistakes, on test scenes too, and is the easier of
+  the two: figures of different recipes do not compare, and the test set is unseen by the network but not
+  by its makers.
 """
     weights.with_suffix(".md").write_text(text, encoding="utf-8")
     return text
