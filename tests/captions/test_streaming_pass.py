@@ -245,6 +245,6 @@ def test_a_missing_and_a_wrong_checkpoint_are_errors(
     with pytest.raises(BadInput, match=r"mine\.safetensors"):
         run(request(demo_store, model_key="demo/server/mine.safetensors"), make_context(demo_store))
     demo_store.put("demo/server/mine.safetensors", b"not weights at all")
-    with pytest.raises(BadInput):
+    with pytest.raises(BadInput, match=r"mine\.safetensors"):
         run(request(demo_store, model_key="demo/server/mine.safetensors"), make_context(demo_store))
     assert [key for key in artefacts(demo_store) if key.endswith("manifest.json")] == []

@@ -175,7 +175,7 @@ class _Pass:
         torch.set_num_threads(1)
         key = self.request.model_key
         with timed_operation("load_model"):
-            model = load_caption_model(None if key is None else read_model(self.store, key))
+            model = load_caption_model(None if key is None else read_model(self.store, key), name=key)
         if model.sha256 != self.plan.weights_sha256:
             raise BadInput(
                 "the model checkpoint changed while the call began",
