@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import random
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -212,6 +214,30 @@ def test_ctrl_c_in_the_sink_stops_all() -> None:
     with pytest.raises(KeyboardInterrupt):
         pipeline.run()
     trial.assert_nothing_is_left()
+
+
+def test_a_signal_that_comes_at_any_moment_stops_the_stream() -> None:
+    """As in a worker: the handler cancels in the main thread, which waits for the sink's items."""
+    token = CancellationToken()
+    previous = signal.signal(signal.SIGUSR1, lambda *_: token.cancel("a signal"))
+
+    def nap(_item: int) -> None:
+        token.wait(0.001)
+
+    timer = threading.Timer(0.05, os.kill, [os.getpid(), signal.SIGUSR1])
+    try:
+        timer.start()
+        with pytest.raises(Cancelled, match="a signal"):
+            Pipeline(
+                "source",
+                lambda: itertools.count(),
+                [Stage("one", nap)],
+                cancel=token,
+            ).run()
+    finally:
+        timer.join()
+        signal.signal(signal.SIGUSR1, previous)
+    assert [thread for thread in threading.enumerate() if thread.name.startswith(THREAD_PREFIX)] == []
 
 
 def test_a_stream_that_was_cancelled_before_it_began_delivers_nothing() -> None:

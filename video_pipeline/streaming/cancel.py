@@ -6,24 +6,32 @@ Belongs here: the token. Does not belong here: who decides to cancel, or what st
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 from video_pipeline.errors import Cancelled
 
+WAKE_S = 0.2
+"""Longest single sleep of anybody who waits. A signal handler runs in the main thread; between that thread's
+last look and its sleep it wakes nobody: the sleeper is the handler's own thread. So everybody looks again."""
+
 
 class CancellationToken:
-    """Set once, with a reason; never unset. Safe from any thread and from signal handlers."""
+    """Set once, with a reason; never unset. Safe from any thread and from signal handlers.
+
+    Not a `threading.Event`: its lock is not re-entrant, so a handler that sets it while the same thread is
+    inside `wait` would block for ever.
+    """
 
     def __init__(self) -> None:
-        self._event = threading.Event()
-        # Re-entrant: a signal handler may cancel while this very thread adds a callback.
-        self._lock = threading.RLock()
+        self._condition = threading.Condition(threading.RLock())
+        self._cancelled = False
         self._callbacks: list[Callable[[], None]] = []
         self._reason = ""
 
     @property
     def cancelled(self) -> bool:
-        return self._event.is_set()
+        return self._cancelled
 
     @property
     def reason(self) -> str:
@@ -32,34 +40,42 @@ class CancellationToken:
 
     def cancel(self, reason: str) -> None:
         """Cancels and calls every callback once. Later calls change nothing, the reason included."""
-        with self._lock:
-            if self._event.is_set():
+        with self._condition:
+            if self._cancelled:
                 return
             self._reason = reason
-            self._event.set()
+            self._cancelled = True
+            self._condition.notify_all()
             callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
             callback()
 
     def raise_if_cancelled(self) -> None:
         """Raises `Cancelled` with the reason."""
-        if self._event.is_set():
+        if self._cancelled:
             raise Cancelled(self._reason or "cancelled")
 
     def wait(self, timeout: float | None = None) -> bool:
         """Waits until cancelled; whether it was."""
-        return self._event.wait(timeout)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with self._condition:
+            while not self._cancelled:
+                left = WAKE_S if deadline is None else min(WAKE_S, deadline - time.monotonic())
+                if left <= 0:
+                    break
+                self._condition.wait(left)
+            return self._cancelled
 
     def add_callback(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Calls `callback` on cancel, at once if that has been. Returns a function that removes it."""
-        with self._lock:
-            if not self._event.is_set():
+        with self._condition:
+            if not self._cancelled:
                 self._callbacks.append(callback)
                 return lambda: self._remove(callback)
         callback()
         return lambda: None
 
     def _remove(self, callback: Callable[[], None]) -> None:
-        with self._lock:
+        with self._condition:
             if callback in self._callbacks:
                 self._callbacks.remove(callback)

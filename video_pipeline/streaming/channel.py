@@ -11,6 +11,8 @@ import time
 from collections import deque
 from typing import Any
 
+from video_pipeline.streaming.cancel import WAKE_S
+
 
 class Stopped(Exception):
     """The stream has been stopped: whoever waits on a channel leaves."""
@@ -41,7 +43,7 @@ class Channel:
         with self._condition:
             began = time.monotonic()
             while len(self._items) >= self._capacity and not self._stopped:
-                self._condition.wait()
+                self._condition.wait(WAKE_S)
             if self._stopped:
                 raise Stopped
             self._count()
@@ -58,7 +60,7 @@ class Channel:
         with self._condition:
             began = time.monotonic()
             while not self._items and not self._closed and not self._stopped:
-                self._condition.wait()
+                self._condition.wait(WAKE_S)
             if self._stopped:
                 raise Stopped
             if not self._items:

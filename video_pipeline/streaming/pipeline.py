@@ -18,15 +18,13 @@ from typing import Any
 
 from video_pipeline.errors import Cancelled
 from video_pipeline.machine import usable_cores
-from video_pipeline.streaming.cancel import CancellationToken
+from video_pipeline.streaming.cancel import WAKE_S, CancellationToken
 from video_pipeline.streaming.channel import Channel, Closed, Stopped
 from video_pipeline.streaming.stats import PipelineReport, StageStats
 from video_pipeline.telemetry.timing import Recorder, current_recorder
 
 Work = Callable[[Any], Iterable[Any] | None]
 THREAD_PREFIX = "stream-"
-JOIN_POLL_S = 0.2
-"""How often the caller wakes while it waits for threads, so that its signal handlers run."""
 
 
 @dataclass
@@ -180,7 +178,7 @@ class _Turn:
     def wait(self, number: int) -> None:
         with self.condition:
             while self.next != number and not self.stopped:
-                self.condition.wait()
+                self.condition.wait(WAKE_S)
             if self.stopped:
                 raise Stopped
 
@@ -374,7 +372,7 @@ class _Run:
         for thread in self.threads:
             while thread.is_alive():
                 try:
-                    thread.join(JOIN_POLL_S)
+                    thread.join(WAKE_S)
                 except KeyboardInterrupt as error:
                     self.fail(error)
 
