@@ -39,7 +39,8 @@ class CancellationToken:
         return self._reason
 
     def cancel(self, reason: str) -> None:
-        """Cancels and calls every callback once. Later calls change nothing, the reason included."""
+        """Cancels and calls every callback once, in this thread. Later calls change nothing, the reason
+        included. If callbacks raise, the rest are still called and the first error is raised."""
         with self._condition:
             if self._cancelled:
                 return
@@ -47,8 +48,14 @@ class CancellationToken:
             self._cancelled = True
             self._condition.notify_all()
             callbacks, self._callbacks = self._callbacks, []
+        first: BaseException | None = None
         for callback in callbacks:
-            callback()
+            try:
+                callback()
+            except BaseException as error:
+                first = first or error
+        if first is not None:
+            raise first
 
     def raise_if_cancelled(self) -> None:
         """Raises `Cancelled` with the reason."""
@@ -56,7 +63,7 @@ class CancellationToken:
             raise Cancelled(self._reason or "cancelled")
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Waits until cancelled; whether it was."""
+        """Waits until cancelled, or for `timeout` seconds; whether it was cancelled."""
         deadline = None if timeout is None else time.monotonic() + timeout
         with self._condition:
             while not self._cancelled:

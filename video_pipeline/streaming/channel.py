@@ -15,7 +15,7 @@ from video_pipeline.streaming.cancel import WAKE_S
 
 
 class Stopped(Exception):
-    """The stream has been stopped: whoever waits on a channel leaves."""
+    """The stream has been stopped: whoever waits leaves."""
 
 
 class Closed(Exception):
@@ -23,12 +23,15 @@ class Closed(Exception):
 
 
 class Channel:
-    """First in, first out, at most `capacity` items. Numbers items in the order in which they are taken."""
+    """First in, first out, at most `capacity` items. Numbers items in the order in which they are taken.
+
+    Its lock is re-entrant and its waits are short (`WAKE_S`), so that a signal handler may stop it.
+    """
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         self._items: deque[Any] = deque()
-        self._condition = threading.Condition()
+        self._condition = threading.Condition(threading.RLock())
         self._closed = False
         self._stopped = False
         self._taken = 0
@@ -41,16 +44,19 @@ class Channel:
     def put(self, item: Any) -> float:
         """Waits for room; returns the seconds waited. Raises `Stopped`."""
         with self._condition:
-            began = time.monotonic()
-            while len(self._items) >= self._capacity and not self._stopped:
-                self._condition.wait(WAKE_S)
+            waited = 0.0
+            if len(self._items) >= self._capacity and not self._stopped:
+                began = time.monotonic()
+                while len(self._items) >= self._capacity and not self._stopped:
+                    self._condition.wait(WAKE_S)
+                waited = time.monotonic() - began
             if self._stopped:
                 raise Stopped
             self._count()
             self._items.append(item)
             self.maximum = max(self.maximum, len(self._items))
             self._condition.notify_all()
-            return time.monotonic() - began
+            return waited
 
     def get(self) -> tuple[int, Any, float]:
         """Waits for an item; returns its number, itself and the seconds waited.
@@ -58,9 +64,12 @@ class Channel:
         Raises `Closed` at the end and `Stopped` when the stream has been stopped.
         """
         with self._condition:
-            began = time.monotonic()
-            while not self._items and not self._closed and not self._stopped:
-                self._condition.wait(WAKE_S)
+            waited = 0.0
+            if not self._items and not self._closed and not self._stopped:
+                began = time.monotonic()
+                while not self._items and not self._closed and not self._stopped:
+                    self._condition.wait(WAKE_S)
+                waited = time.monotonic() - began
             if self._stopped:
                 raise Stopped
             if not self._items:
@@ -70,7 +79,7 @@ class Channel:
             number = self._taken
             self._taken += 1
             self._condition.notify_all()
-            return number, item, time.monotonic() - began
+            return number, item, waited
 
     def close(self) -> None:
         """No more items will come."""
@@ -81,11 +90,14 @@ class Channel:
             self._condition.notify_all()
 
     def stop(self) -> None:
-        """Drops what waits and wakes everybody."""
+        """Wakes everybody. What waits stays: this may interrupt a `get` of the very same thread."""
         with self._condition:
             self._stopped = True
-            self._items.clear()
             self._condition.notify_all()
+
+    def clear(self) -> None:
+        """Drops what waits, once nobody uses the channel."""
+        self._items.clear()
 
     @property
     def mean_occupancy(self) -> float:
