@@ -24,7 +24,7 @@ def caption(
     **fields: Any,
 ) -> Caption:
     """A caption over samples first .. end - 1."""
-    ends = {"start": boundary(first / rate), "end": boundary(end / rate)} | fields
+    ends: dict[str, Any] = {"start": boundary(first / rate), "end": boundary(end / rate)} | fields
     return Caption(number=number, first_frame=first, end_frame=end, text=text, **ends)
 
 
