@@ -1,0 +1,189 @@
+"""Captions from pairs: the likeliest run of states through a video, and how sure each boundary is.
+
+Belongs here: the Viterbi and forward-backward passes over pair probabilities, reading them from the database.
+Does not belong here: the network, moving a boundary to a source picture (`narrow`), text.
+
+Each sample is empty or shows a caption; between neighbours there are five transitions, and they are just the
+five labels of a pair:
+
+    empty -> empty   empty_empty        caption -> empty     valid_empty
+    empty -> caption empty_valid        caption -> caption   same, different
+
+A pair's evidence for a transition is log P(label | forward) + log P(reversed label | backward): the network
+sees both orders of a pair, and both must agree. The best path (Viterbi 1967) makes neighbouring labels
+consistent, which single pairs are not: "same" cannot follow "empty_empty". The probability of a boundary is
+its transition's posterior (forward-backward, Rabiner 1989, section III), which counts every other path.
+
+`EVIDENCE` tempers the sum: two directions of one pair are not independent, and a network is too sure of
+itself. It is fitted on validation scenes by `python -m video_pipeline.captions.train calibrate`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from video_pipeline.captions.labels import LABELS, reverse
+from video_pipeline.errors import Internal
+
+if TYPE_CHECKING:
+    from video_pipeline.captions.document import Edge
+
+EVIDENCE = 0.5
+"""Weight of the summed log probabilities: 0.5 is their mean."""
+
+CHANGE_PRIOR = 0.02
+"""Prior probability that a boundary lies between two samples: a caption of 2.5 s at 10 Hz has two in 50."""
+
+_SMALLEST = 1e-6
+"""Floor of a probability, so that one saturated pair cannot veto a path for ever."""
+
+_REVERSED = [LABELS.index(reverse(label)) for label in LABELS]
+_SAME, _DIFFERENT, _EMPTY_EMPTY, _EMPTY_VALID, _VALID_EMPTY = range(5)
+_FROM_EMPTY = np.array([False, False, True, True, False])
+_TO_EMPTY = np.array([False, False, True, False, True])
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """One caption over the samples `first_frame` .. `end_frame` - 1, with the probability of either end."""
+
+    first_frame: int
+    end_frame: int
+    start_confidence: float
+    end_confidence: float
+    start_beside: Edge
+    end_beside: Edge
+
+
+class Decoded(NamedTuple):
+    """Labels (N - 1,) of the best path as positions in LABELS, and the posteriors (N - 1, 5) of all."""
+
+    path: np.ndarray
+    posteriors: np.ndarray
+
+
+def find_extents(database: Path) -> list[Extent]:
+    """The captions of a caption extents database, in order. Internal if pairs are missing in it."""
+    return extents_of(read_probabilities(database))
+
+
+def read_probabilities(database: Path) -> np.ndarray:
+    """(N - 1, 2, 5) float64: the forward and backward probabilities of each pair, in the order of LABELS."""
+    names = [f"{direction}_prob_{label}" for direction in ("forward", "backward") for label in LABELS]
+    connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
+    try:
+        rows = connection.execute(
+            f"SELECT frame1_index, frame2_index, {', '.join(names)} FROM pair_results ORDER BY frame1_index"
+        ).fetchall()
+    finally:
+        connection.close()
+    for index, row in enumerate(rows):
+        if row[:2] != (index, index + 1):
+            raise Internal(f"pair ({row[0]}, {row[1]}) stands where ({index}, {index + 1}) belongs")
+    return np.array([row[2:] for row in rows], np.float64).reshape(len(rows), 2, len(LABELS))
+
+
+def extents_of(probabilities: np.ndarray) -> list[Extent]:
+    """Captions of N samples from the probabilities of their N - 1 pairs, (N - 1, 2, 5).
+
+    No pairs (a video of one sample) give no captions: a single picture has nothing to be compared with.
+    """
+    if not len(probabilities):
+        return []
+    path, posteriors = decode(evidence_of(probabilities))
+    sure = posteriors[np.arange(len(path)), path]
+    valid_first = posteriors[0, ~_FROM_EMPTY].sum()
+    valid_last = posteriors[-1, ~_TO_EMPTY].sum()
+    extents: list[Extent] = []
+    start: tuple[int, float, Edge] | None = None
+    if not _FROM_EMPTY[path[0]]:
+        start = (0, float(valid_first), "video_edge")
+    for pair, label in enumerate(path):
+        ends = label in (_VALID_EMPTY, _DIFFERENT)
+        if ends and start is not None:
+            beside: Edge = "empty" if label == _VALID_EMPTY else "other_caption"
+            extents.append(Extent(start[0], pair + 1, start[1], float(sure[pair]), start[2], beside))
+            start = None
+        if label in (_EMPTY_VALID, _DIFFERENT):
+            beside = "empty" if label == _EMPTY_VALID else "other_caption"
+            start = (pair + 1, float(sure[pair]), beside)
+    if start is not None:
+        extents.append(Extent(start[0], len(path) + 1, start[1], float(valid_last), start[2], "video_edge"))
+    return extents
+
+
+def evidence_of(
+    probabilities: np.ndarray, weight: float = EVIDENCE, change: float = CHANGE_PRIOR
+) -> np.ndarray:
+    """(N - 1, 2, 5) probabilities to log scores (N - 1, 5) of the five transitions."""
+    logs = np.log(np.maximum(probabilities, _SMALLEST))
+    both = weight * (logs[:, 0] + logs[:, 1, _REVERSED])
+    stay, move = np.log(1 - change), np.log(change)
+    return both + np.array([stay, move, stay, move, move])
+
+
+def decode(evidence: np.ndarray) -> Decoded:
+    """Best path and posteriors for log scores (M, 5); M >= 1. State 0 is empty, state 1 shows a caption."""
+    scores = np.full((len(evidence), 2, 2), -np.inf)
+    scores[:, 0, 0], scores[:, 0, 1] = evidence[:, _EMPTY_EMPTY], evidence[:, _EMPTY_VALID]
+    scores[:, 1, 0] = evidence[:, _VALID_EMPTY]
+    within = evidence[:, [_SAME, _DIFFERENT]]
+    path = _best_path(scores, within)
+    scores[:, 1, 1] = np.logaddexp(within[:, 0], within[:, 1])
+    return Decoded(path, _posteriors(scores, within))
+
+
+def _best_path(scores: np.ndarray, within: np.ndarray) -> np.ndarray:
+    """Viterbi. Between two caption states the better of `same` and `different` is taken."""
+    best_within = within.argmax(axis=1)
+    steps = scores.copy()
+    steps[:, 1, 1] = within.max(axis=1)
+    total = np.zeros(2)
+    came_from = np.empty((len(steps), 2), np.int8)
+    for index, step in enumerate(steps):
+        through = total[:, None] + step
+        came_from[index] = through.argmax(axis=0)
+        total = through.max(axis=0)
+    state = int(total.argmax())
+    labels = np.empty(len(steps), np.int64)
+    for index in range(len(steps) - 1, -1, -1):
+        before = int(came_from[index, state])
+        if before and state:
+            labels[index] = (_SAME, _DIFFERENT)[best_within[index]]
+        elif before:
+            labels[index] = _VALID_EMPTY
+        else:
+            labels[index] = _EMPTY_VALID if state else _EMPTY_EMPTY
+        state = before
+    return labels
+
+
+def _posteriors(scores: np.ndarray, within: np.ndarray) -> np.ndarray:
+    """Forward-backward in log space: (M, 5), each row sums to 1."""
+    count = len(scores)
+    ahead = np.zeros((count + 1, 2))
+    for index in range(count):
+        reached = ahead[index][:, None] + scores[index]
+        ahead[index + 1] = np.logaddexp(reached[0], reached[1])
+        ahead[index + 1] -= ahead[index + 1].max()
+    behind = np.zeros((count + 1, 2))
+    for index in range(count - 1, -1, -1):
+        left = scores[index] + behind[index + 1]
+        behind[index] = np.logaddexp(left[:, 0], left[:, 1])
+        behind[index] -= behind[index].max()
+    joint = ahead[:-1, :, None] + scores + behind[1:, None, :]
+    logs = np.empty((count, len(LABELS)))
+    logs[:, _EMPTY_EMPTY], logs[:, _EMPTY_VALID], logs[:, _VALID_EMPTY] = (
+        joint[:, 0, 0],
+        joint[:, 0, 1],
+        joint[:, 1, 0],
+    )
+    logs[:, [_SAME, _DIFFERENT]] = joint[:, 1, 1, None] + within - scores[:, 1, 1, None]
+    logs -= logs.max(axis=1, keepdims=True)
+    chances = np.exp(logs)
+    return chances / chances.sum(axis=1, keepdims=True)
