@@ -495,3 +495,45 @@ def test_the_fixture_pictures_differ_from_each_other(media: MediaFactory) -> Non
     reference = decode_everything(media.path("h264_b"))
     sums = [int(planes(frame)[0].astype(np.int64).sum()) for frame in reference.frames]
     assert len(set(sums)) == len(sums)
+
+
+BETWEEN = [
+    "h264_b",
+    "h264_strict_pyramid",
+    "h264_p",
+    "hevc",
+    "vp9",
+    "av1",
+    "vfr",
+    "ntsc",
+    "edit_trim",
+    "non_zero_start",
+]
+
+
+@pytest.mark.parametrize("variant", BETWEEN)
+def test_pictures_between_samples_come_where_they_are_asked_for(media: MediaFactory, variant: str) -> None:
+    stamps = decode_everything(media.path(variant)).pts
+    low, high = stamps[len(stamps) // 3], stamps[len(stamps) // 2]
+    decoder = SoftwareDecoder(
+        media.path(variant), name="v", crop_region=BAND, rate=TEN, also=lambda pts: low <= pts <= high
+    )
+    pictures = list(decoder.pictures())
+    sampled, _ = decode(media.path(variant))
+    shown = {sample.pts for sample in sampled}
+    assert [picture.pts for picture in pictures] == sorted(
+        shown | {pts for pts in stamps if low <= pts <= high}
+    )
+    assert [(k, p.pts) for p in pictures for k in p.samples] == [(s.index, s.pts) for s in sampled]
+    assert decoder.stats.samples == len(sampled)
+    by_pts = {picture.pts: picture.frame.to_host().y for picture in pictures}
+    assert all(np.array_equal(by_pts[sample.pts], host(sample).y) for sample in sampled)
+
+
+def test_pictures_nobody_asked_for_are_not_decoded(media: MediaFactory) -> None:
+    _, sparse = decode(media.path("h264_b"))
+    decoder = SoftwareDecoder(
+        media.path("h264_b"), name="v", crop_region=BAND, rate=TEN, also=lambda _pts: True
+    )
+    assert len(list(decoder.pictures())) == decoder.stats.packets
+    assert decoder.stats.packets_dropped == 0 < sparse.stats.packets_dropped

@@ -5,14 +5,14 @@ Belongs here: the interface, and the choice between CPU and GPU. Does not belong
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal, Protocol
 
 from video_pipeline.errors import BadInput
 from video_pipeline.media.container import Source
-from video_pipeline.media.frames import Sample
+from video_pipeline.media.frames import CroppedPicture, Sample
 from video_pipeline.media.geometry import CropRegion, PixelCrop
 from video_pipeline.media.pictures import DecodeStats
 from video_pipeline.media.probe import VideoProbe
@@ -38,6 +38,11 @@ class SampledDecoder(Protocol):
         """
         ...
 
+    def pictures(self) -> Iterator[CroppedPicture]:
+        """Instead of `samples`: each picture once, with the samples it shows; also those that were asked for
+        by `also` and show none."""
+        ...
+
     def close(self) -> None:
         """Free everything. Idempotent."""
         ...
@@ -51,11 +56,13 @@ def open_decoder(
     rate: Fraction,
     device: Device = "auto",
     decoder_threads: int | Literal["auto"] = 1,
+    also: Callable[[int], bool] = lambda _pts: False,
 ) -> SampledDecoder:
     """Open `source`, a path or a seekable binary reader (which stays the caller's to close).
 
     `name` is how errors call the video; `rate` is samples per second. "auto" takes NVDEC if this machine has
     one that decodes this stream, else the CPU; "cuda" insists. `decoder_threads` counts for the CPU only.
+    `also` tells by PTS which pictures `pictures()` gives out though no sample shows them.
     Raises BadInput for media that cannot be used and for a crop region that is too small.
     """
     rate = Fraction(rate)
@@ -67,7 +74,9 @@ def open_decoder(
         reason = decode_nvdec.unavailable()
         if reason is None:
             try:
-                return decode_nvdec.NvdecDecoder(source, name=name, crop_region=crop_region, rate=rate)
+                return decode_nvdec.NvdecDecoder(
+                    source, name=name, crop_region=crop_region, rate=rate, also=also
+                )
             except decode_nvdec.NotForNvdec as refusal:
                 reason = str(refusal)
                 if not isinstance(source, str | Path):
@@ -78,4 +87,6 @@ def open_decoder(
             )
     from video_pipeline.media.decode_software import SoftwareDecoder
 
-    return SoftwareDecoder(source, name=name, crop_region=crop_region, rate=rate, threads=decoder_threads)
+    return SoftwareDecoder(
+        source, name=name, crop_region=crop_region, rate=rate, threads=decoder_threads, also=also
+    )

@@ -14,7 +14,7 @@ Written against PyNvVideoCodec 2.2 (signatures read from its extension module).
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -25,7 +25,7 @@ import numpy as np
 
 from video_pipeline.media.container import OpenedVideo, Source, media_errors, open_video
 from video_pipeline.media.decode_software import no_pictures
-from video_pipeline.media.frames import ColourTags, DeviceFrame, Sample
+from video_pipeline.media.frames import ColourTags, CroppedPicture, DeviceFrame, Sample, samples_of
 from video_pipeline.media.geometry import (
     CodedCrop,
     CropRegion,
@@ -248,7 +248,14 @@ class NvdecDecoder:
     device = "cuda"
 
     def __init__(
-        self, source: Source, *, name: str, crop_region: CropRegion, rate: Fraction, gpu: int = 0
+        self,
+        source: Source,
+        *,
+        name: str,
+        crop_region: CropRegion,
+        rate: Fraction,
+        gpu: int = 0,
+        also: Callable[[int], bool] = lambda _pts: False,
     ) -> None:
         self.stats = DecodeStats()
         self.probe, orientation = _look(source, name)
@@ -258,7 +265,7 @@ class NvdecDecoder:
         self._pictures: Iterator[tuple[Shown, NvdecPicture]] = iter(())
         self._backend: NvdecBackend | None = None
         try:
-            run = PicturePass(self._opened, rate, self.stats)
+            run = PicturePass(self._opened, rate, self.stats, also)
             self.time_base: Fraction = run.time_base
             self._backend = NvdecBackend(self._opened, self.probe, coded, orientation, gpu)
             self._pictures = run.run(self._backend)
@@ -274,23 +281,25 @@ class NvdecDecoder:
 
     def samples(self) -> Iterator[Sample]:
         """Every sample in order, once. Leaving early (or closing the generator) closes the decoder."""
+        return samples_of(self.pictures())
+
+    def pictures(self) -> Iterator[CroppedPicture]:
+        """The pictures that samples show, and those of `also`, once, in order; as `samples` otherwise."""
         try:
             first, self._first = self._first, None
             if first is None:
-                raise RuntimeError("samples() can be taken once")
-            yield from self._cut(*first)
+                raise RuntimeError("samples() or pictures() can be taken once")
+            yield self._cut(*first)
             del first
             for shown, picture in self._pictures:
-                yield from self._cut(shown, picture)
+                yield self._cut(shown, picture)
         finally:
             self.close()
 
-    def _cut(self, shown: Shown, picture: NvdecPicture) -> Iterator[Sample]:
+    def _cut(self, shown: Shown, picture: NvdecPicture) -> CroppedPicture:
         assert self._backend is not None
-        frame = self._backend.cut(picture)
-        for index in shown.samples:
-            self.stats.samples += 1
-            yield Sample(index=index, pts=shown.pts, frame=frame)
+        self.stats.samples += len(shown.samples)
+        return CroppedPicture(shown.pts, shown.samples, self._backend.cut(picture))
 
     def close(self) -> None:
         """Free the session, the container and a file that we opened. Idempotent."""

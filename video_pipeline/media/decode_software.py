@@ -6,7 +6,7 @@ the pass itself (`pictures`), cropping (`planes`), choosing a device (`decode`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Literal
 
@@ -14,7 +14,7 @@ import av
 
 from video_pipeline.errors import BadInput
 from video_pipeline.media.container import REPLACE, OpenedVideo, Source, open_video
-from video_pipeline.media.frames import Sample
+from video_pipeline.media.frames import CroppedPicture, Sample, samples_of
 from video_pipeline.media.geometry import CropRegion, PixelCrop, to_coded_crop, to_pixel_crop
 from video_pipeline.media.pictures import DecodeStats, PicturePass, Shown
 from video_pipeline.media.planes import PlaneCropper, orientation_of
@@ -70,12 +70,13 @@ class SoftwareDecoder:
         crop_region: CropRegion,
         rate: Fraction,
         threads: int | Literal["auto"] = 1,
+        also: Callable[[int], bool] = lambda _pts: False,
     ) -> None:
         self.stats = DecodeStats()
         self._opened = open_video(source, name=name, one_pass=True)
         self._pictures: Iterator[tuple[Shown, av.VideoFrame]] = iter(())
         try:
-            run = PicturePass(self._opened, rate, self.stats)
+            run = PicturePass(self._opened, rate, self.stats, also)
             self.time_base: Fraction = run.time_base
             self._pictures = run.run(SoftwareBackend(self._opened, threads))
             first = next(self._pictures, None)
@@ -97,22 +98,24 @@ class SoftwareDecoder:
 
     def samples(self) -> Iterator[Sample]:
         """Every sample in order, once. Leaving early (or closing the generator) closes the decoder."""
+        return samples_of(self.pictures())
+
+    def pictures(self) -> Iterator[CroppedPicture]:
+        """The pictures that samples show, and those of `also`, once, in order; as `samples` otherwise."""
         try:
             first, self._first = self._first, None
             if first is None:
-                raise RuntimeError("samples() can be taken once")
-            yield from self._cut(*first)
+                raise RuntimeError("samples() or pictures() can be taken once")
+            yield self._cut(*first)
             del first
             for shown, picture in self._pictures:
-                yield from self._cut(shown, picture)
+                yield self._cut(shown, picture)
         finally:
             self.close()
 
-    def _cut(self, shown: Shown, picture: av.VideoFrame) -> Iterator[Sample]:
-        frame = self._cropper.cut(picture)
-        for index in shown.samples:
-            self.stats.samples += 1
-            yield Sample(index=index, pts=shown.pts, frame=frame)
+    def _cut(self, shown: Shown, picture: av.VideoFrame) -> CroppedPicture:
+        self.stats.samples += len(shown.samples)
+        return CroppedPicture(shown.pts, shown.samples, self._cropper.cut(picture))
 
     def close(self) -> None:
         """Free the decoder, the container and a file that we opened. Idempotent."""

@@ -6,6 +6,8 @@ belong here: decoding (`decode*`), colour conversion, anything about captions.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -94,12 +96,32 @@ class DeviceFrame:
 
 
 @dataclass(frozen=True, slots=True)
+class CroppedPicture:
+    """One source picture: its `pts` (stream time base), and the `samples` it shows, which may be none."""
+
+    pts: int
+    samples: range
+    frame: CroppedFrame | DeviceFrame
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """Sample `index` (k, from 0) shows the picture whose source PTS is `pts` (stream time base)."""
 
     index: int
     pts: int
     frame: CroppedFrame | DeviceFrame
+
+
+def samples_of(pictures: Iterator[CroppedPicture]) -> Iterator[Sample]:
+    """The samples of a run of pictures, in order. Closing it closes `pictures`."""
+    with contextlib.ExitStack() as stack:
+        close = getattr(pictures, "close", None)
+        if close is not None:
+            stack.callback(close)
+        for picture in pictures:
+            for index in picture.samples:
+                yield Sample(index=index, pts=picture.pts, frame=picture.frame)
 
 
 def turn_plane(plane: np.ndarray, orientation: Orientation) -> np.ndarray:

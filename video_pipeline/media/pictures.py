@@ -20,7 +20,7 @@ seen: of 24 zeroed bytes H.264 notices eight to nine in ten, AV1 nearly all, HEV
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Protocol, TypeVar
@@ -85,17 +85,25 @@ class PictureBackend(Protocol[PictureT]):
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A decoded picture's PTS and the samples that show it (at least one)."""
+    """A decoded picture's PTS and the samples that show it; none for one that was asked for besides."""
 
     pts: int
     samples: range
 
 
 class PicturePass:
-    """Runs one pass over `opened` and yields `(Shown, picture)` in presentation order."""
+    """Runs one pass over `opened` and yields `(Shown, picture)` in presentation order: the pictures that some
+    sample shows, and those of the timeline for whose PTS `also` is true."""
 
-    def __init__(self, opened: OpenedVideo, rate: Fraction, stats: DecodeStats) -> None:
+    def __init__(
+        self,
+        opened: OpenedVideo,
+        rate: Fraction,
+        stats: DecodeStats,
+        also: Callable[[int], bool] = lambda _pts: False,
+    ) -> None:
         self._opened = opened
+        self._also = also
         self._name = opened.name
         self._stats = stats
         time_base = opened.stream.time_base
@@ -167,7 +175,7 @@ class PicturePass:
     def _run_by_packets(
         self, packets: Iterator[av.Packet], backend: PictureBackend[PictureT], nal: NalReader
     ) -> Iterator[tuple[Shown, PictureT]]:
-        schedule: PacketSchedule[av.Packet] = PacketSchedule(self.time_base, self._rate)
+        schedule: PacketSchedule[av.Packet] = PacketSchedule(self.time_base, self._rate, also=self._also)
         for packet in packets:
             entry = self._entry(packet, nal)
             if entry is None:
@@ -225,7 +233,7 @@ class PicturePass:
             if picture.pts < self._last_pts:
                 raise self._damaged(picture.pts, "timestamps contradict the order of the pictures")
             self._last_pts = picture.pts
-            if samples:
+            if samples or self._also(picture.pts):
                 yield self._shown(picture.pts, samples), picture
         if schedule.expected() > MAX_PENDING:
             raise self._damaged(schedule.first_expected(), "no picture came out of the decoder")
@@ -251,7 +259,7 @@ class PicturePass:
                     samples = sampler.push(pts)
                 except ValueError as error:
                     raise self._damaged(pts, "timestamps run backwards") from error
-                if held is not None and samples:
+                if held is not None and (samples or self._also(held[0])):
                     yield self._shown(held[0], samples), held[1]
                 held = (pts, backend.hold(picture))
             if len(pending) > MAX_PENDING and self._codec in ONE_PACKET_ONE_PICTURE:
@@ -261,7 +269,7 @@ class PicturePass:
             raise self._damaged(min(lost), "no picture came out of the decoder")
         if held is not None:
             samples = sampler.finish(held[1].duration)
-            if samples:
+            if samples or self._also(held[0]):
                 yield self._shown(held[0], samples), held[1]
 
     # Common

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Generic, TypeVar
@@ -44,10 +44,18 @@ class Entry(Generic[PacketT]):
 class PacketSchedule(Generic[PacketT]):
     """Packets go in by `push` in decoding order and come out in that order, without those nobody needs.
 
-    `samples_of(pts)` then tells which samples the decoded picture with that PTS shows.
+    `samples_of(pts)` then tells which samples the decoded picture with that PTS shows. A picture for
+    whose PTS `also` is true is needed whether or not a sample shows it.
     """
 
-    def __init__(self, time_base: Fraction, rate: Fraction, look_ahead: int = LOOK_AHEAD) -> None:
+    def __init__(
+        self,
+        time_base: Fraction,
+        rate: Fraction,
+        look_ahead: int = LOOK_AHEAD,
+        also: Callable[[int], bool] = lambda _pts: False,
+    ) -> None:
+        self._also = also
         self._sampler = StreamingSampler(time_base, rate)
         self._look_ahead = look_ahead
         self._waiting: deque[Entry[PacketT]] = deque()
@@ -121,7 +129,7 @@ class PacketSchedule(Generic[PacketT]):
     def _release(self) -> Iterator[PacketT]:
         while self._waiting and self._waiting[0].settled:
             entry = self._waiting.popleft()
-            if entry.droppable and not entry.samples and not entry.keep:
+            if entry.droppable and not entry.samples and not entry.keep and not self._also(entry.pts):
                 self.dropped += 1
                 continue
             if entry.shown:
