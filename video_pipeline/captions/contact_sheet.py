@@ -88,16 +88,17 @@ def make_contact_sheet(thumbnails: Sequence[Thumbnail], *, rate: Fraction, colum
         sheet.paste(Image.fromarray(thumbnail.rgb), (left, top))
         draw.text((left, top + height + 3), time_label(thumbnail.index, rate), _LABEL_COLOUR, font)
     buffer = io.BytesIO()
-    sheet.save(buffer, "PNG", optimize=False)
+    # Level 1 takes 0.1 s for a sheet of 48, the default 0.3 s for a tenth less.
+    sheet.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
 
 class ContactSheet:
     """Is shown every frame of a stream and keeps a few, evenly spaced, whatever the stream's length.
 
-    Keeps the frames whose number is a multiple of a stride, as thumbnails of about 100 kB; when four times
-    `max_pictures` are held, every second one goes and the stride doubles. `render` draws every n-th of those,
-    so a long stream ends with 2/3 to 3/3 of `max_pictures`. `expected_frames` (may be wrong, None if unknown)
+    Keeps the frames whose number is a multiple of a stride, as thumbnails of about 100 kB and 1.7 ms; when
+    twice `max_pictures` are held, every second one goes and the stride doubles. `render` draws every n-th of
+    those, so a long stream ends with 1/2 to 3/3 of `max_pictures`. `expected_frames` (may be wrong, None if unknown)
     only saves work: it lets the stride begin near its end value. Not thread-safe.
     """
 
@@ -106,8 +107,8 @@ class ContactSheet:
             raise ValueError(f"a contact sheet shows at least one picture, not {max_pictures}")
         self._rate = rate
         self._max_pictures = max_pictures
-        self._capacity = 4 * max_pictures
-        self._stride = max(1, (expected_frames or 0) // self._capacity)
+        self._capacity = 2 * max_pictures
+        self._stride = max(1, -(-(expected_frames or 0) // self._capacity))
         self._columns = 0
         self._held: list[Thumbnail] = []
 
