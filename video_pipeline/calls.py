@@ -142,20 +142,12 @@ class ResultRecord(Record):
 
 
 def read_call(store: ObjectStore, tenant: str, key: str) -> tuple[CallRecord, str] | None:
-    """The call record and the ETag to change it by, or None. The pair is read until it is consistent."""
-    where = keys.call_key(tenant, key)
-    for _ in range(20):
-        before = store.head(where)
-        if before is None:
-            return None
-        try:
-            record = CallRecord.model_validate_json(store.get(where))
-        except ObjectMissing:
-            continue
-        after = store.head(where)
-        if after is not None and after.etag == before.etag:
-            return record, after.etag
-    raise Transient("the call record changes faster than it can be read", input=f"{store.uri}/{where}")
+    """The call record and the ETag to change it by, or None."""
+    try:
+        data, etag = store.get_with_etag(keys.call_key(tenant, key))
+    except ObjectMissing:
+        return None
+    return CallRecord.model_validate_json(data), etag
 
 
 def read_result(store: ObjectStore, tenant: str, key: str) -> ResultRecord | None:

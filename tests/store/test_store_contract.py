@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import threading
 import urllib.request
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
@@ -53,6 +54,37 @@ def test_a_put_replaces_and_changes_the_version(store: ObjectStore, prefix: str)
     assert store.get(f"{prefix}/a") == b"two"
     assert first.version != second.version
     assert first.etag != second.etag
+
+
+def test_content_comes_with_the_etag_that_replaces_just_it(store: ObjectStore, prefix: str) -> None:
+    store.put(f"{prefix}/a", b"first")
+    content, etag = store.get_with_etag(f"{prefix}/a")
+    assert content == b"first"
+    store.put(f"{prefix}/a", b"second", if_match=etag)
+    with pytest.raises(PreconditionFailed):
+        store.put(f"{prefix}/a", b"third", if_match=etag)
+    with pytest.raises(ObjectMissing):
+        store.get_with_etag(f"{prefix}/nothing")
+
+
+def test_content_and_etag_are_of_one_version_while_others_write(store: ObjectStore, prefix: str) -> None:
+    """Each content is the number of its write; the ETag of a head before or after would be another's."""
+    etags = {}
+    done = threading.Event()
+
+    def write() -> None:
+        for number in range(60):
+            etags[str(number).encode()] = store.put(f"{prefix}/a", str(number).encode()).etag
+        done.set()
+
+    etags[b"first"] = store.put(f"{prefix}/a", b"first").etag
+    writer = threading.Thread(target=write)
+    writer.start()
+    read = []
+    while not done.is_set():
+        read.append(store.get_with_etag(f"{prefix}/a"))
+    writer.join()
+    assert all(etags[content] == etag for content, etag in read)
 
 
 def test_an_empty_object_is_an_object(store: ObjectStore, prefix: str) -> None:

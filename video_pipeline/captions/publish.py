@@ -63,26 +63,18 @@ class Publication(BaseModel):
 def read_current(store: ObjectStore, video: VideoId) -> tuple[Current, str] | None:
     """The published set and the ETag to replace it by, or None where nothing is published."""
     key = current_key(video)
-    for _ in range(20):
-        before = store.head(key)
-        if before is None:
-            return None
-        try:
-            data = store.get(key)
-        except ObjectMissing:
-            continue
-        after = store.head(key)
-        if after is None or after.etag != before.etag:
-            continue
-        try:
-            return Current.model_validate_json(data), before.etag
-        except ValidationError:
-            raise BadInput(
-                "the published pointer is not readable",
-                input=f"{store.uri}/{key}",
-                what_to_do="restore or delete it, then publish again",
-            ) from None
-    raise Transient("the published pointer changes faster than it can be read", input=key)
+    try:
+        data, etag = store.get_with_etag(key)
+    except ObjectMissing:
+        return None
+    try:
+        return Current.model_validate_json(data), etag
+    except ValidationError:
+        raise BadInput(
+            "the published pointer is not readable",
+            input=f"{store.uri}/{key}",
+            what_to_do="restore or delete it, then publish again",
+        ) from None
 
 
 def publish(

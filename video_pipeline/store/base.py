@@ -70,6 +70,11 @@ class ObjectStore(Protocol):
         """The whole content of one version. Raises `ObjectMissing`."""
         ...
 
+    def get_with_etag(self, key: str) -> tuple[bytes, str]:
+        """The whole content of one version and that version's ETag, as `put(if_match=...)` takes it, in one
+        request. Raises `ObjectMissing`."""
+        ...
+
     def get_range(self, key: str, start: int, stop: int, *, version: str | None = None) -> bytes:
         """Bytes `start` to `stop` (half-open), cut at the object's end as a slice would be.
 

@@ -91,6 +91,15 @@ class DirectoryStore:
             with FileReader(descriptor, name=self._name(key), version="") as reader:
                 return _read_exactly(reader, 0, reader.size)
 
+    def get_with_etag(self, key: str) -> tuple[bytes, str]:
+        with self._errors(key):
+            descriptor = self._open(key)
+            if descriptor is None:
+                raise missing(self.uri, key)
+            with FileReader(descriptor, name=self._name(key), version="") as reader:
+                # Objects are replaced by renaming, so an open file stays the version it was.
+                return _read_exactly(reader, 0, reader.size), self._describe(key, descriptor).etag
+
     def get_range(self, key: str, start: int, stop: int, *, version: str | None = None) -> bytes:
         check_range(start, stop)
         with self._errors(key):

@@ -139,6 +139,9 @@ class S3Store:
         return None if answer is None else self._info(key, answer, size=int(answer["ContentLength"]))
 
     def get(self, key: str) -> bytes:
+        return self.get_with_etag(key)[0]
+
+    def get_with_etag(self, key: str) -> tuple[bytes, str]:
         check_object_key(key)
         found = self._download(key, 0, None)
         stated = found.metadata.get("sha256")
@@ -148,7 +151,7 @@ class S3Store:
                 input=self._name(key),
                 what_to_do="the object is damaged, or was changed without its metadata: write it again",
             )
-        return found.data
+        return found.data, found.etag
 
     def get_range(self, key: str, start: int, stop: int, *, version: str | None = None) -> bytes:
         check_object_key(key)

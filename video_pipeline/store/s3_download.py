@@ -70,6 +70,7 @@ class Pin:
 class Download:
     data: bytes
     metadata: dict[str, str]
+    etag: str
 
 
 class _ReplacedMeanwhile(Exception):
@@ -115,14 +116,14 @@ class _Reading:
     stopped: Callable[[], bool]
 
     def run(self) -> Download:
-        data, metadata = bytearray(), {}
+        data, metadata, etag = bytearray(), {}, ""
         failures = 0
         while self.stop is None or self.start + len(data) < self.stop:
             position = self.start + len(data)
             answer = self._ask(position)
             if answer is None or self.stopped():
                 break
-            metadata = answer.get("Metadata", {})
+            metadata, etag = answer.get("Metadata", {}), answer["ETag"]
             before = len(data)
             try:
                 self._receive(answer, data)
@@ -135,7 +136,7 @@ class _Reading:
                 time.sleep(0.05 * 2**failures)
             if self.stopped():
                 break
-        return Download(bytes(data), metadata)
+        return Download(bytes(data), metadata, etag)
 
     def _ask(self, position: int) -> dict[str, Any] | None:
         """The answer to a GET from `position` on; None where the object ends before it."""
