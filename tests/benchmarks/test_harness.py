@@ -13,8 +13,14 @@ from benchmarks.harness import Cost, Figure, figure_of, interleaved, ratios, tab
 
 @pytest.mark.parametrize(
     ("value", "better", "holds"),
-    [(0.99, "lower", True), (1.0, "lower", True), (1.01, "lower", False)]
-    + [(1.01, "higher", True), (1.0, "higher", True), (0.99, "higher", False)],
+    [
+        (0.99, "lower", True),
+        (1.0, "lower", True),
+        (1.01, "lower", False),
+        (1.01, "higher", True),
+        (1.0, "higher", True),
+        (0.99, "higher", False),
+    ],
 )
 def test_a_figure_holds_on_the_right_side_of_its_target(value: float, better, holds: bool) -> None:
     assert Figure("x", 1.0, value, better=better).holds is holds
