@@ -18,6 +18,7 @@ def caption(
     number: int,
     first: int,
     end: int,
+    /,
     *,
     rate: Fraction = Fraction(10),
     text: str | None = None,

@@ -1,0 +1,92 @@
+"""Which picture is read: the median clears the background; doubt reads on and votes, thrice at most."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from video_pipeline.captions.recognise import Reading
+from video_pipeline.captions.representative import median_picture, read_caption
+
+
+class ScriptedRecogniser:
+    """A test double: gives prepared readings in turn and keeps what it was shown."""
+
+    def __init__(self, *readings: Reading) -> None:
+        self.readings = list(readings)
+        self.shown: list[np.ndarray] = []
+
+    def read(self, rgb: np.ndarray) -> Reading:
+        self.shown.append(rgb)
+        return self.readings[len(self.shown) - 1]
+
+
+def reading(text: str | None, confidence: float = 0.99, unread: Any = None) -> Reading:
+    return Reading(tuple(text.split("\n")) if text else (), confidence, "Latn", (), unread)
+
+
+def pictures(count: int) -> list[np.ndarray]:
+    return [np.full((8, 16, 3), 10 * index, np.uint8) for index in range(count)]
+
+
+def test_the_median_keeps_letters_and_clears_what_passes_behind_them() -> None:
+    rng = np.random.default_rng(0)
+    strips = []
+    for index in range(9):
+        strip = np.full((8, 90, 3), 100, np.uint8)
+        strip[:, index * 10 : index * 10 + 10] = rng.integers(0, 255, (8, 10, 3))
+        strip[2:4] = 255
+        strips.append(strip)
+    median = median_picture(strips)
+    assert (median[2:4] == 255).all()
+    assert (median[5:] == 100).all()
+
+
+def test_the_median_of_an_even_number_is_a_colour_that_was_there() -> None:
+    assert set(np.unique(median_picture(pictures(4)))) == {10}
+
+
+def test_a_caption_without_pictures_is_a_mistake() -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        median_picture([])
+
+
+def test_a_sure_reading_is_the_only_one() -> None:
+    recogniser = ScriptedRecogniser(reading("Hello"))
+    found = read_caption(recogniser, pictures(9))  # pyright: ignore[reportArgumentType]
+    assert (found.text, found.ocr_calls) == ("Hello", 1)
+
+
+def test_a_doubtful_reading_is_outvoted_by_two_others() -> None:
+    recogniser = ScriptedRecogniser(
+        reading("He11o w0rld", 0.6), reading("Hello world", 0.8), reading("Hello world", 0.7)
+    )
+    found = read_caption(recogniser, pictures(9))  # pyright: ignore[reportArgumentType]
+    assert (found.text, found.ocr_calls) == ("Hello world", 3)
+
+
+def test_single_pictures_are_taken_from_within_the_caption() -> None:
+    recogniser = ScriptedRecogniser(reading("x", 0.1), reading("x", 0.1), reading("x", 0.1))
+    read_caption(recogniser, pictures(9))  # pyright: ignore[reportArgumentType]
+    assert [int(shown[0, 0, 0]) for shown in recogniser.shown[1:]] == [30, 50]
+
+
+def test_a_script_that_cannot_be_read_is_not_tried_again() -> None:
+    recogniser = ScriptedRecogniser(reading(None, 0, "script_not_readable"))
+    found = read_caption(recogniser, pictures(9))  # pyright: ignore[reportArgumentType]
+    assert (found.text, found.unread, found.ocr_calls) == (None, "script_not_readable", 1)
+
+
+def test_nothing_recognised_in_the_median_is_looked_for_in_single_pictures() -> None:
+    nothing = reading(None, 0, "nothing_recognised")
+    recogniser = ScriptedRecogniser(nothing, nothing, reading("Oh"))
+    found = read_caption(recogniser, pictures(9))  # pyright: ignore[reportArgumentType]
+    assert (found.text, found.ocr_calls) == ("Oh", 3)
+
+
+def test_a_caption_of_one_picture_is_read_once() -> None:
+    recogniser = ScriptedRecogniser(reading("x", 0.2))
+    found = read_caption(recogniser, pictures(1))  # pyright: ignore[reportArgumentType]
+    assert (found.text, found.ocr_calls) == ("x", 1)

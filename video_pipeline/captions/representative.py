@@ -1,0 +1,78 @@
+"""Which picture of a caption to read, and what to do when one is not enough.
+
+Belongs here: the median picture, and the vote. Does not belong here: recognising (`recognise`), choosing
+samples (`look`).
+
+A caption's pictures differ in what moves behind it. In their pixel-wise median the letters stay and the rest
+blurs, so one reading is enough for most captions. Where it is not sure, single pictures are read as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from video_pipeline.captions.document import Unread
+    from video_pipeline.captions.recognise import Reading, Recogniser
+
+SURE = 0.9
+"""Confidence of the median's reading from which no other picture is read."""
+
+OTHERS = 2
+"""Further pictures that are read at most."""
+
+
+@dataclass(frozen=True)
+class CaptionText:
+    """What a caption says: `text` with lines joined by "\\n" or None and why; `confidence` 0..1, the
+    recogniser's; `ocr_calls` pictures were read."""
+
+    text: str | None
+    confidence: float
+    script: str | None
+    unread: Unread | None
+    ocr_calls: int
+
+
+def median_picture(pictures: Sequence[np.ndarray]) -> np.ndarray:
+    """The pixel-wise median of equal-sized (H, W, 3) uint8 pictures; ValueError for none."""
+    if not pictures:
+        raise ValueError("a caption has at least one picture")
+    if len(pictures) == 1:
+        return pictures[0]
+    # Of an even number the lower middle one: a mean of two would be a colour that no picture has.
+    middle = (len(pictures) - 1) // 2
+    return np.partition(np.stack(pictures), middle, axis=0)[middle]
+
+
+def read_caption(recogniser: Recogniser, pictures: Sequence[np.ndarray]) -> CaptionText:
+    """Reads the median of a caption's pictures, (H, W, 3) uint8 RGB in order; up to `OTHERS` single ones too
+    where that is not sure, and then takes the reading that the others agree with most."""
+    readings = [recogniser.read(median_picture(pictures))]
+    if _is_doubtful(readings[0]) and len(pictures) > 1:
+        chosen = np.linspace(0, len(pictures) - 1, OTHERS + 2).round().astype(int)[1:-1]
+        for index in dict.fromkeys(chosen.tolist()):
+            readings.append(recogniser.read(pictures[index]))
+    best = max(readings, key=lambda reading: _agreement(reading, readings))
+    return CaptionText(best.text, best.confidence, best.script, best.unread, len(readings))
+
+
+def _is_doubtful(reading: Reading) -> bool:
+    """A script that cannot be read will not become readable in another picture."""
+    return reading.unread == "nothing_recognised" or (reading.unread is None and reading.confidence < SURE)
+
+
+def _agreement(reading: Reading, readings: Sequence[Reading]) -> float:
+    """How much the readings, each by its confidence, say the same as this one; its own confidence counts."""
+    if reading.text is None:
+        return 0.0
+    return sum(
+        other.confidence * SequenceMatcher(None, reading.text, other.text, autojunk=False).ratio()
+        for other in readings
+        if other.text is not None
+    )
