@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+
+# One thread per worker, as in the product: torch's own two spin for each other when the cores are busy, and
+# a test of 4 s took 90.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from video_pipeline.settings import Settings, load_settings
 
@@ -14,8 +19,6 @@ ROOT = Path(__file__).resolve().parent.parent
 @pytest.fixture(autouse=True)
 def _no_settings_leak_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No test sees the developer's own environment, and none writes to their home."""
-    import os
-
     for name in list(os.environ):
         if name.startswith(("WASABI_", "WANDB_", "LOGGER_LEVEL", "DAGSTER_HOME")) or (
             name.startswith("VIDEO_PIPELINE_") and name != "VIDEO_PIPELINE_REQUIRE_BROWSER"

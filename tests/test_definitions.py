@@ -55,10 +55,12 @@ def test_the_graph_is_the_one_the_readme_describes() -> None:
     }
     assert parents == {
         "source_video": [],
-        "cropped_frames": ["source_video"],
-        "caption_frame_extents": ["source_video"],
-        "vp9_chunks": ["source_video"],
-        "wasabi_upload": ["caption_frame_extents", "cropped_frames", "vp9_chunks"],
+        "caption_layout": ["source_video"],
+        "cropped_frames": ["caption_layout", "source_video"],
+        "caption_frame_extents": ["caption_layout", "source_video"],
+        "vp9_chunks": ["caption_layout", "source_video"],
+        "captions": ["caption_frame_extents", "cropped_frames", "vp9_chunks"],
+        "wasabi_upload": ["caption_frame_extents", "captions", "cropped_frames", "vp9_chunks"],
     }
     for key in graph.get_all_asset_keys():
         node = graph.get(key)

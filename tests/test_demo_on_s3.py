@@ -40,7 +40,7 @@ def test_the_demo_publishes_into_a_bucket_and_shows_no_secret(
     assert f"{settings.store}/{current_key(VIDEO)}" in text
     store = open_store(settings)
     current = json.loads(store.get(current_key(VIDEO)))
-    assert set(current["artefacts"]) == {"frames", "extents", "chunks"}
+    assert set(current["artefacts"]) == {"frames", "extents", "chunks", "captions"}
     for artefact in current["artefacts"].values():
         assert store.head(artefact["manifest_key"]) is not None
     (call,) = list_calls(store)

@@ -12,9 +12,16 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from video_pipeline.errors import BadInput, PipelineError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from video_pipeline.calls import ResultRecord
+    from video_pipeline.settings import Settings
+    from video_pipeline.store.base import ObjectStore
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,15 +52,14 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--video", required=True)
     add.add_argument(
         "--crop",
-        required=True,
         metavar="LEFT,TOP,WIDTH,HEIGHT",
-        help="where captions stand, as parts of the displayed picture, each 0..1",
+        help="where captions stand, as parts of the displayed picture, each 0..1; without it, it is found",
     )
     add.add_argument("--rate", default="10", help="samples per second: a number or a fraction (default 10)")
     add.add_argument("--preset", choices=["fast", "small"], default="fast")
     add.set_defaults(run=_add_video)
 
-    captions = commands.add_parser("captions", help="run the caption pass of one video and publish it")
+    captions = commands.add_parser("captions", help="caption one video and publish it")
     captions.add_argument("partition", metavar="TENANT--VIDEO")
     captions.add_argument(
         "--stages", nargs="+", choices=["cropped_frames", "caption_frame_extents", "vp9_chunks"], default=None
@@ -92,7 +98,7 @@ def _add_video(arguments: argparse.Namespace) -> int:
         store,
         video,
         arguments.file,
-        crop_region=parse_crop(arguments.crop),
+        crop_region=None if arguments.crop is None else parse_crop(arguments.crop),
         frame_rate=arguments.rate,
         preset=arguments.preset,
     )
@@ -101,12 +107,16 @@ def _add_video(arguments: argparse.Namespace) -> int:
 
 
 def _captions(arguments: argparse.Namespace) -> int:
-    from video_pipeline.captions.intake import pass_request
-    from video_pipeline.captions.plan import plan_for
+    from video_pipeline.captions.intake import (
+        layout_request,
+        load_caption_request,
+        pass_request,
+        reading_request,
+    )
+    from video_pipeline.captions.manifest import Kind
+    from video_pipeline.captions.plan import find_captions, plan_for
     from video_pipeline.captions.publish import publish
     from video_pipeline.captions.request import STAGES
-    from video_pipeline.compute import open_compute
-    from video_pipeline.compute.follow import Interrupts, run_call
     from video_pipeline.keys import VideoId
     from video_pipeline.settings import load_settings
     from video_pipeline.store import open_store
@@ -114,27 +124,52 @@ def _captions(arguments: argparse.Namespace) -> int:
     settings = load_settings()
     store = open_store(settings)
     video = VideoId.from_partition_key(arguments.partition)
-    request = pass_request(store, video, tuple(arguments.stages or STAGES))
-    printer = _ProgressPrinter()
-    with Interrupts.watched() as interrupts:
-        _, record = run_call(
-            open_compute(settings, store),
-            "crop_and_infer_caption_frame_extents",
-            request,
-            on_event=printer,
-            interrupted=lambda: interrupts.asked,
-        )
-    printer.end()
+    if load_caption_request(store, video).crop_region is None:
+        found = _call(settings, store, "find_caption_layout", layout_request(store, video)).result or {}
+        print("\n".join(found["reasons"]))
+    stages = tuple(arguments.stages or STAGES)
+    record = _call(
+        settings, store, "crop_and_infer_caption_frame_extents", pass_request(store, video, stages)
+    )
     result = record.result or {}
     made = [kind for kind in ("frames", "extents", "chunks") if (result.get(kind) or {}).get("made")]
     print(f"{result['frame_count']} frames; made: {', '.join(made) or 'nothing, all of it was there'}")
     if "performance.txt" in record.report_keys:
         print(store.get(record.report_keys["performance.txt"]).decode())
+    if "caption_frame_extents" in stages:
+        request = reading_request(store, video, chunks="vp9_chunks" in stages)
+        read = _call(settings, store, "read_captions", request).result or {}
+        print(f"{read['caption_count']} captions, {read['with_text']} with text")
+        print("\n".join(read["preview"]))
+        for line in read["degraded"]:
+            print(f"done other than asked: {line}", file=sys.stderr)
     if not arguments.no_publish:
         plan = plan_for(store, pass_request(store, video, STAGES))
-        publication = publish(store, video, {kind: plan.prefix(kind) for kind in plan.existing})
-        print(f"published: {', '.join(publication.published)}")
+        prefixes: dict[Kind, str] = {kind: plan.prefix(kind) for kind in plan.existing}
+        captions = find_captions(store, plan)
+        if captions is not None:
+            prefixes["captions"] = captions
+            print(f"the page to check them in: {store.local_path(captions + 'review.html') or captions}")
+        print(f"published: {', '.join(publish(store, video, prefixes).published)}")
     return 0
+
+
+def _call(settings: Settings, store: ObjectStore, task: str, request: BaseModel) -> ResultRecord:
+    """Runs a task to its end, with its progress on the terminal; Ctrl-C cancels it."""
+    from video_pipeline.compute import open_compute
+    from video_pipeline.compute.follow import Interrupts, run_call
+
+    printer = _ProgressPrinter()
+    with Interrupts.watched() as interrupts:
+        _, record = run_call(
+            open_compute(settings, store),
+            task,
+            request,
+            on_event=printer,
+            interrupted=lambda: interrupts.asked,
+        )
+    printer.end()
+    return record
 
 
 class _ProgressPrinter:

@@ -10,7 +10,7 @@ import re
 
 import dagster as dg
 
-from video_pipeline.assets.captions import GROUP
+from video_pipeline.assets.common import GROUP
 from video_pipeline.errors import BadInput
 from video_pipeline.keys import VIDEO_EXTENSIONS, VideoId, check_name, videos_prefix
 from video_pipeline.partitions import VIDEOS

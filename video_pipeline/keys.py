@@ -184,6 +184,14 @@ def database_key(video: VideoId, extents: str) -> str:
     return f"{extents_prefix(video, extents)}caption_frame_extents.db"
 
 
+def layout_prefix(video: VideoId, layout: str) -> str:
+    return f"{_server(video)}/layouts/{_hash(layout, 'layout recipe')}/"
+
+
+def captions_prefix(video: VideoId, text: str) -> str:
+    return f"{_client(video)}/captions/{_hash(text, 'text recipe')}/"
+
+
 def manifest_key(prefix: str) -> str:
     return f"{prefix}manifest.json"
 

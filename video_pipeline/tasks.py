@@ -103,6 +103,24 @@ BUILT_IN: tuple[Task, ...] = (
         hardware=Hardware(gpu="A10G", cpu_cores=16, memory_mib=16_384, timeout_s=4 * _HOUR),
         summary="decode, crop, find caption extents, encode VP9 chunks and upload, in one streaming pass",
     ),
+    Task(
+        name="find_caption_layout",
+        version=1,
+        run_path="video_pipeline.captions.layout_task:run",
+        request_path="video_pipeline.captions.request:FindLayoutRequest",
+        result_path="video_pipeline.captions.request:FindLayoutResult",
+        hardware=Hardware(gpu=None, cpu_cores=2, memory_mib=4_096, timeout_s=_HOUR),
+        summary="find the band in which a video's captions stand, and a picture that shows why",
+    ),
+    Task(
+        name="read_captions",
+        version=1,
+        run_path="video_pipeline.captions.reading:run",
+        request_path="video_pipeline.captions.request:ReadCaptionsRequest",
+        result_path="video_pipeline.captions.request:ReadCaptionsResult",
+        hardware=Hardware(gpu="A10G", cpu_cores=8, memory_mib=8_192, timeout_s=4 * _HOUR),
+        summary="turn extents into captions with exact times and text: JSON, SRT, WebVTT, a review page",
+    ),
 )
 
 

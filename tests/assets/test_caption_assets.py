@@ -66,12 +66,18 @@ def test_one_video_becomes_a_published_set_and_a_second_run_does_no_work(
     store_demo_clip(store)
     first = run(instance)
     assert first.success
-    assert made(first) == {"source_video", *PASS, "wasabi_upload"}
+    assert made(first) == {"source_video", "caption_layout", *PASS, "captions", "wasabi_upload"}
     checks = first.get_asset_check_evaluations()
-    assert {check.check_name for check in checks} == {"frame_count", "pair_count", "addressing", "checksums"}
+    assert {check.check_name for check in checks} == {
+        "frame_count",
+        "pair_count",
+        "addressing",
+        "files_agree",
+        "checksums",
+    }
     assert all(check.passed for check in checks)
     current = json.loads(store.get(keys.current_key(VIDEO)))
-    assert set(current["artefacts"]) == {"frames", "extents", "chunks"}
+    assert set(current["artefacts"]) == {"frames", "extents", "chunks", "captions"}
     assert current["frame_count"] == 420
 
     metadata = {
@@ -86,12 +92,15 @@ def test_one_video_becomes_a_published_set_and_a_second_run_does_no_work(
         if name.startswith("pairs_")
     ]
     assert sum(pairs) == 419
+    assert metadata["captions"]["captions"].value == 15
+    assert "Morning on the campus road." in metadata["captions"]["preview"].value
+    assert Path(metadata["captions"]["review_page"].value).exists()
 
     before = {item.key: item.version for item in store.list("demo/client/")}
     second = run(instance)
     assert second.success
     assert {item.key: item.version for item in store.list("demo/client/")} == before
-    assert logged(instance, second).count("nothing to do") == 2
+    assert logged(instance, second).count("nothing to do") == 4
 
     # Only extents: a changed request of the encoder's must not infer again, and the other way round.
     request = json.loads(store.get(keys.caption_request_key(VIDEO)))
@@ -102,6 +111,24 @@ def test_one_video_becomes_a_published_set_and_a_second_run_does_no_work(
     assert after["artefacts"]["extents"] == current["artefacts"]["extents"]
     assert after["artefacts"]["frames"] == current["artefacts"]["frames"]
     assert after["artefacts"]["chunks"]["recipe"] != current["artefacts"]["chunks"]["recipe"]
+    assert after["artefacts"]["captions"] == current["artefacts"]["captions"]
+
+
+def test_a_video_without_a_request_has_its_captions_found(
+    store: ObjectStore, instance: dg.DagsterInstance
+) -> None:
+    store_demo_clip(store)
+    store.delete(keys.caption_request_key(VIDEO))
+    result = run(instance, "source_video", "caption_layout", "cropped_frames")
+    assert result.success
+    (layout,) = [
+        item.materialization.metadata
+        for item in _materialisations(result)
+        if item.materialization.asset_key.to_user_string() == "caption_layout"
+    ]
+    assert layout["found"].value is True
+    assert "data:image/" in layout["preview"].value
+    assert 0.7 < layout["crop_region"].data["top"] < 0.85
 
 
 def test_choosing_only_extents_encodes_nothing(store: ObjectStore, instance: dg.DagsterInstance) -> None:
@@ -115,7 +142,6 @@ def test_choosing_only_extents_encodes_nothing(store: ObjectStore, instance: dg.
     ("damage", "says"),
     [
         ("no_video", "no source in the store"),
-        ("no_request", "caption_request.json"),
         ("bad_request", "crop_region"),
         ("not_a_video", "video.mp4"),
         ("truncated", "video.mp4"),
@@ -129,8 +155,6 @@ def test_bad_input_ends_at_the_source_and_is_not_retried(
     match damage:
         case "no_video":
             store.delete(key)
-        case "no_request":
-            store.delete(keys.caption_request_key(VIDEO))
         case "bad_request":
             store.put(keys.caption_request_key(VIDEO), b'{"crop_region": {"left": 2}}')
         case "not_a_video":

@@ -1,6 +1,7 @@
 """The caption assets: one video per partition.
 
-    source_video -> cropped_frames, caption_frame_extents, vp9_chunks (one streaming pass) -> wasabi_upload
+    source_video -> caption_layout -> cropped_frames, caption_frame_extents, vp9_chunks (one streaming pass)
+                 -> captions -> wasabi_upload
 
 Belongs here: what exists, of what it is made and what to show about it. Does not belong here: pixels, media
 or models; those are tasks (`video_pipeline.tasks`), run by compute.
@@ -13,9 +14,12 @@ from collections.abc import Iterator
 import dagster as dg
 
 from video_pipeline import keys
+from video_pipeline.assets.caption_files import CAPTIONS
+from video_pipeline.assets.common import GROUP, LAYOUT, OWNERS, PASS, POOL, SOURCE, check_result
 from video_pipeline.assets.metadata import link, seconds, store_picture
 from video_pipeline.captions.checks import check_chunks, check_extents, check_frames
 from video_pipeline.captions.intake import find_source, load_caption_request, pass_request
+from video_pipeline.captions.manifest import Kind
 from video_pipeline.captions.request import STAGES, CropAndInferResult
 from video_pipeline.errors import BadInput, PipelineError
 from video_pipeline.failures import to_failure
@@ -25,12 +29,7 @@ from video_pipeline.resources.store import StoreResource
 from video_pipeline.store.base import ObjectStore
 from video_pipeline.tasks import find_task
 
-GROUP = "captions"
-POOL = "caption_pass"
 TASK = "crop_and_infer_caption_frame_extents"
-OWNERS = ["team:video-pipeline"]
-SOURCE = dg.AssetKey("source_video")
-PASS = {stage: dg.AssetKey(stage) for stage in STAGES}
 
 
 @dg.asset(
@@ -60,7 +59,8 @@ def source_video(context: dg.AssetExecutionContext, store: StoreResource) -> dg.
         finally:
             if hasattr(reader, "close"):
                 reader.close()  # pyright: ignore[reportAttributeAccessIssue]
-        crop = to_pixel_crop(request.crop_region, probe.display_width, probe.display_height)
+        given = request.crop_region
+        crop = None if given is None else to_pixel_crop(given, probe.display_width, probe.display_height)
     except PipelineError as error:
         raise to_failure(context, error) from None
     facts = probe.model_dump(mode="json")
@@ -72,7 +72,7 @@ def source_video(context: dg.AssetExecutionContext, store: StoreResource) -> dg.
             "duration": dg.MetadataValue.float(seconds(probe.duration_seconds)),
             "picture": f"{probe.display_width}x{probe.display_height}",
             "codec": probe.codec,
-            "crop": f"{crop.width}x{crop.height} at ({crop.left}, {crop.top})",
+            "crop": f"{crop.width}x{crop.height} at ({crop.left}, {crop.top})" if crop else "to be found",
             "sample_rate_hz": str(request.frame_rate),
             "probe": dg.MetadataValue.json(facts),
         },
@@ -82,7 +82,7 @@ def source_video(context: dg.AssetExecutionContext, store: StoreResource) -> dg.
 def _spec(stage: str, description: str, kinds: set[str]) -> dg.AssetSpec:
     return dg.AssetSpec(
         PASS[stage],
-        deps=[SOURCE],
+        deps=[SOURCE, LAYOUT],
         group_name=GROUP,
         partitions_def=video_partitions,
         code_version=str(find_task(TASK).version),
@@ -178,7 +178,9 @@ def _frames_result(store: ObjectStore, result: CropAndInferResult, common: dict)
             "frame_size": f"{result.frame_width}x{result.frame_height}",
         },
         check_results=[
-            _check("frame_count", PASS["cropped_frames"], check_frames(store, result.frames.manifest_key))
+            check_result(
+                "frame_count", PASS["cropped_frames"], check_frames(store, result.frames.manifest_key)
+            )
         ],
     )
 
@@ -195,7 +197,9 @@ def _extents_result(store: ObjectStore, result: CropAndInferResult, common: dict
             "manifest": link(store, extents.manifest_key),
         },
         check_results=[
-            _check("pair_count", PASS["caption_frame_extents"], check_extents(store, extents.manifest_key))
+            check_result(
+                "pair_count", PASS["caption_frame_extents"], check_extents(store, extents.manifest_key)
+            )
         ],
     )
 
@@ -213,24 +217,15 @@ def _chunks_result(store: ObjectStore, result: CropAndInferResult, common: dict)
             **{f"chunks_{level}": count for level, count in result.chunk_counts.items()},
             "manifest": link(store, chunks.manifest_key),
         },
-        check_results=[_check("addressing", PASS["vp9_chunks"], check_chunks(store, chunks.manifest_key))],
-    )
-
-
-def _check(name: str, asset: dg.AssetKey, problems: list[str]) -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(
-        passed=not problems,
-        asset_key=asset,
-        check_name=name,
-        severity=dg.AssetCheckSeverity.ERROR,
-        description="; ".join(problems[:20]) or None,
-        metadata={"problems": len(problems)},
+        check_results=[
+            check_result("addressing", PASS["vp9_chunks"], check_chunks(store, chunks.manifest_key))
+        ],
     )
 
 
 @dg.asset(
     key="wasabi_upload",
-    deps=[*PASS.values()],
+    deps=[*PASS.values(), CAPTIONS],
     partitions_def=video_partitions,
     group_name=GROUP,
     kinds={"s3", "json"},
@@ -248,7 +243,7 @@ def wasabi_upload(
     context: dg.AssetExecutionContext, store: StoreResource
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
     from video_pipeline.captions.manifest import BrokenObject
-    from video_pipeline.captions.plan import plan_for
+    from video_pipeline.captions.plan import find_captions, plan_for
     from video_pipeline.captions.publish import publish
 
     asset = dg.AssetKey("wasabi_upload")
@@ -262,10 +257,14 @@ def wasabi_upload(
                 input=video.partition_key,
                 what_to_do="materialise cropped_frames, caption_frame_extents or vp9_chunks first",
             )
-        publication = publish(objects, video, {kind: plan.prefix(kind) for kind in plan.existing})
+        prefixes: dict[Kind, str] = {kind: plan.prefix(kind) for kind in plan.existing}
+        found = find_captions(objects, plan)
+        if found is not None:
+            prefixes["captions"] = found
+        publication = publish(objects, video, prefixes)
     except BrokenObject as error:
         # A failed check alone would not stop the run: the pointer stays where it is because this raises.
-        yield _check("checksums", asset, [str(error)])
+        yield check_result("checksums", asset, [str(error)])
         raise to_failure(context, error) from None
     except PipelineError as error:
         raise to_failure(context, error) from None
@@ -282,9 +281,9 @@ def wasabi_upload(
             "published": ", ".join(publication.published),
             "kept": ", ".join(publication.kept) or "nothing",
             "dropped": ", ".join(publication.dropped) or "nothing",
-            "not_made": ", ".join(sorted(plan.missing)) or "nothing",
+            "not_made": ", ".join(sorted(plan.missing | ({"captions"} - {*prefixes}))) or "nothing",
             "objects": sum(item.objects for item in current.artefacts.values()),
             "bytes": sum(item.bytes for item in current.artefacts.values()),
         },
-        check_results=[_check("checksums", asset, [])],
+        check_results=[check_result("checksums", asset, [])],
     )

@@ -33,7 +33,7 @@ def seconds(duration: str | None) -> float:
     return float("nan") if duration is None else round(float(Fraction(duration)), 3)
 
 
-def store_picture(store: ObjectStore, key: str | None) -> dg.MetadataValue:
+def store_picture(store: ObjectStore, key: str | None, alt: str = "contact sheet") -> dg.MetadataValue:
     """The picture under `key`, scaled down and embedded, so that the UI shows it without the store."""
     if key is None:
         return dg.MetadataValue.text("no picture")
@@ -46,4 +46,4 @@ def store_picture(store: ObjectStore, key: str | None) -> dg.MetadataValue:
         buffer = io.BytesIO()
         small.save(buffer, "JPEG", quality=80)
     data = base64.b64encode(buffer.getvalue()).decode()
-    return dg.MetadataValue.md(f"![contact sheet](data:image/jpeg;base64,{data})")
+    return dg.MetadataValue.md(f"![{alt}](data:image/jpeg;base64,{data})")

@@ -13,7 +13,10 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from video_pipeline.captions.chunks import LEVELS, pictures_in_window, windows
+from video_pipeline.captions.document import CaptionsDocument
 from video_pipeline.captions.manifest import Manifest, read_manifest
 from video_pipeline.keys import VideoId, chunk_key
 from video_pipeline.store.base import ObjectStore
@@ -68,6 +71,24 @@ def check_extents(store: ObjectStore, manifest_key: str) -> list[str]:
     labels: Mapping[str, int] = manifest.summary.get("labels", {})
     if sum(labels.values()) != expected:
         problems.append(f"the labels add up to {sum(labels.values())}, not {expected}")
+    return problems
+
+
+def check_captions(store: ObjectStore, manifest_key: str) -> list[str]:
+    """captions.json keeps its schema, and the subtitle files hold as many cues as it has captions."""
+    manifest = _manifest(store, manifest_key)
+    if manifest is None:
+        return [f"{manifest_key} is missing"]
+    prefix = manifest_key.removesuffix("manifest.json")
+    try:
+        document = CaptionsDocument.model_validate_json(store.get(prefix + "captions.json"))
+    except ValidationError as error:
+        return [f"captions.json does not keep its schema: {error}"]
+    problems = []
+    for name in ("captions.srt", "captions.vtt"):
+        cues = store.get(prefix + name).decode().count(" --> ")
+        if cues != len(document.captions):
+            problems.append(f"{name} has {cues} cues, captions.json {len(document.captions)} captions")
     return problems
 
 

@@ -98,8 +98,8 @@ class ContactSheet:
 
     Keeps the frames whose number is a multiple of a stride, as thumbnails of about 100 kB and 1.7 ms; when
     twice `max_pictures` are held, every second one goes and the stride doubles. `render` draws every n-th of
-    those, so a long stream ends with 1/2 to 3/3 of `max_pictures`. `expected_frames` (may be wrong, None if unknown)
-    only saves work: it lets the stride begin near its end value. Not thread-safe.
+    those, so a long stream ends with 1/2 to 3/3 of `max_pictures`. `expected_frames` (may be wrong, None if
+    unknown) only saves work: it lets the stride begin near its end value. Not thread-safe.
     """
 
     def __init__(self, *, expected_frames: int | None, rate: Fraction, max_pictures: int = 48) -> None:

@@ -6,12 +6,18 @@ or Dagster. Nothing heavy is imported.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from video_pipeline import keys
-from video_pipeline.captions.request import CaptionRequest, CropAndInferRequest
+from video_pipeline.captions.request import (
+    CaptionRequest,
+    CropAndInferRequest,
+    FindLayoutRequest,
+    ReadCaptionsRequest,
+)
 from video_pipeline.errors import BadInput
 from video_pipeline.keys import VideoId
 from video_pipeline.media.geometry import CropRegion
@@ -37,17 +43,13 @@ def find_source(store: ObjectStore, video: VideoId) -> str:
 
 
 def load_caption_request(store: ObjectStore, video: VideoId) -> CaptionRequest:
-    """The partition's own inputs, from the store. `BadInput` says which field is wrong."""
+    """The partition's own inputs, from the store; the defaults where nobody has written any. `BadInput` says
+    which field is wrong."""
     where = keys.caption_request_key(video)
     try:
         text = store.get(where)
     except ObjectMissing:
-        raise BadInput(
-            "the video has no caption_request.json: where its captions are is not known",
-            input=f"{store.uri}/{where}",
-            what_to_do='write one: {"crop_region": {"left": 0.1, "top": 0.8, "width": 0.8, "height": 0.15}, '
-            '"frame_rate": 10}',
-        ) from None
+        return CaptionRequest()
     try:
         return CaptionRequest.model_validate_json(text)
     except ValidationError as error:
@@ -62,17 +64,62 @@ def load_caption_request(store: ObjectStore, video: VideoId) -> CaptionRequest:
         ) from None
 
 
+def layout_request(store: ObjectStore, video: VideoId) -> FindLayoutRequest:
+    """The request of `find_caption_layout` for a video."""
+    return FindLayoutRequest(
+        video_key=find_source(store, video),
+        tenant_id=video.tenant,
+        video_id=video.video,
+        model_key=load_caption_request(store, video).model_key,
+    )
+
+
+def crop_of(store: ObjectStore, video: VideoId) -> CropRegion:
+    """The video's crop region: a person's if one is given, else the one that was found. `BadInput` where
+    neither is there."""
+    wanted = load_caption_request(store, video).crop_region
+    if wanted is not None:
+        return wanted
+    from video_pipeline.captions.plan import layout_prefix_of, source_of
+
+    request = layout_request(store, video)
+    version = source_of(store, request.video_key).version
+    where = layout_prefix_of(store, request, source_version=version) + "layout.json"
+    try:
+        return CropRegion.model_validate(json.loads(store.get(where))["crop_region"])
+    except ObjectMissing:
+        raise BadInput(
+            "where the video's captions stand is not known",
+            input=f"{store.uri}/{keys.caption_request_key(video)}",
+            what_to_do="materialise caption_layout, which looks for it, or write it: "
+            '{"crop_region": {"left": 0.1, "top": 0.8, "width": 0.8, "height": 0.15}, "frame_rate": 10}',
+        ) from None
+
+
 def pass_request(store: ObjectStore, video: VideoId, stages: tuple[str, ...]) -> CropAndInferRequest:
     wanted = load_caption_request(store, video)
     return CropAndInferRequest(
         video_key=find_source(store, video),
         tenant_id=video.tenant,
         video_id=video.video,
-        crop_region=wanted.crop_region,
+        crop_region=crop_of(store, video),
         frame_rate=wanted.frame_rate,
         preset=wanted.preset,
         model_key=wanted.model_key,
         stages=stages,  # pyright: ignore[reportArgumentType]
+    )
+
+
+def reading_request(store: ObjectStore, video: VideoId, *, chunks: bool) -> ReadCaptionsRequest:
+    """The request of `read_captions` for a video; `chunks`: with its chunks in the review page."""
+    wanted = load_caption_request(store, video)
+    return ReadCaptionsRequest(
+        video_key=find_source(store, video),
+        tenant_id=video.tenant,
+        video_id=video.video,
+        chunks=chunks,
+        crop_region=crop_of(store, video),
+        **wanted.model_dump(include={"frame_rate", "preset", "model_key"}),
     )
 
 
@@ -95,7 +142,7 @@ def add_video(
     video: VideoId,
     path: Path,
     *,
-    crop_region: CropRegion,
+    crop_region: CropRegion | None,
     frame_rate: object,
     preset: str,
 ) -> str:
@@ -125,7 +172,7 @@ def add_video(
     store.put(key, path)
     store.put(
         keys.caption_request_key(video),
-        request.model_dump_json(indent=2).encode(),
+        request.model_dump_json(indent=2, exclude_none=True).encode(),
         content_type="application/json",
     )
     return key

@@ -17,7 +17,7 @@ from video_pipeline.errors import Internal, Transient
 from video_pipeline.keys import manifest_key
 from video_pipeline.store.base import ObjectMissing, ObjectStore
 
-Kind = Literal["frames", "chunks", "extents"]
+Kind = Literal["frames", "chunks", "extents", "captions"]
 
 
 class BrokenObject(Transient):

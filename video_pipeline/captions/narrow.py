@@ -16,13 +16,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from video_pipeline.captions.labels import LABELS, Label, reverse
-from video_pipeline.models.caption_pairs import CaptionPairNet, Features, prepare, stack_planes
 
 if TYPE_CHECKING:
     from video_pipeline.media.frames import CroppedPicture
+    from video_pipeline.models.caption_pairs import CaptionPairNet, Features
 
 NARROWING_VERSION = 1
 """Part of the text recipe: other pictures or another rule are other times."""
@@ -76,7 +75,6 @@ class Gathered:
             self._stride *= 2
 
 
-@torch.inference_mode()
 def first_after_change(
     net: CaptionPairNet, label: Label, pictures: Sequence[CroppedPicture], device: str = "cpu"
 ) -> int:
@@ -84,13 +82,18 @@ def first_after_change(
 
     The first picture lies before the change and the last one after it.
     """
+    import torch
+
+    from video_pipeline.models.caption_pairs import prepare, stack_planes
+
     count = len(pictures)
     if count == 2:
         return 1
-    features = net.encode(prepare(stack_planes([picture.frame.y for picture in pictures], device)))
     inner = list(range(1, count - 1))
-    to_first = _log_labels(net, features, [0] * len(inner), inner)
-    to_last = _log_labels(net, features, inner, [count - 1] * len(inner))
+    with torch.inference_mode():
+        features = net.encode(prepare(stack_planes([picture.frame.y for picture in pictures], device)))
+        to_first = _log_labels(net, features, [0] * len(inner), inner)
+        to_last = _log_labels(net, features, inner, [count - 1] * len(inner))
     before, after = (LABELS.index(name) for name in _STAY[label])
     change = LABELS.index(label)
     if_before = to_first[:, before] + to_last[:, change]

@@ -12,8 +12,14 @@ from typing import BinaryIO, cast
 
 from video_pipeline import keys
 from video_pipeline.captions.manifest import Kind, Manifest, read_manifest
-from video_pipeline.captions.recipes import chunks_recipe, extents_recipe, frames_recipe
-from video_pipeline.captions.request import CropAndInferRequest
+from video_pipeline.captions.recipes import (
+    chunks_recipe,
+    extents_recipe,
+    frames_recipe,
+    layout_recipe,
+    text_recipe,
+)
+from video_pipeline.captions.request import CropAndInferRequest, FindLayoutRequest
 from video_pipeline.errors import BadInput
 from video_pipeline.media.geometry import PixelCrop, to_pixel_crop
 from video_pipeline.store.base import ObjectInfo, ObjectStore
@@ -128,3 +134,51 @@ def plan_for(store: ObjectStore, request: CropAndInferRequest) -> CaptionPlan:
     return make_plan(
         store, request, display_width=probe.display_width, display_height=probe.display_height, source=source
     )
+
+
+def layout_prefix_of(store: ObjectStore, request: FindLayoutRequest, *, source_version: str) -> str:
+    """Where the layout of a video's present source lies, found or not."""
+    from video_pipeline.captions.layout import LAYOUT_VERSION
+    from video_pipeline.models.weights import weights_sha256
+    from video_pipeline.tasks import find_task
+
+    weights = weights_sha256(None) if request.model_key is None else _sha256_of(store, request.model_key)
+    recipe = layout_recipe(
+        source_version=source_version,
+        weights_sha256=weights,
+        layout_version=LAYOUT_VERSION,
+        task_version=find_task("find_caption_layout").version,
+    )
+    return keys.layout_prefix(request.video, recipe)
+
+
+def text_recipe_of(plan: CaptionPlan, *, ocr_version: str | None, chunks: bool) -> str:
+    """The recipe of the captions that `read_captions` makes of the plan's extents."""
+    from video_pipeline.captions.narrow import NARROWING_VERSION
+    from video_pipeline.tasks import find_task
+
+    return text_recipe(
+        extents=plan.recipes["extents"],
+        ocr_version=ocr_version,
+        narrowing_version=NARROWING_VERSION,
+        chunks=plan.recipes["chunks"] if chunks else None,
+        task_version=find_task("read_captions").version,
+    )
+
+
+def find_captions(store: ObjectStore, plan: CaptionPlan) -> str | None:
+    """Where captions of the plan's extents lie in the store: with text before without, with the video's
+    chunks in the review page before without. None if there are none."""
+    from video_pipeline.captions.recognise import recogniser_version
+
+    if "extents" not in plan.existing:
+        return None
+    for ocr_version in dict.fromkeys((recogniser_version(), None)):
+        for chunks in (True, False):
+            if chunks and "chunks" not in plan.recipes:
+                continue
+            recipe = text_recipe_of(plan, ocr_version=ocr_version, chunks=chunks)
+            prefix = keys.captions_prefix(plan.request.video, recipe)
+            if store.head(keys.manifest_key(prefix)) is not None:
+                return prefix
+    return None

@@ -48,9 +48,12 @@ class StrictModel(BaseModel):
 
 
 class CaptionRequest(StrictModel):
-    """`caption_request.json`: what a person wants for one video. Lives in the store, never in run config."""
+    """`caption_request.json`: what a person wants for one video. Lives in the store, never in run config.
 
-    crop_region: CropRegion
+    Without `crop_region` the region is found by `find_caption_layout`.
+    """
+
+    crop_region: CropRegion | None = None
     frame_rate: Rate = Fraction(10)
     preset: Literal["fast", "small"] = "fast"
     model_key: str | None = None
@@ -108,6 +111,53 @@ class CropAndInferRequest(StrictModel):
         return {"weights": weights_sha256(None)}
 
 
+class FindLayoutRequest(StrictModel):
+    """The request of `find_caption_layout`."""
+
+    video_key: str
+    tenant_id: str
+    video_id: str
+    model_key: str | None = None
+
+    @model_validator(mode="after")
+    def _names_and_keys_are_clean(self) -> FindLayoutRequest:
+        video = VideoId(self.tenant_id, self.video_id)
+        for key in self.input_keys().values():
+            check_key(key, tenant=video.tenant)
+        return self
+
+    @property
+    def video(self) -> VideoId:
+        return VideoId(self.tenant_id, self.video_id)
+
+    def input_keys(self) -> dict[str, str]:
+        keys = {"video": self.video_key}
+        return keys if self.model_key is None else keys | {"model": self.model_key}
+
+    def shipped_inputs(self) -> dict[str, str]:
+        if self.model_key is not None:
+            return {}
+        from video_pipeline.models.weights import weights_sha256
+
+        return {"weights": weights_sha256(None)}
+
+
+class FindLayoutResult(StrictModel):
+    """The result of `find_caption_layout`. Without captions `found` is false and the region the usual one."""
+
+    crop_region: CropRegion
+    found: bool
+    reasons: tuple[str, ...]
+    moments: int
+    layout_key: str
+    preview_key: str
+    wall_seconds: float = 0.0
+    degraded: list[str] = Field(default_factory=list)
+
+    def output_keys(self) -> list[str]:
+        return [self.layout_key, self.preview_key]
+
+
 class Artefact(StrictModel):
     """One recipe's outcome: where its manifest lies and whether this call wrote it."""
 
@@ -144,3 +194,68 @@ class CropAndInferResult(StrictModel):
     def output_keys(self) -> list[str]:
         """The objects that must exist for this result to still be true."""
         return [item.manifest_key for item in (self.frames, self.extents, self.chunks) if item is not None]
+
+
+class ReadCaptionsRequest(StrictModel):
+    """The request of `read_captions`: the same crop, rate and model as the pass whose extents it reads.
+
+    `ocr` asks for text; without it, or without the extra `ocr`, captions come with times only. `chunks` asks
+    for a review page with the video's published chunks in it, which must be there then.
+    """
+
+    video_key: str
+    tenant_id: str
+    video_id: str
+    crop_region: CropRegion
+    frame_rate: Rate = Fraction(10)
+    preset: Literal["fast", "small"] = "fast"
+    model_key: str | None = None
+    ocr: bool = True
+    chunks: bool = True
+
+    @model_validator(mode="after")
+    def _is_a_clean_pass(self) -> ReadCaptionsRequest:
+        self.as_pass()
+        return self
+
+    def as_pass(self) -> CropAndInferRequest:
+        """The pass that made the extents this reads."""
+        return CropAndInferRequest(
+            video_key=self.video_key,
+            tenant_id=self.tenant_id,
+            video_id=self.video_id,
+            crop_region=self.crop_region,
+            frame_rate=self.frame_rate,
+            preset=self.preset,
+            model_key=self.model_key,
+        )
+
+    def input_keys(self) -> dict[str, str]:
+        return self.as_pass().input_keys()
+
+    def shipped_inputs(self) -> dict[str, str]:
+        """The weights, and the recogniser as it is installed: installing it is a new call."""
+        from video_pipeline.captions.recognise import recogniser_version
+
+        version = recogniser_version() if self.ocr else None
+        return self.as_pass().shipped_inputs() | {"ocr": version or "none"}
+
+
+class ReadCaptionsResult(StrictModel):
+    """The result of `read_captions`. `unread` counts captions without text by reason."""
+
+    captions: Artefact
+    caption_count: int
+    with_text: int
+    unread: dict[str, int] = Field(default_factory=dict)
+    ocr_calls: int = 0
+    least_certain: float | None = None
+    """The lowest confidence of any boundary."""
+    preview: tuple[str, ...] = ()
+    """The first captions in a line each, to look at."""
+    durations: dict[str, float] = Field(default_factory=dict)
+    wall_seconds: float = 0.0
+    degraded: list[str] = Field(default_factory=list)
+
+    def output_keys(self) -> list[str]:
+        return [self.captions.manifest_key]

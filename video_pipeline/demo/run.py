@@ -85,6 +85,7 @@ def _name_the_files(store: ObjectStore) -> None:
     current = json.loads(store.get(keys.current_key(VIDEO)))
     frames = keys.frames_prefix(VIDEO, current["artefacts"]["frames"]["recipe"])
     extents = keys.database_key(VIDEO, current["artefacts"]["extents"]["recipe"])
+    captions = keys.captions_prefix(VIDEO, current["artefacts"]["captions"]["recipe"])
     chunk = keys.chunk_key(VIDEO, current["artefacts"]["chunks"]["recipe"], 16, 0)
     reports = [
         item
@@ -94,6 +95,10 @@ def _name_the_files(store: ObjectStore) -> None:
     newest = max(reports, key=lambda item: item.modified).key.removesuffix("performance.txt")
     print("\nDone. Look at:")
     for what, key in (
+        ("the page to check the captions in", captions + "review.html"),
+        ("the captions (SRT)", captions + "captions.srt"),
+        ("the captions (WebVTT)", captions + "captions.vtt"),
+        ("the captions with all that is known", captions + "captions.json"),
         ("the contact sheet", frames + "contact_sheet.png"),
         ("a chunk for scrubbing, every 16th frame", chunk),
         ("the caption extents (SQLite)", extents),

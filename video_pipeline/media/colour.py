@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from video_pipeline.media.frames import ColourTags
+from video_pipeline.media.frames import ColourTags, CroppedFrame
 
 _LUMA_WEIGHTS = {  # matrix code point: (Kr, Kb), ITU-T H.273 (07/2021), table 4
     1: (0.2126, 0.0722),  # BT.709
@@ -48,6 +48,14 @@ def yuv_to_rgb(y: np.ndarray, u: np.ndarray, v: np.ndarray, *, matrix: int, full
     blue = luma + 2 * (1 - kb) * cb
     green = luma - (2 * (1 - kr) * kr / kg) * cr - (2 * (1 - kb) * kb / kg) * cb
     return np.clip(np.stack((red, green, blue), axis=-1) + 0.5, 0, 255).astype(np.uint8)
+
+
+def frame_to_rgb(frame: CroppedFrame) -> np.ndarray:
+    """A cropped frame as 8-bit RGB (H, W, 3) by its tags. Chroma is repeated, which is enough for reading
+    text and for looking; nothing that is encoded again goes through here."""
+    u, v = (plane.repeat(2, axis=0).repeat(2, axis=1) for plane in (frame.u, frame.v))
+    matrix = effective_matrix(frame.tags, frame.width)
+    return yuv_to_rgb(frame.y, u, v, matrix=matrix, full_range=is_full_range(frame.tags))
 
 
 def is_full_range(tags: ColourTags) -> bool:

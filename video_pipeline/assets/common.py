@@ -1,0 +1,29 @@
+"""What the caption assets share: names, owners, the shape of a check's result.
+
+Belongs here: constants and helpers of more than one asset module. Does not belong here: assets.
+"""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from video_pipeline.captions.request import STAGES
+
+GROUP = "captions"
+POOL = "caption_pass"
+OWNERS = ["team:video-pipeline"]
+SOURCE = dg.AssetKey("source_video")
+LAYOUT = dg.AssetKey("caption_layout")
+PASS = {stage: dg.AssetKey(stage) for stage in STAGES}
+
+
+def check_result(name: str, asset: dg.AssetKey, problems: list[str]) -> dg.AssetCheckResult:
+    """Passed where there are no problems; otherwise an error that lists the first twenty."""
+    return dg.AssetCheckResult(
+        passed=not problems,
+        asset_key=asset,
+        check_name=name,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description="; ".join(problems[:20]) or None,
+        metadata={"problems": len(problems)},
+    )
