@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 # One worker per core; the tests that start processes of their own leave room for them.
 WORKERS ?= auto
 
-.PHONY: demo test test-slow lint bench ui clean
+.PHONY: demo test test-slow lint bench eval ui clean
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; this is $$($(PYTHON) --version). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
@@ -33,6 +33,10 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.run
+
+eval: $(STAMP)
+	@test -d .cache/training/photos || $(BIN)/python scripts/fetch_training_media.py
+	$(BIN)/python -m evaluation.run
 
 ui: $(STAMP)
 	@mkdir -p .dagster_home

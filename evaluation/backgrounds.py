@@ -52,7 +52,7 @@ def choose_shots(programme: Programme, media: Media, frames: int, chance: random
             shots.append(_clip_shot(programme, wanted, length, chance))
         else:
             stills = media.plates if kind == "plates" else media.photos
-            shots.append(_still_shot(programme, chance.choice(stills), length, chance))
+            shots.append(_still_shot(programme, media, chance.choice(stills), length, chance))
         left -= length
     return shots
 
@@ -105,7 +105,7 @@ def _clip_shot(programme: Programme, clip: Clip, frames: int, chance: random.Ran
     )
 
 
-def _still_shot(programme: Programme, path: Path, frames: int, chance: random.Random) -> Shot:
+def _still_shot(programme: Programme, media: Media, path: Path, frames: int, chance: random.Random) -> Shot:
     with Image.open(path) as picture:
         width, height = picture.size
     # Enlarged to about twice the output first: a move by whole pixels is then one by half pixels.
@@ -125,7 +125,9 @@ def _still_shot(programme: Programme, path: Path, frames: int, chance: random.Ra
         _moving_crop(width, height, *size, frames, chance),
         f"scale={programme.width}:{programme.height}:flags=bilinear",
     ]
-    return Shot(("-i", str(path)), ",".join([*chain, *_changes(chance), *_exactly(frames)]), frames)
+    # Plates keep their lettering readable: that is what may be taken for a caption.
+    changes = _changes(chance, mirror=path not in media.plates)
+    return Shot(("-i", str(path)), ",".join([*chain, *changes, *_exactly(frames)]), frames)
 
 
 def _window(programme: Programme, width: int, height: int, share: float) -> tuple[int, int]:
@@ -151,10 +153,10 @@ def _moving_crop(
     return f"crop={inner_width}:{inner_height}:'{x}':'{y}':exact=0"
 
 
-def _changes(chance: random.Random) -> list[str]:
+def _changes(chance: random.Random, *, mirror: bool = True) -> list[str]:
     light, contrast = chance.uniform(-0.15, 0.15), chance.uniform(0.75, 1.15)
     changes = [f"eq=brightness={light:.2f}:contrast={contrast:.2f}"]
-    return [*changes, "hflip"] if chance.random() < 0.5 else changes
+    return [*changes, "hflip"] if mirror and chance.random() < 0.5 else changes
 
 
 def _exactly(frames: int) -> list[str]:

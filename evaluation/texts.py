@@ -164,7 +164,7 @@ class CaptionTexts:
 
     def _draw(self) -> str | None:
         # Weighted by length: a film's one-word lines would otherwise make up half of the captions.
-        words = self._chance.choices(self._lines, [len(line) + 6 for line in self._lines])[0]
+        words = self._chance.choices(self._lines, [len(line) + 1 for line in self._lines])[0]
         full = 34 if self._spaced else 15
         if self._chance.random() < self._two_lines:
             length = self._chance.uniform(0.9, 2.2) * full
