@@ -26,8 +26,10 @@ MAX_BYTES = 60_000_000
 MAX_PICTURE_BYTES = 30_000_000
 """Of boundary pictures in a page: at 10 kB a picture those of 750 captions."""
 
-_MODEL = ("fraction", "model", "export", "review")
-_VIEW = ("pictures", "stage", "timeline", "list", "details", "app")
+MODEL_SCRIPTS = ("fraction", "model", "export", "review")
+"""Captions, edits and files: they touch no page, so a test runs them without one."""
+
+VIEW_SCRIPTS = ("pictures", "stage", "timeline", "list", "details", "app")
 """In this order: classes are defined before the line that uses them runs."""
 
 _WEBM = b"\x1a\x45\xdf\xa3"
@@ -188,7 +190,10 @@ def _element(name: str, data: bytes) -> str:
 def _script() -> str:
     player = files("video_pipeline.captions") / "player" / "chunk_address.js"
     return "\n".join(
-        [player.read_text(encoding="utf-8"), *(_read(f"js/{name}.js") for name in _MODEL + _VIEW)]
+        [
+            player.read_text(encoding="utf-8"),
+            *(_read(f"js/{name}.js") for name in MODEL_SCRIPTS + VIEW_SCRIPTS),
+        ]
     )
 
 

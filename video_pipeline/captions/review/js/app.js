@@ -248,10 +248,11 @@ function fillHelp() {
   const written = (key) => key.replace(/Arrow\w+/, (arrow) => names[arrow]).replace(/([+]|^)([a-z])$/i, (_, plus, letter) => plus + letter.toUpperCase());
   for (const [what, keys] of Object.values(ACTIONS)) {
     if (keys.length === 0) continue;
-    const row = byId("keys").insertRow();
-    const cell = row.insertCell();
-    keys.forEach((key) => cell.append(Object.assign(document.createElement("kbd"), { textContent: written(key) }), " "));
-    row.insertCell().textContent = what;
+    const [row, term, meaning] = ["div", "dt", "dd"].map((name) => document.createElement(name));
+    for (const key of keys) term.append(Object.assign(document.createElement("kbd"), { textContent: written(key) }), " ");
+    meaning.textContent = what;
+    row.append(term, meaning);
+    byId("keys").append(row);
   }
   for (const button of document.querySelectorAll("[data-act]")) {
     const [what, [key]] = ACTIONS[button.dataset.act];
