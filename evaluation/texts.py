@@ -124,14 +124,14 @@ class CaptionTexts:
         self._between = " " if spaced else ""
         self._width, self._room, self._two_lines, self._chance = width, room, two_lines, chance
         self._spaced = spaced
-        self._last: set[str] = set()
+        self._last: tuple[str, ...] = ()
 
     def next(self) -> str:
         """A new caption, lines joined by a newline; it differs from the three before it."""
         for _ in range(1000):
             text = self._draw()
             if text is not None and text not in self._last:
-                self._last = {text, *list(self._last)[:2]}
+                self._last = (text, *self._last[:2])
                 return text
         raise BadInput("the lines of the language do not fit into the picture", input=repr(self._lines[0]))
 
