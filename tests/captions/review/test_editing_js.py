@@ -16,8 +16,9 @@ import srt
 import webvtt
 
 from tests.captions.documents import boundary, caption, document
-from video_pipeline.captions.document import Caption, CaptionsDocument
+from video_pipeline.captions.document import CaptionsDocument, Strip
 from video_pipeline.captions.review import page
+from video_pipeline.captions.subtitles import to_srt, to_vtt
 
 NODE = Path(playwright.__file__).parent / "driver" / "node"
 NTSC = Fraction(10_000, 1001)
@@ -219,37 +220,41 @@ def test_any_run_of_edits_leaves_a_document_that_python_accepts():
             )
 
 
-def texts(captions: CaptionsDocument) -> list[Caption]:
-    return [found for found in captions.captions if found.text and found.text.strip()]
+@pytest.mark.parametrize(
+    "captions",
+    [
+        narrowed(),
+        document(
+            caption(1, 5, 20, text="a --> b\n\n<i>5 & 6</i>\n\n2\n\u2028 end"),
+            caption(2, 30, 40, unread="script_not_readable"),
+            caption(3, 40, 41, text=" "),
+            strip=Strip(left=0, top=10, width=1280, height=160, display_width=1280, display_height=720),
+        ),
+        document(
+            caption(1, 0, 1, rate=Fraction(4000), text="half a millisecond"),
+            caption(2, 1, 2, rate=Fraction(4000), text="another"),
+            caption(3, 8, 9, rate=Fraction(4000), text="alone"),
+            rate=Fraction(4000),
+        ),
+        document(),
+    ],
+    ids=["narrowed", "awkward texts", "shorter than a millisecond", "none"],
+)
+def test_subtitle_files_of_untouched_captions_are_the_pipeline_s_own(captions: CaptionsDocument):
+    subrip, web = run_js(captions, "return [toSrt(list), toVtt(captions, list)]")
+    assert subrip == to_srt(captions)
+    assert web == to_vtt(captions)
 
 
-def seconds(clock: str) -> float:
-    hours, minutes, rest = clock.split(":")
-    return 3600 * int(hours) + 60 * int(minutes) + float(rest)
-
-
-def test_subrip_and_webvtt_have_the_document_s_times_to_the_millisecond():
-    captions = narrowed()
-    found = run_js(captions, "return [toSrt(list), toVtt(list)]")
-    for start, end, cue in [
-        *((c.start.total_seconds(), c.end.total_seconds(), c.content) for c in srt.parse(found[0])),
-        *((seconds(c.start), seconds(c.end), c.text) for c in webvtt.from_string(found[1])),
-    ]:
-        caption = next(c for c in texts(captions) if c.text == cue)
-        assert start == pytest.approx(float(caption.start.exact), abs=0.000501)
-        assert end == pytest.approx(float(caption.end.exact), abs=0.000501)
-    assert len(list(srt.parse(found[0]))) == len(webvtt.from_string(found[1])) == 2
-    (one, two) = list(srt.parse(found[0]))
-    assert one.end == two.start, "what touches in the picture must not overlap or gape in the file"
-
-
-def test_texts_that_look_like_a_file_s_own_marks_stay_texts():
-    text = "a --> b\n\n<i>5 & 6</i>\n\n2\n"
-    captions = document(caption(1, 5, 20, text=text), caption(2, 30, 40, text="next"))
-    subrip, web = run_js(captions, "return [toSrt(list), toVtt(list)]")
-    assert [cue.content for cue in srt.parse(subrip)] == ["a --> b\n<i>5 & 6</i>\n2", "next"]
-    assert "a --&gt; b\n&lt;i&gt;5 &amp; 6&lt;/i&gt;\n2" in web
-    assert len(webvtt.from_string(web)) == 2
+def test_subtitle_files_of_edited_captions_are_what_the_pipeline_makes_of_the_edited_document():
+    program = """const edited = captions.setText(captions.split(list, 31), 3, "<three>");
+      return [toJson(captions, edited), toSrt(edited), toVtt(captions, edited)];"""
+    written, subrip, web = run_js(narrowed(), program)
+    edited = CaptionsDocument.model_validate_json(written)
+    assert subrip == to_srt(edited)
+    assert web.replace(", reviewed by a person", "") == to_vtt(edited) != web
+    assert [cue.content for cue in srt.parse(subrip)] == ["one", "two", "two", "<three>"]
+    assert len(webvtt.from_string(web)) == 4
 
 
 def test_times_are_exact_however_long_the_video_and_odd_the_rate():

@@ -141,7 +141,8 @@ function discard() {
 
 function download(kind) {
   attempt(() => {
-    const text = { srt: toSrt, vtt: toVtt }[kind]?.(review.list) ?? toJson(captions, review.list);
+    const write = { srt: () => toSrt(review.list), vtt: () => toVtt(captions, review.list), json: () => toJson(captions, review.list) };
+    const text = write[kind]();
     const type = { srt: "application/x-subrip", vtt: "text/vtt", json: "application/json" }[kind];
     const link = document.createElement("a");
     link.href = URL.createObjectURL(new Blob([text], { type: `${type};charset=utf-8` }));
@@ -149,8 +150,8 @@ function download(kind) {
     link.click();
     // The browser reads the blob after this function has ended.
     setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
-    const without = review.list.length - withText(review.list).length;
-    const left = kind !== "json" && without > 0 ? ` ${without} captions without text are not in it.` : "";
+    const without = review.list.filter((caption) => caption.text === null).length;
+    const left = kind !== "json" && without > 0 ? ` ${without} captions without text say so in brackets.` : "";
     say(`${link.download} written.${left}`);
   });
 }

@@ -1,32 +1,56 @@
-/** What leaves the page: SubRip, WebVTT and captions.json. Belongs here: text of files, no downloads. */
+/**
+ * What leaves the page: SubRip, WebVTT and captions.json. Belongs here: text of files, no downloads.
+ *
+ * The subtitle files are those of `captions/subtitles.py`, byte for byte (a test compares them): a caption
+ * that nobody touched must not differ between what the pipeline wrote and what this page writes.
+ */
 
-/** Blank lines end a cue in both formats, so they cannot be part of its text. */
+/** What stands for a caption without text: a cue must not be empty, and a lost one must be seen. */
+const UNREAD_CUES = {
+  no_ocr: "[caption not read]",
+  script_not_readable: "[caption in a script that is not read]",
+  nothing_recognised: "[caption not recognised]",
+};
+
+/** The text's lines; a blank one would end the cue, so there are none. The ends are Python's `splitlines`. */
 function cueLines(caption) {
-  return (caption.text ?? "").split(/\r\n|\r|\n/).map((line) => line.trim()).filter((line) => line !== "");
-}
-
-/** The captions that subtitle files can hold: those with text. */
-function withText(list) {
-  return list.filter((caption) => cueLines(caption).length > 0);
+  const lines = (caption.text ?? "").split(/\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]/).map((line) => line.trim());
+  const written = lines.filter((line) => line !== "");
+  return written.length > 0 ? written : [UNREAD_CUES[caption.unread ?? "nothing_recognised"]];
 }
 
 function cues(list, mark) {
-  return withText(list).map((caption) => {
-    const [start, end] = [caption.start, caption.end].map(({ exact }) => clockText(parseFraction(exact), mark));
-    return { times: `${start} --> ${end}`, lines: cueLines(caption) };
+  return list.map((caption, index) => {
+    const start = toMilliseconds(parseFraction(caption.start.exact));
+    let end = toMilliseconds(parseFraction(caption.end.exact));
+    const later = list[index + 1] && toMilliseconds(parseFraction(list[index + 1].start.exact));
+    // Shorter than a millisecond: it gets one where the next leaves room.
+    if (end <= start && (later === undefined || later > start)) end = start + 1n;
+    const clock = (ms) => clockText(fraction(ms, 1000n), mark);
+    return { number: index + 1, times: `${clock(start)} --> ${clock(end)}`, lines: cueLines(caption) };
   });
 }
 
 function toSrt(list) {
-  return cues(list, ",").map(({ times, lines }, index) => `${index + 1}\n${times}\n${lines.join("\n")}\n`).join("\n");
+  return cues(list, ",").map(({ number, times, lines }) => `${number}\n${times}\n${lines.join("\n")}\n\n`).join("");
 }
 
-function toVtt(list) {
+function toVtt(captions, list) {
+  const { tenant, video, text_recipe: recipe, strip } = captions.file;
   const escape = (line) => line.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+  const middle = (strip.top + strip.height / 2) / strip.display_height;
+  const place = middle > 2 / 3 ? "" : ` line:${roundHalfEven(100 * middle)}%,center`;
+  const corrected = reviewNotes(captions, list).length > 0 ? ", reviewed by a person" : "";
   const blocks = cues(list, ".").map(
-    ({ times, lines }, index) => `${index + 1}\n${times}\n${lines.map(escape).join("\n")}\n`,
+    ({ number, times, lines }) => `${number}\n${times}${place}\n${lines.map(escape).join("\n")}\n\n`,
   );
-  return ["WEBVTT\n", ...blocks].join("\n");
+  return `WEBVTT\n\nNOTE ${tenant}/${video}, text recipe ${recipe}${corrected}\n\n${blocks.join("")}`;
+}
+
+/** As Python rounds: 12.5 to 12. */
+function roundHalfEven(value) {
+  const up = Math.round(value);
+  return up - value === 0.5 && up % 2 !== 0 ? up - 1 : up;
 }
 
 /** captions.json with its own fields only; without any edit or mark it says just what the file said. */
