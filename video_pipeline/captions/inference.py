@@ -54,6 +54,11 @@ class PairResult:
     processing_time_ms: float
 
 
+CPU_PIECE = 16
+"""Frames the CPU works on at once. Maps of 32 frames pass the size from which glibc asks the kernel for
+fresh pages at every use: 1.54 ms a frame in place of 1.38."""
+
+
 class PairClassifier:
     """Takes frames 0, 1, 2 … in order and returns each neighbouring pair once: N frames give N - 1 pairs.
 
@@ -71,8 +76,10 @@ class PairClassifier:
         self._device = torch.device(device)
         self._net = model.net.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._batch_size = batch_size
+        self._piece = CPU_PIECE if self._device.type == "cpu" else batch_size
         self._waiting: list[HasLuma] = []
         self._next_index = 0
+        self._next_pair = 0
         self._last: tuple[HasLuma, Features] | None = None
         self._shape: tuple[int, ...] | None = None
 
@@ -97,9 +104,16 @@ class PairClassifier:
         return self._work() if self._waiting else []
 
     def _work(self) -> list[PairResult]:
-        """Encode the waiting frames and classify every pair that ends in one of them."""
+        """All pairs that end in a waiting frame."""
+        waiting, self._waiting = self._waiting, []
+        results: list[PairResult] = []
+        for at in range(0, len(waiting), self._piece):
+            results += self._classify(waiting[at : at + self._piece])
+        return results
+
+    def _classify(self, frames: list[HasLuma]) -> list[PairResult]:
+        """Encode the next frames and classify every pair that ends in one of them."""
         began = time.perf_counter()
-        frames, self._waiting = self._waiting, []
         with torch.inference_mode():
             features = self._encode(frames)
             pairs = len(features.maps) - 1
@@ -109,7 +123,8 @@ class PairClassifier:
                 results = [logits.softmax(1).cpu().tolist() for logits in self._net.classify(left, right)]
             self._last = (frames[-1], features.select(slice(-1, None)).copy())
         each = (time.perf_counter() - began) * 1000 / max(1, pairs)
-        first = self._next_index - 1 - pairs
+        first = self._next_pair
+        self._next_pair += pairs
         return [
             PairResult(first + at, first + at + 1, _direction(forward), _direction(backward), each)
             for at, (forward, backward) in enumerate(zip(*results, strict=True))

@@ -4,9 +4,9 @@ Belongs here: the network, the one function that turns luma planes into its inpu
 on. Does not belong here: reading weight files (`weights.py`), batching over a video
 (`captions/inference.py`), training (`captions/train/`).
 
-A convolutional encoder sees each frame once and keeps its spatial layout at a quarter of the input's size. A
-small head then compares two such maps position by position (both maps, their absolute difference, their
-product), so that a stroke that stays while the background moves is visible to it, and pools the evidence.
+A convolutional encoder sees each frame once and keeps its spatial layout. A small head then compares two such
+maps position by position (what either shows, their absolute difference, their product), so that a stroke that
+stays while the background moves is visible to it, and pools the evidence.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-ARCHITECTURE = "caption_pairs/1"
+ARCHITECTURE = "caption_pairs/2"
 """Stands in every weight file; changes with any change to layers, channels or `prepare`."""
 
 LABEL_COUNT = 5
@@ -54,15 +54,31 @@ def input_size(height: int, width: int) -> tuple[int, int]:
 def prepare(planes: Tensor) -> Tensor:
     """Luma planes (B, H, W) uint8, limited or full range, to network input (B, 1, H_in, W_in) float32.
 
-    One antialiased bilinear resize (triangle filter, as in Pillow and torch), then a fixed affine map to
-    about -2..2. The same function runs in training, on the CPU and on the GPU; chroma is never looked at.
+    One antialiased bilinear resize (triangle filter, as in Pillow and torch) to whole luma steps, then a
+    fixed affine map to about -2..2. The same function runs in training, on the CPU and on the GPU; chroma is
+    never looked at. On the CPU the resize is torch's for 8-bit pictures: 0.21 ms for 1280x160, in float 0.30.
     """
+    return as_input(resize(planes))
+
+
+def resize(planes: Tensor) -> Tensor:
+    """Luma planes (B, H, W) uint8 to (B, H_in, W_in) uint8."""
     batch, height, width = planes.shape
     size = input_size(height, width)
-    picture = planes.reshape(batch, 1, height, width).to(torch.float32)
-    if (height, width) != size:
+    if (height, width) == size:
+        return planes
+    picture = planes.reshape(batch, 1, height, width)
+    if planes.is_cuda:  # torch resizes 8-bit pictures on the CPU only
+        wide = functional.interpolate(picture.float(), size=size, mode="bilinear", antialias=True)
+        picture = wide.round().clamp(0, 255).to(torch.uint8)
+    else:
         picture = functional.interpolate(picture, size=size, mode="bilinear", antialias=True)
-    return (picture - 112.0) / 56.0
+    return picture[:, 0]
+
+
+def as_input(resized: Tensor) -> Tensor:
+    """`resize`'s pictures (B, H_in, W_in) uint8 to the network's input (B, 1, H_in, W_in) float32."""
+    return ((resized.to(torch.float32) - 112.0) / 56.0).unsqueeze(1)
 
 
 def stack_planes(planes: Sequence[np.ndarray | Tensor], device: torch.device | str = "cpu") -> Tensor:
@@ -72,7 +88,10 @@ def stack_planes(planes: Sequence[np.ndarray | Tensor], device: torch.device | s
 
 
 WIDTH = 32
-"""Channels of a frame's feature map."""
+"""Channels of a frame's fine map, at a quarter of the input's size."""
+
+DEPTH = 64
+"""Channels of a frame's coarse map, at an eighth."""
 
 HEAD = 48
 """Channels of the pair head."""
@@ -103,10 +122,12 @@ class Features(NamedTuple):
 class CaptionPairNet(nn.Module):
     """Encoder and pair head. Weights are plain convolutions: training folds its batch norms into them.
 
-    The head's first layer is a strided convolution over (left, right, |left - right|, left * right). It is
-    linear, so its parts for `left` and `right` need one frame only and are computed with the frame's
-    features, once; only the part for difference and product is per pair, and both directions of a pair
-    share it.
+    A frame has two maps. The fine one (a quarter of the input's size) is for comparing strokes with those of
+    the neighbour; the coarse one (an eighth) says what stands there: lettering of a caption or anything else.
+
+    The head's first layer is a strided convolution over (|left - right|, left * right) of the fine maps plus
+    a pointwise one over each coarse map. The latter is linear, so it is computed with the frame's features,
+    once; only the part for difference and product is per pair, and both directions of a pair share it.
     """
 
     def __init__(self) -> None:
@@ -117,10 +138,11 @@ class CaptionPairNet(nn.Module):
             nn.Conv2d(16, WIDTH, 3, stride=2, padding=1),
             nn.ReLU(inplace=True),
             Residual(WIDTH),
-            nn.Conv2d(WIDTH, WIDTH, 3, padding=1),
-            nn.ReLU(inplace=True),
         )
-        self.as_side = nn.Conv2d(WIDTH, 2 * HEAD, 3, stride=2, padding=1)
+        self.deepen = nn.Sequential(
+            nn.Conv2d(WIDTH, DEPTH, 3, stride=2, padding=1), nn.ReLU(inplace=True), Residual(DEPTH)
+        )
+        self.as_side = nn.Conv2d(DEPTH, 2 * HEAD, 1)
         self.as_pair = nn.Conv2d(2 * WIDTH, HEAD, 3, stride=2, padding=1, bias=False)
         self.compare = nn.Sequential(
             nn.ReLU(inplace=True),
@@ -134,7 +156,7 @@ class CaptionPairNet(nn.Module):
     def encode(self, luma: Tensor) -> Features:
         """`prepare`'s output (B, 1, H_in, W_in) to the features of B frames."""
         maps = self.encoder(luma.contiguous(memory_format=torch.channels_last))
-        return Features(maps, self.as_side(maps))
+        return Features(maps, self.as_side(self.deepen(maps)))
 
     def classify(self, left: Features, right: Features) -> tuple[Tensor, Tensor]:
         """Features of B left and B right frames to two times logits (B, 5), in the order of the labels.
@@ -152,12 +174,11 @@ class CaptionPairNet(nn.Module):
 
 
 class Residual(nn.Module):
-    """relu(x + conv(relu(conv(x)))), 3x3, `channels` in and out."""
+    """relu(x + conv(x)), 3x3, `channels` in and out."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.first = nn.Conv2d(channels, channels, 3, padding=1)
-        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.relu(x + self.second(functional.relu(self.first(x))))
+        return functional.relu(x + self.conv(x))

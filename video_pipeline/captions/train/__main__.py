@@ -1,10 +1,11 @@
-"""The commands: `python -m video_pipeline.captions.train [make | evaluate]`.
+"""The commands: `python -m video_pipeline.captions.train [make | calibrate | evaluate]`.
 
 Belongs here: arguments, and what the weight file says about how it was made. Does not belong here:
 everything else (`data.py` makes scenes, `fit.py` trains, `evaluate.py` measures, `card.py` writes the model
 card).
 
-`make` builds the scenes, trains and writes the weights; `evaluate` measures a weight file on scenes of unseen
+`make` builds the scenes, trains and writes the weights; `calibrate` prints the one constant of
+`captions.extents` that depends on them; `evaluate` measures a weight file on scenes of unseen
 photographs, clips, fonts and lines and on the demo clip, and writes the model card beside it.
 """
 
@@ -16,9 +17,10 @@ from pathlib import Path
 
 import torch
 
-from video_pipeline.captions.train import card, data, evaluate, fit
+from video_pipeline.captions.train import calibrate, card, data, fit
 from video_pipeline.captions.train.media import load_media
 from video_pipeline.captions.train.scenes import RECIPE
+from video_pipeline.machine import usable_cores
 from video_pipeline.models.weights import SHIPPED_CAPTION_WEIGHTS, load_caption_model, save_caption_weights
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -34,6 +36,7 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     for name, help_text in (
         ("make", "make scenes, train, write weights"),
+        ("calibrate", "fit how far probabilities can be trusted along a path"),
         ("evaluate", "measure, write the card"),
     ):
         command = commands.add_parser(name, help=help_text)
@@ -42,15 +45,16 @@ def main() -> None:
         command.add_argument("--weights", type=Path, default=SHIPPED_CAPTION_WEIGHTS)
         command.add_argument("--seed", type=int, default=1)
         command.add_argument("--threads", type=int, default=1)
+        command.add_argument("--workers", type=int, default=usable_cores(), help="processes that make scenes")
+        command.add_argument("--val-scenes", type=int, default=600)
         command.add_argument("--test-scenes", type=int, default=1000)
         if name == "make":
-            command.add_argument("--scenes", type=int, default=8000)
-            command.add_argument("--val-scenes", type=int, default=400)
-            command.add_argument("--epochs", type=int, default=1)
+            command.add_argument("--scenes", type=int, default=20000)
+            command.add_argument("--epochs", type=int, default=3)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     arguments.scenes_in = arguments.scenes_in or arguments.media / f"scenes-{arguments.seed}"
-    {"make": make, "evaluate": measure}[arguments.command](arguments)
+    {"make": make, "calibrate": fit_confidence, "evaluate": measure}[arguments.command](arguments)
 
 
 def make(arguments: argparse.Namespace) -> None:
@@ -58,8 +62,6 @@ def make(arguments: argparse.Namespace) -> None:
     train = _scenes(arguments, "train", arguments.scenes)
     val = _scenes(arguments, "val", arguments.val_scenes)
     recipe = fit.Recipe(seed=arguments.seed, epochs=arguments.epochs)
-    net = fit.fit(train, val, recipe)
-    confusion = evaluate.confusion_of(net, _scenes(arguments, "test", arguments.test_scenes))
     command = (
         f"python -m video_pipeline.captions.train make --scenes {arguments.scenes}"
         f" --epochs {arguments.epochs} --seed {arguments.seed}"
@@ -70,13 +72,16 @@ def make(arguments: argparse.Namespace) -> None:
         "data": DATA_RECIPE,
         "scene_recipe": str(RECIPE),
         "training_scenes": str(train.count),
-        "test_scenes": str(arguments.test_scenes),
-        "unseen_balanced_accuracy": f"{evaluate.balanced_accuracy(confusion):.4f}",
-        "unseen_accuracy": f"{confusion.diagonal().sum() / confusion.sum():.4f}",
         "torch": torch.__version__,
     }
-    save_caption_weights(net, arguments.weights, metadata)
+    fit.fit(train, val, recipe, keep=lambda net: save_caption_weights(net, arguments.weights, metadata))
     print(json.dumps(metadata, indent=2))
+
+
+def fit_confidence(arguments: argparse.Namespace) -> None:
+    """The weight that `captions.extents.EVIDENCE` is to have, and how true confidences are with it."""
+    model = load_caption_model(arguments.weights)
+    print(calibrate.report(model.net, _scenes(arguments, "val", arguments.val_scenes)))
 
 
 def measure(arguments: argparse.Namespace) -> None:
@@ -91,7 +96,13 @@ def _scenes(arguments: argparse.Namespace, split: data.Split, count: int) -> dat
     """The stored scenes of a split, made now unless the folder holds just those."""
     folder: Path = arguments.scenes_in
     if not data.is_stored(folder, split, scenes=count, seed=arguments.seed):
-        data.build(load_media(arguments.media, split), folder, scenes=count, seed=arguments.seed)
+        data.build(
+            load_media(arguments.media, split),
+            folder,
+            scenes=count,
+            seed=arguments.seed,
+            workers=arguments.workers,
+        )
     return data.load(folder, split)
 
 

@@ -4,16 +4,18 @@ Belongs here: making many scenes from one seed, storing them as network input, a
 batches of one shape. Does not belong here: what a scene is (`scenes.py`), the network, the loss.
 
 A set is a folder: `{split}-{shape}.npy` holds (N, SAMPLES, H_in, W_in) uint8,
-`{split}-{shape}.captions.npy` the ids (N, SAMPLES). Stored is `prepare`'s output, rounded to luma steps:
-the product's own resize, done once.
+`{split}-{shape}.captions.npy` the ids (N, SAMPLES). Stored are `resize`'s pictures: the product's own resize,
+done once.
 """
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,7 @@ from torch import Tensor
 from video_pipeline.captions.labels import LABELS
 from video_pipeline.captions.train.media import Media, Split
 from video_pipeline.captions.train.scenes import EMPTY, RECIPE, SAMPLES, SHAPES, UNSURE, Scene, make_scene
-from video_pipeline.models.caption_pairs import input_size, prepare
+from video_pipeline.models.caption_pairs import as_input, input_size, resize
 
 SPLIT_CODE: dict[Split, int] = {"train": 0, "val": 1, "test": 2}
 
@@ -53,27 +55,43 @@ def numbered_scene(media: Media, seed: int, number: int) -> tuple[int, Scene]:
     return shape, make_scene(media, shape, np.random.default_rng([seed, SPLIT_CODE[media.split], number, 1]))
 
 
-def build(media: Media, into: Path, *, scenes: int, seed: int) -> None:
-    """Make scenes 0 .. scenes - 1 and store them. Prints the rate and the time left."""
+def build(media: Media, into: Path, *, scenes: int, seed: int, workers: int = 1) -> None:
+    """Make scenes 0 .. scenes - 1 in `workers` processes and store them; prints rate and time left."""
     into.mkdir(parents=True, exist_ok=True)
     counts = np.bincount([shape_of(media, seed, number) for number in range(scenes)], minlength=len(SHAPES))
     pictures = [_new_array(into, media.split, shape, int(counts[shape])) for shape in range(len(SHAPES))]
     captions = [np.empty((int(count), SAMPLES), np.int16) for count in counts]
     effects: list[list[tuple[str, ...]]] = [[] for _ in SHAPES]
     began = time.monotonic()
-    for number in range(scenes):
-        shape, scene = numbered_scene(media, seed, number)
-        at = len(effects[shape])
-        pictures[shape][at], captions[shape][at] = as_stored(scene.frames), scene.captions
-        effects[shape].append(scene.effects)
-        if number % 200 == 199:
-            rate = (number + 1) / (time.monotonic() - began)
-            left = (scenes - number - 1) / rate
-            print(f"{media.split}: {number + 1}/{scenes} scenes, {rate:.1f}/s, {left:.0f} s left", flush=True)
+    with multiprocessing.get_context("spawn").Pool(workers, _one_thread) as pool:
+        make = partial(_stored_scene, media, seed)
+        for number, (shape, frames, ids, names) in enumerate(pool.imap(make, range(scenes), chunksize=20)):
+            at = len(effects[shape])
+            pictures[shape][at], captions[shape][at] = frames, ids
+            effects[shape].append(names)
+            if number % 500 == 499:
+                rate = (number + 1) / (time.monotonic() - began)
+                left = (scenes - number - 1) / rate
+                print(
+                    f"{media.split}: {number + 1}/{scenes} scenes, {rate:.1f}/s, {left:.0f} s left",
+                    flush=True,
+                )
     for shape in range(len(SHAPES)):
         np.save(into / f"{media.split}-{shape}.captions.npy", captions[shape])
     about = {"recipe": RECIPE, "seed": seed, "scenes": scenes, "effects": effects}
     (into / f"{media.split}.json").write_text(json.dumps(about))
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def _stored_scene(
+    media: Media, seed: int, number: int
+) -> tuple[int, np.ndarray, np.ndarray, tuple[str, ...]]:
+    """A scene as it is stored: shape, pictures, caption ids, effects."""
+    shape, scene = numbered_scene(media, seed, number)
+    return shape, as_stored(scene.frames), scene.captions, scene.effects
 
 
 def _new_array(into: Path, split: Split, shape: int, count: int) -> np.ndarray:
@@ -86,14 +104,12 @@ def _new_array(into: Path, split: Split, shape: int, count: int) -> np.ndarray:
 
 def as_stored(frames: np.ndarray) -> np.ndarray:
     """Strip luma (T, H, W) uint8 to network input size, uint8 luma steps."""
-    with torch.inference_mode():
-        ready = prepare(torch.from_numpy(frames))[:, 0]
-        return (ready * 56 + 112).round().clamp(0, 255).to(torch.uint8).numpy()
+    return resize(torch.from_numpy(frames)).numpy()
 
 
-def as_input(stored: np.ndarray) -> Tensor:
-    """Stored pictures (..., H_in, W_in) to the values that `prepare` gives, float32."""
-    return (torch.from_numpy(stored).to(torch.float32) - 112.0) / 56.0
+def network_input(stored: np.ndarray) -> Tensor:
+    """Stored pictures (N, T, H_in, W_in) to the values that `prepare` gives, (N, T, H_in, W_in) float32."""
+    return as_input(torch.from_numpy(np.array(stored)).flatten(0, 1)).view(stored.shape)
 
 
 def is_stored(folder: Path, split: Split, *, scenes: int, seed: int) -> bool:

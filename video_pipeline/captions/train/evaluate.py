@@ -20,7 +20,7 @@ import torch
 
 from video_pipeline.captions.inference import PairClassifier, PairResult, classify_all
 from video_pipeline.captions.labels import LABELS, Label, pair_label, reverse
-from video_pipeline.captions.train.data import SceneSet, as_input, pairs_of
+from video_pipeline.captions.train.data import SceneSet, network_input, pairs_of
 from video_pipeline.models.caption_pairs import CaptionPairNet
 from video_pipeline.models.weights import LoadedModel
 
@@ -40,7 +40,7 @@ def predictions(
             numbers = np.arange(at, min(at + batch, len(ids)))
             pairs = pairs_of(ids[numbers], (1,))
             with torch.inference_mode():
-                pictures = as_input(scenes.pictures[shape][numbers]).flatten(0, 1)[:, None]
+                pictures = network_input(scenes.pictures[shape][numbers]).flatten(0, 1)[:, None]
                 features = net.encode(pictures)
                 forward, backward = net.classify(features.select(pairs.left), features.select(pairs.right))
                 chances = forward.softmax(1) + backward.softmax(1)[:, swap]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from video_pipeline.captions.labels import LABELS, reverse
-from video_pipeline.captions.train.data import Pairs, SceneSet, as_input, batches, pairs_of
+from video_pipeline.captions.train.data import Pairs, SceneSet, batches, network_input, pairs_of
 from video_pipeline.captions.train.evaluate import balanced_accuracy, confusion_of
 from video_pipeline.models.caption_pairs import CaptionPairNet
 
@@ -39,22 +41,31 @@ class Recipe:
     far_share: float = 0.3
     """Share of the pairs at a distance beyond 1 that a step looks at."""
 
+    average: float = 0.998
+    """Decay per step of the moving average of the weights, which is what ships."""
+
 
 def fit(
-    train: SceneSet, val: SceneSet, recipe: Recipe, started: CaptionPairNet | None = None
+    train: SceneSet,
+    val: SceneSet,
+    recipe: Recipe,
+    started: CaptionPairNet | None = None,
+    keep: Callable[[CaptionPairNet], None] = lambda _net: None,
 ) -> CaptionPairNet:
-    """Train, keep the epoch that is best on `val`, and return it with its batch norms folded in."""
+    """Train, keep the epoch whose averaged weights are best on `val`, and return it with its batch norms
+    folded in. `keep` is given every epoch that is the best so far: a run that is stopped leaves it."""
     torch.manual_seed(recipe.seed)
     rng = np.random.default_rng([recipe.seed, 99])
     net = with_batch_norm(copy.deepcopy(started) if started else CaptionPairNet())
     net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    averaged = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(recipe.average), use_buffers=True)
     optimiser = torch.optim.AdamW(net.parameters(), lr=recipe.peak_rate, weight_decay=recipe.weight_decay)
     steps = recipe.epochs * sum(len(ids) // recipe.batch for ids in train.captions)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, recipe.peak_rate, total_steps=steps, pct_start=0.15
     )
     weights = label_weights(train, recipe.distances)
-    best, best_score, step, began = net, -1.0, 0, time.monotonic()
+    best, best_score, step, began = fold(net), -1.0, 0, time.monotonic()
     for epoch in range(recipe.epochs):
         net.train()
         running = 0.0
@@ -64,17 +75,19 @@ def fit(
             loss.backward()
             nn.utils.clip_grad_norm_(net.parameters(), 2.0)
             optimiser.step()
+            averaged.update_parameters(net)
             schedule.step()
             step += 1
             running = 0.98 * running + 0.02 * loss.item() if running else loss.item()
-            if step % 50 == 0:
+            if step % 100 == 0:
                 left = (steps - step) * (time.monotonic() - began) / step
                 print(f"step {step}/{steps}, loss {running:.4f}, {left:.0f} s left", flush=True)
-        folded = fold(net)
+        folded = fold(averaged.module)  # pyright: ignore[reportArgumentType]
         score = balanced_accuracy(confusion_of(folded, val))
         print(f"epoch {epoch + 1}: balanced accuracy on validation {score:.4f}", flush=True)
         if score > best_score:
             best, best_score = folded, score
+            keep(best)
     return best
 
 
@@ -94,7 +107,7 @@ def _loss(
         torch.from_numpy(rng.random(len(pairs.left))) < recipe.far_share
     )
     pairs = Pairs(pairs.left[kept], pairs.right[kept], pairs.labels[kept])
-    pictures = vary(as_input(stored), rng).flatten(0, 1)[:, None]
+    pictures = vary(network_input(stored), rng).flatten(0, 1)[:, None]
     with torch.autocast("cpu", dtype=torch.bfloat16):
         features = net.encode(pictures)
         left, right = features.select(pairs.left), features.select(pairs.right)

@@ -25,7 +25,7 @@ from video_pipeline.captions.train.drawing import (
 )
 from video_pipeline.captions.train.media import Media, clip, font, photo
 
-RECIPE = 2
+RECIPE = 3
 """Counts up whenever the same seed would give other scenes; stored sets of another count are made anew."""
 
 SAMPLES = 16
@@ -72,6 +72,8 @@ def make_scene(media: Media, shape: int, rng: Random) -> Scene:
     if rng.random() < 0.1:
         _logo(media, frames, rng)
         effects.append("logo")
+    if rng.random() < 0.07:
+        effects.append(_scrolling(media, frames, rng))
     opacity = _fade(ids, starts, effects, rng)
     unreadable = _lay_captions(media, frames, ids, opacity, effects, rng)
     captions = np.where((opacity > 0.3) & (opacity < 0.7), UNSURE, np.where(opacity >= 0.7, ids, EMPTY))
@@ -291,6 +293,27 @@ def _logo(media: Media, frames: np.ndarray, rng: Random) -> None:
         pen.ellipse((x, top, x + size, top + size), outline=255, width=max(1, size // 6))
     cover = np.asarray(picture, np.float32) / 255 * rng.uniform(0.25, 0.9)
     frames += (rng.choice([255, 230, 20]) - frames) * cover
+
+
+def _scrolling(media: Media, frames: np.ndarray, rng: Random) -> str:
+    """A ticker running left or credits running up: lettering that moves on every sample, never a caption."""
+    _, height, width = frames.shape
+    upward = rng.random() < 0.4
+    band = height if upward else max(16, round(height * rng.uniform(0.3, 1)))
+    style = choose_style(media, band, width, rng)
+    words = [word for _ in range(6) for word in choose_words(media, style.script, rng)]
+    canvas = (height * 4, width) if upward else (band, width * 3)
+    drawn = draw_caption(words, style, *canvas, rows=8 if upward else 1)
+    speed = height * rng.uniform(0.02, 0.15) if upward else width * rng.uniform(0.008, 0.08)
+    roam = (canvas[0] if upward else canvas[1]) - (height if upward else width)
+    top = 0 if upward else round((height - band) * rng.choice([0, 1, rng.random()]))
+    start = rng.uniform(0, roam)
+    for index, frame in enumerate(frames):
+        at = round(start + speed * index) % (roam + 1)
+        window = (slice(at, at + height), slice(None)) if upward else (slice(None), slice(at, at + width))
+        target = frame if upward else frame[top : top + band]
+        target += drawn.ink[window] - target * drawn.alpha[window]
+    return "credits" if upward else "ticker"
 
 
 def _fade(ids: np.ndarray, starts: list[int], effects: list[str], rng: Random) -> np.ndarray:
