@@ -6,6 +6,7 @@ import io
 import itertools
 from datetime import timedelta
 from fractions import Fraction
+from typing import Any
 
 import srt
 import webvtt
@@ -49,7 +50,7 @@ def test_srt_is_read_back_to_the_millisecond_and_in_order(made: CaptionsDocument
 
 @given(documents())
 def test_vtt_is_read_back_too(made: CaptionsDocument) -> None:
-    cues = list(webvtt.from_buffer(io.StringIO(to_vtt(made))))
+    cues = webvtt.from_buffer(io.StringIO(to_vtt(made))).captions
     assert len(cues) == len(made.captions)
     for cue, one in zip(cues, made.captions, strict=True):
         assert abs(Fraction(cue.start_in_seconds) * 1000 - one.start.exact * 1000) <= 1000  # whole seconds
@@ -79,7 +80,7 @@ def test_text_that_looks_like_markup_or_timing_stays_text() -> None:
     written = to_vtt(made)
     assert "1 &lt; 2 &amp;&amp; 3 &gt; 2" in written
     assert written.count("-->") == 1
-    (cue,) = webvtt.from_buffer(io.StringIO(written))
+    (cue,) = webvtt.from_buffer(io.StringIO(written)).captions
     assert "--&gt;" in cue.raw_text
 
 
@@ -102,9 +103,12 @@ def test_captions_at_the_top_are_placed_at_the_top() -> None:
 
 def test_no_captions_are_a_valid_file() -> None:
     assert to_srt(document()) == ""
-    assert list(webvtt.from_buffer(io.StringIO(to_vtt(document())))) == []
+    assert webvtt.from_buffer(io.StringIO(to_vtt(document()))).captions == []
 
 
 def test_hours_are_counted_on() -> None:
-    late = {"start": boundary(Fraction(3600 * 11 + 61)), "end": boundary(Fraction(3600 * 11 + 62))}
+    late: dict[str, Any] = {
+        "start": boundary(Fraction(3600 * 11 + 61)),
+        "end": boundary(Fraction(3600 * 11 + 62)),
+    }
     assert "11:01:01,000 --> 11:01:02,000" in to_srt(document(caption(1, 0, 9, text="a", **late)))
