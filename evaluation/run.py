@@ -162,6 +162,13 @@ def evaluate(
     return joined(parts), truths
 
 
+def weights_of(model: Path | None) -> str:
+    """The hash that the product knows its weights by."""
+    from video_pipeline.models.weights import weights_sha256
+
+    return weights_sha256(model)
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--programmes", help="names, separated by commas; all by default")
@@ -171,7 +178,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     programmes = choose(arguments.programmes)[: arguments.limit]
     make_set(programmes, root=MEDIA, output=SET)
-    facts = machine()
+    facts = machine() | {"weights": weights_of(arguments.model)}
     records, truths = evaluate(programmes, text=not arguments.no_text, model=arguments.model)
     for by in ("programme", "language", "effect"):
         print(group_table(groups_of(records, by)), end="\n\n")

@@ -150,7 +150,10 @@ class CaptionTexts:
         else:
             words.pop()
         made = self._laid_out(words)
-        return None if made is None or made == text else made
+        if made is None or made in self._last or made == text:
+            return None
+        self._last = (made, *self._last[:2])
+        return made
 
     def ticker(self) -> str:
         """One long line for a ticker, about 200 characters."""
