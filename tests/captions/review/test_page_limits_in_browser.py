@@ -16,6 +16,7 @@ from tests.captions.review.person import (
     exported,
     frames,
     opened,
+    png,
     press,
     seen,
     street,
@@ -49,6 +50,33 @@ def test_a_page_without_any_picture_can_still_be_edited(page: Page, tmp_path: Pa
     expect(page.locator("#strip-badge")).to_have_text("No picture of this sample is in the page")
     press(page, ".")
     assert exported(page).captions[0].first_frame == 22
+
+
+def test_broken_pictures_are_said_once_and_leave_no_other_picture_in_their_place(
+    page: Page, tmp_path: Path, chunks: list[ReviewChunk]
+):
+    whole = [chunk for chunk in chunks if chunk.level != 4]
+    broken = [ReviewChunk(4, chunk.window, chunk.data[:40]) for chunk in chunks if chunk.level == 4]
+    pictures = {(1, "start"): (png(1020)[:50], png(1021)[:50])}
+    opened(page, tmp_path, street(), whole + broken, pictures=pictures)
+    at(page, 21)
+    labels = page.locator("#boundary-start figcaption")
+    expect(labels).to_have_text(["before: ≈ sample 16 (20 is not in the page)", "after: sample 21"])
+    press(page, "ArrowLeft")
+    badge = page.locator("#strip-badge")
+    expect(badge).to_have_text("The page has no picture of sample 20; this is sample 16")
+    assert seen(page) == 16
+    press(page, "]", "]", "]")
+    expect(labels).to_have_text(["before: sample 149", "after: sample 150"])
+    press(page, ",", ",")
+    expect(labels).to_have_text(["before: sample 147", "after: ≈ sample 144 (148 is not in the page)"])
+    press(page, "End", "ArrowLeft", "ArrowLeft", "ArrowLeft")
+    expect(badge).to_have_text("The page has no picture of sample 296; this is sample 288")
+    assert seen(page) == 288
+    press(page, "ArrowRight")
+    at(page, 297)
+    expect(badge).to_be_hidden()
+    expect(page.locator("#notices p")).to_have_count(1)
 
 
 def test_a_video_without_captions_can_be_given_some(page: Page, tmp_path: Path, chunks: list[ReviewChunk]):

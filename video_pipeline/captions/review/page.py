@@ -21,7 +21,8 @@ from video_pipeline.captions.document import CaptionsDocument
 from video_pipeline.errors import Internal
 
 MAX_BYTES = 60_000_000
-"""Of chunks in a page, before base64 adds a third: Chromium opens 80 MB of page in about a second."""
+"""Of chunks in a page, before base64 adds a third. With as many pictures as may be that makes 120 MB: in
+Chromium on two cores it answers after half a second and is all there after one."""
 
 MAX_PICTURE_BYTES = 30_000_000
 """Of boundary pictures in a page: at 10 kB a picture those of 750 captions."""

@@ -24,7 +24,7 @@ class BoundaryView {
     const time = parseFraction(boundary.exact);
     part.clock.textContent = clockText(time);
     part.exact.textContent = `${boundary.exact} s, sample ${frame}`;
-    part.known.textContent = `changed within ${resolutionText(boundary)} before`;
+    part.known.textContent = `within ${resolutionText(boundary)} before`;
     part.beside.textContent = `beside: ${BESIDE[boundary.beside]}`;
     fillChip(part.sure, boundary.confidence, caption.edited?.[this.end] ? "set by you," : "sure");
     part.link.hidden = !touching;
@@ -44,9 +44,10 @@ class BoundaryView {
       const canvas = this.part[side];
       const label = this.part[`${side}-label`];
       const given = came === null ? null : await embedded(`picture-${came}-${this.end}-${side}`);
+      const image = given && (await this.#decode(given, `${side} the ${this.end} of caption ${came}`));
       if (at !== this.at) return;
-      if (given) {
-        this.#draw(canvas, await decodeImage(given), "boundary");
+      if (image) {
+        this.#draw(canvas, image, "boundary");
         label.textContent = side === "before" ? "last picture before" : "first picture after";
         continue;
       }
@@ -65,9 +66,22 @@ class BoundaryView {
     }
     const bitmap = await this.pictures.want(nearest, "side");
     if (at !== this.at || bitmap === null) return;
+    if (bitmap === false) {
+      this.#sample(canvas, label, side, sample, at);
+      return;
+    }
     this.#draw(canvas, bitmap, nearest);
     const what = nearest === sample ? `sample ${sample}` : `≈ sample ${nearest} (${sample} is not in the page)`;
     label.textContent = `${side}: ${what}`;
+  }
+
+  async #decode(base64, where) {
+    try {
+      return await decodeImage(base64);
+    } catch (error) {
+      this.pictures.complain(`that ${where}`, error);
+      return null;
+    }
   }
 
   #draw(canvas, bitmap, sample) {

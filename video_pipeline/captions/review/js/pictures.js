@@ -107,7 +107,10 @@ class Pictures {
     return bitmap;
   }
 
-  /** The picture as an ImageBitmap, or null if `drop(lane)` came first. Lanes: "main" before others. */
+  /**
+   * The picture as an ImageBitmap; null if `drop(lane)` came first, false if this browser cannot show it.
+   * Lanes: "main" before others.
+   */
   want(frame, lane) {
     const bitmap = this.cached(frame);
     if (bitmap) return Promise.resolve(bitmap);
@@ -152,9 +155,17 @@ class Pictures {
       }
       return bitmap;
     } catch (error) {
-      this.warn(`The picture of sample ${frame} cannot be shown: ${error.message}`);
-      return null;
+      // From now on as if the page had not got it: what stands in for it is chosen and named as for those.
+      this.windows.get(level).delete(address.window);
+      this.complain(`that of sample ${frame}`, error);
+      return false;
     }
+  }
+
+  /** Once: a browser that cannot decode one picture may not decode the other thousands. */
+  complain(which, error) {
+    if (!this.failed) this.warn(`This browser cannot show some pictures, first ${which}: ${error.message}`);
+    this.failed = true;
   }
 }
 

@@ -35,16 +35,19 @@ class Stage {
     const { frame, pictures } = this;
     const best = this.captions.frameCount > 0 ? pictures.nearest(frame) : null;
     if (best === null) {
-      this.#say("No picture of this sample is in the page");
+      this.#clear("No picture of this sample is in the page");
       return;
     }
     const coarse = [16, 4].map((step) => frame - (frame % step)).filter((at) => at < best && pictures.has(at));
     const ready = [best, ...coarse.toReversed()].find((at) => pictures.cached(at));
     if (ready !== undefined) this.#draw(frame, ready, best, pictures.cached(ready));
-    else this.#say("");
+    else this.#say(`Loading sample ${frame}`, true);
     // A coarse picture on the way is only worth its decoding while there is none to look at.
     for (const at of ready === undefined ? [...coarse, best] : [best]) {
-      pictures.want(at, "main").then((bitmap) => bitmap && this.#draw(frame, at, best, bitmap));
+      pictures.want(at, "main").then((bitmap) => {
+        if (bitmap) this.#draw(frame, at, best, bitmap);
+        else if (bitmap === false && frame === this.frame) this.#show();
+      });
     }
   }
 
@@ -57,8 +60,16 @@ class Stage {
     this.#say(exact ? "" : at === best ? `The page has no picture of sample ${frame}; this is sample ${at}` : `≈ sample ${at}`);
   }
 
-  #say(text) {
+  /** Another sample's picture must not stand there as this one's. */
+  #clear(why) {
+    this.canvas.getContext("2d").clearRect(0, 0, this.canvas.width, this.canvas.height);
+    delete this.canvas.dataset.sample;
+    this.#say(why);
+  }
+
+  #say(text, isPassing = false) {
     this.badge.textContent = text;
+    this.badge.classList.toggle("passing", isPassing);
     this.badge.hidden = text === "";
   }
 
