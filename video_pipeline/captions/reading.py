@@ -216,10 +216,11 @@ class _Reading:
                 change = self.looked.changes.get(sample)
                 if change is not None:
                     pictures[caption.number, end] = (change.before, change.after)
-        chunks = [
+        # One at a time: of a long video only the coarse levels fit into the page.
+        chunks = (
             ReviewChunk(*_level_and_window(item.key), self.store.get(item.key))
             for item in (self.plan.existing["chunks"].objects if self.request.chunks else ())
-        ]
+        )
         page = render_review_page(document, chunks, pictures)
         files = (
             ("captions.json", document.model_dump_json(indent=1), "application/json"),
