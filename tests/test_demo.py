@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tests.conftest import ROOT
-from video_pipeline.calls import list_calls
+from video_pipeline.calls import CallRecord, list_calls
 from video_pipeline.demo.run import VIDEO, job_command, store_demo_clip
 from video_pipeline.keys import current_key
 from video_pipeline.settings import load_settings
@@ -67,6 +67,14 @@ def wait_for(condition, timeout_s: float = 60.0, every_s: float = 0.05):
     raise AssertionError("it did not happen in time")
 
 
+def calls(store: ObjectStore) -> list[CallRecord]:
+    """The call of the pass, and that of reading the captions; each was made once."""
+    tasks = ["crop_and_infer_caption_frame_extents", "read_captions"]
+    found = sorted(list_calls(store), key=lambda record: record.task)
+    assert [record.task for record in found] == tasks
+    return found
+
+
 def running_call(store: ObjectStore):
     return next((call for call in list_calls(store) if call.is_alive()), None)
 
@@ -79,14 +87,16 @@ def test_the_demo_runs_the_whole_job_and_names_files_that_exist(store: ObjectSto
     assert "frames" in text
     assert " left" in text
     named = [line.split(":", 1)[1].strip() for line in text.split("Look at:")[1].splitlines() if ":" in line]
-    assert len(named) == 6
+    assert len(named) == 10
     assert all(Path(path).is_file() for path in named)
+    (subtitles,) = [Path(path) for path in named if path.endswith(".srt")]
+    assert "00:00:00,000 --> 00:00:02,067\nMorning on the campus road.\n" in subtitles.read_text()
     assert workers(tmp_path) == []
 
     again = tmp_path / "again"
     assert start(DEMO, again).wait(timeout=240) == 0
-    assert again.read_text().count("nothing to do") == 2
-    assert len(list_calls(store)) == 1
+    assert again.read_text().count("nothing to do") == 4
+    assert len(list_calls(store)) == 2
 
 
 @pytest.mark.slow
@@ -117,7 +127,7 @@ def test_a_killed_job_is_attached_to_by_the_next_one(store: ObjectStore, tmp_pat
     log = tmp_path / "second"
     assert start(job_command(), log).wait(timeout=240) == 0, log.read_text()[-3000:]
     assert "attached to the known call" in log.read_text()
-    (record,) = list_calls(store)
+    record, _ = calls(store)
     assert record.attempt == 1
     assert record.worker.pid == call.worker.pid
     assert store.head(current_key(VIDEO)) is not None
@@ -133,7 +143,7 @@ def test_a_killed_worker_is_started_again_by_the_job_that_waits(store: ObjectSto
     os.kill(call.worker.pid, signal.SIGKILL)
     assert job.wait(timeout=240) == 0, log.read_text()[-3000:]
     assert "starting again after preempted" in log.read_text()
-    (record,) = list_calls(store)
+    record, _ = calls(store)
     assert record.attempt == 2
     assert store.head(current_key(VIDEO)) is not None
 
@@ -143,7 +153,7 @@ def test_two_jobs_for_one_video_at_once_run_one_worker(store: ObjectStore, tmp_p
     store_demo_clip(store)
     jobs = [start(job_command(), tmp_path / f"log-{number}") for number in range(2)]
     assert [job.wait(timeout=240) for job in jobs] == [0, 0]
-    (record,) = list_calls(store)
+    record, _ = calls(store)
     assert record.attempt == 1
     assert store.head(current_key(VIDEO)) is not None
 
