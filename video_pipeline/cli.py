@@ -125,20 +125,21 @@ def _captions(arguments: argparse.Namespace) -> int:
     store = open_store(settings)
     video = VideoId.from_partition_key(arguments.partition)
     if load_caption_request(store, video).crop_region is None:
-        found = _call(settings, store, "find_caption_layout", layout_request(store, video)).result or {}
+        found = _call(settings, store, "find_caption_layout", layout_request(store, video))[0].result or {}
         print("\n".join(found["reasons"]))
     stages = tuple(arguments.stages or STAGES)
-    record = _call(
+    record, known = _call(
         settings, store, "crop_and_infer_caption_frame_extents", pass_request(store, video, stages)
     )
     result = record.result or {}
-    made = [kind for kind in ("frames", "extents", "chunks") if (result.get(kind) or {}).get("made")]
+    kinds = () if known else ("frames", "extents", "chunks")
+    made = [kind for kind in kinds if (result.get(kind) or {}).get("made")]
     print(f"{result['frame_count']} frames; made: {', '.join(made) or 'nothing, all of it was there'}")
     if "performance.txt" in record.report_keys:
         print(store.get(record.report_keys["performance.txt"]).decode())
     if "caption_frame_extents" in stages:
         request = reading_request(store, video, chunks="vp9_chunks" in stages)
-        read = _call(settings, store, "read_captions", request).result or {}
+        read = _call(settings, store, "read_captions", request)[0].result or {}
         print(f"{read['caption_count']} captions, {read['with_text']} with text")
         print("\n".join(read["preview"]))
         for line in read["degraded"]:
@@ -154,14 +155,15 @@ def _captions(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _call(settings: Settings, store: ObjectStore, task: str, request: BaseModel) -> ResultRecord:
-    """Runs a task to its end, with its progress on the terminal; Ctrl-C cancels it."""
+def _call(settings: Settings, store: ObjectStore, task: str, request: BaseModel) -> tuple[ResultRecord, bool]:
+    """Runs a task to its end, with its progress on the terminal; Ctrl-C cancels it. Returns its result, and
+    whether the call was known already."""
     from video_pipeline.compute import open_compute
     from video_pipeline.compute.follow import Interrupts, run_call
 
     printer = _ProgressPrinter()
     with Interrupts.watched() as interrupts:
-        _, record = run_call(
+        handle, record = run_call(
             open_compute(settings, store),
             task,
             request,
@@ -169,7 +171,7 @@ def _call(settings: Settings, store: ObjectStore, task: str, request: BaseModel)
             interrupted=lambda: interrupts.asked,
         )
     printer.end()
-    return record
+    return record, handle.attached
 
 
 class _ProgressPrinter:
