@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from video_pipeline.captions.labels import LABELS, reverse
+from video_pipeline.captions.labels import LABELS, REVERSED
 from video_pipeline.errors import Internal
 
 if TYPE_CHECKING:
@@ -44,7 +44,6 @@ word."""
 _SMALLEST = 1e-6
 """Floor of a probability, so that one saturated pair cannot veto a path for ever."""
 
-_REVERSED = [LABELS.index(reverse(label)) for label in LABELS]
 _SAME, _DIFFERENT, _EMPTY_EMPTY, _EMPTY_VALID, _VALID_EMPTY = range(5)
 _FROM_EMPTY = np.array([False, False, True, True, False])
 _TO_EMPTY = np.array([False, False, True, False, True])
@@ -124,7 +123,7 @@ def evidence_of(
 ) -> np.ndarray:
     """(N - 1, 2, 5) probabilities to log scores (N - 1, 5) of the five transitions."""
     logs = np.log(np.maximum(probabilities, _SMALLEST))
-    both = weight * (logs[:, 0] + logs[:, 1, _REVERSED])
+    both = weight * (logs[:, 0] + logs[:, 1, REVERSED])
     stay, move = np.log(1 - change), np.log(change)
     return both + np.array([stay, move, stay, move, move])
 

@@ -24,6 +24,10 @@ def reverse(label: Label) -> Label:
     return _REVERSED.get(label, label)
 
 
+REVERSED: list[int] = [LABELS.index(reverse(label)) for label in LABELS]
+"""Positions in LABELS: values of (b, a) taken in this order stand in the order of (a, b)."""
+
+
 def pair_label(left: object | None, right: object | None) -> Label:
     """The true label of two frames. Each is given as its caption, compared by `==`, or None if empty."""
     if left is None:

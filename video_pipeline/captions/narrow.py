@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from video_pipeline.captions.labels import LABELS, Label, reverse
+from video_pipeline.captions.labels import LABELS, REVERSED, Label
 
 if TYPE_CHECKING:
     from video_pipeline.media.frames import CroppedPicture
@@ -36,8 +36,6 @@ _STAY: dict[Label, tuple[Label, Label]] = {
     "different": ("same", "same"),
 }
 """By the boundary's label: the label of two pictures before it, and of two pictures after it."""
-
-_REVERSED = [LABELS.index(reverse(label)) for label in LABELS]
 
 
 class Windows:
@@ -105,5 +103,5 @@ def first_after_change(
 def _log_labels(net: CaptionPairNet, features: Features, left: list[int], right: list[int]) -> np.ndarray:
     """(P, 5): log probabilities of pairs of the pictures, both directions averaged."""
     forward, backward = net.classify(features.select(left), features.select(right))
-    both = forward.log_softmax(1) + backward.log_softmax(1)[:, _REVERSED]
+    both = forward.log_softmax(1) + backward.log_softmax(1)[:, REVERSED]
     return (both / 2).cpu().numpy()
