@@ -51,6 +51,8 @@ def main() -> None:
         if name == "make":
             command.add_argument("--scenes", type=int, default=20000)
             command.add_argument("--epochs", type=int, default=3)
+            command.add_argument("--start-from", type=Path, help="weights to go on from, instead of chance")
+            command.add_argument("--peak-rate", type=float, default=fit.Recipe.peak_rate)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     arguments.scenes_in = arguments.scenes_in or arguments.media / f"scenes-{arguments.seed}"
@@ -61,11 +63,12 @@ def make(arguments: argparse.Namespace) -> None:
     """Scenes, training, weights."""
     train = _scenes(arguments, "train", arguments.scenes)
     val = _scenes(arguments, "val", arguments.val_scenes)
-    recipe = fit.Recipe(seed=arguments.seed, epochs=arguments.epochs)
+    recipe = fit.Recipe(seed=arguments.seed, epochs=arguments.epochs, peak_rate=arguments.peak_rate)
     command = (
         f"python -m video_pipeline.captions.train make --scenes {arguments.scenes}"
-        f" --epochs {arguments.epochs} --seed {arguments.seed}"
+        f" --epochs {arguments.epochs} --seed {arguments.seed} --peak-rate {arguments.peak_rate}"
     )
+    started = load_caption_model(arguments.start_from) if arguments.start_from else None
     metadata = {
         "command": command,
         "seed": str(arguments.seed),
@@ -73,8 +76,16 @@ def make(arguments: argparse.Namespace) -> None:
         "scene_recipe": str(RECIPE),
         "training_scenes": str(train.count),
         "torch": torch.__version__,
+        "started_from": started.sha256 if started else "chance",
     }
-    fit.fit(train, val, recipe, keep=lambda net: save_caption_weights(net, arguments.weights, metadata))
+    net = started.net if started else None
+    fit.fit(
+        train,
+        val,
+        recipe,
+        started=net,
+        keep=lambda net: save_caption_weights(net, arguments.weights, metadata),
+    )
     print(json.dumps(metadata, indent=2))
 
 

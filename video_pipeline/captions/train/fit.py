@@ -57,6 +57,8 @@ def fit(
     torch.manual_seed(recipe.seed)
     rng = np.random.default_rng([recipe.seed, 99])
     net = with_batch_norm(copy.deepcopy(started) if started else CaptionPairNet())
+    if started:
+        settle_batch_norms(net, train, recipe, rng)
     net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     averaged = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(recipe.average), use_buffers=True)
     optimiser = torch.optim.AdamW(net.parameters(), lr=recipe.peak_rate, weight_decay=recipe.weight_decay)
@@ -66,6 +68,9 @@ def fit(
     )
     weights = label_weights(train, recipe.distances)
     best, best_score, step, began = fold(net), -1.0, 0, time.monotonic()
+    if started:
+        best_score = balanced_accuracy(confusion_of(best, val))
+        print(f"before: balanced accuracy on validation {best_score:.4f}", flush=True)
     for epoch in range(recipe.epochs):
         net.train()
         running = 0.0
@@ -147,6 +152,35 @@ def with_batch_norm(net: CaptionPairNet) -> CaptionPairNet:
         if isinstance(child, nn.Conv2d) and name not in ("as_side", "as_pair"):
             _replace(net, name, nn.Sequential(child, nn.BatchNorm2d(child.out_channels)))
     return net
+
+
+def settle_batch_norms(
+    net: CaptionPairNet, scenes: SceneSet, recipe: Recipe, rng: np.random.Generator, count: int = 40
+) -> None:
+    """Give fresh batch norms the statistics of `count` batches, and scale and shift that undo them: the
+    network computes what it did without them, and training goes on from there."""
+    net.eval()
+    sums: dict[nn.Module, Tensor] = {}
+    norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
+
+    def note(module: nn.Module, given: tuple[Tensor, ...], _out: Tensor) -> None:
+        values = given[0].float()
+        moments = torch.stack([values.mean((0, 2, 3)), values.square().mean((0, 2, 3))])
+        sums[module] = sums.get(module, torch.zeros_like(moments)) + moments / count
+
+    hooks = [norm.register_forward_hook(note) for norm in norms]
+    with torch.no_grad():
+        for (shape, numbers), _ in zip(batches(scenes, recipe.batch, rng), range(count), strict=False):
+            pictures = network_input(scenes.pictures[shape][numbers]).flatten(0, 1)[:, None]
+            features = net.encode(pictures)
+            net.classify(features.select(slice(0, -1)), features.select(slice(1, None)))
+    for hook in hooks:
+        hook.remove()
+    for norm in norms:
+        mean, square = sums[norm]
+        variance = (square - mean.square()).clamp(min=1e-6)
+        norm.running_mean, norm.running_var = mean, variance
+        norm.weight.data, norm.bias.data = (variance + norm.eps).sqrt(), mean.clone()
 
 
 def fold(net: CaptionPairNet) -> CaptionPairNet:

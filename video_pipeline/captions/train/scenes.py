@@ -23,9 +23,10 @@ from video_pipeline.captions.train.drawing import (
     draw_caption,
     draw_sign,
 )
-from video_pipeline.captions.train.media import Media, clip, font, photo
+from video_pipeline.captions.train.logos import lay_logo, paste
+from video_pipeline.captions.train.media import Media, clip, photo
 
-RECIPE = 3
+RECIPE = 4
 """Counts up whenever the same seed would give other scenes; stored sets of another count are made anew."""
 
 SAMPLES = 16
@@ -33,6 +34,9 @@ SAMPLES = 16
 
 EMPTY, UNSURE = -1, -2
 """Caption ids of frames without a caption, and of frames amid a fade, which nobody is asked about."""
+
+UNSURE_OPACITY = 0.06
+"""A caption counts as shown from half its opacity; this far to either side nobody could tell."""
 
 READABLE = 22
 """Mean change of luma under a caption's strokes below which nobody could read it."""
@@ -69,14 +73,14 @@ def make_scene(media: Media, shape: int, rng: Random) -> Scene:
     if rng.random() < 0.3:
         _passing_object(media, frames, rng)
         effects.append("object")
-    if rng.random() < 0.1:
-        _logo(media, frames, rng)
+    if rng.random() < 0.28:
+        lay_logo(media, frames, rng)
         effects.append("logo")
     if rng.random() < 0.07:
         effects.append(_scrolling(media, frames, rng))
     opacity = _fade(ids, starts, effects, rng)
     unreadable = _lay_captions(media, frames, ids, opacity, effects, rng)
-    captions = np.where((opacity > 0.3) & (opacity < 0.7), UNSURE, np.where(opacity >= 0.7, ids, EMPTY))
+    captions = np.where(np.abs(opacity - 0.5) < UNSURE_OPACITY, UNSURE, np.where(opacity > 0.5, ids, EMPTY))
     captions[unreadable & (captions >= 0)] = UNSURE
     if rng.random() < 0.5:
         frames += rng.normal(0, rng.uniform(0.5, 4), frames.shape).astype(np.float32)
@@ -140,9 +144,11 @@ def _photo_part(
 ) -> np.ndarray:
     """A camera move over a photograph, from a standstill to a quarter of the strip's width a sample.
 
-    Lettering in the picture always moves: standing still, nothing but its meaning tells it from a caption.
+    Pictures full of lettering stand still in one case of three, single signs in one of seven: how lettering
+    lies in the strip is all that tells it from a caption then.
     """
     lettering = rng.random() < 0.35
+    stillness = 0.35 if lettering else 0.5
     pictures = media.plates if lettering else media.photos
     source = photo(pictures[int(rng.integers(len(pictures)))])
     zoom = max(height / source.height, width / source.width) * rng.uniform(1.05, 2.6)
@@ -158,7 +164,7 @@ def _photo_part(
         picture = source.resize(size, Image.Resampling.BILINEAR, reducing_gap=2)
     if rng.random() < 0.27:
         effects.append("scene text")
-        lettering = True
+        lettering, stillness = True, 0.15
         for _ in range(int(rng.integers(1, 8))):
             script = str(rng.choice(media.scripts, p=media.script_chances))
             faces = media.fonts[script]
@@ -169,7 +175,7 @@ def _photo_part(
             draw_sign(picture, glue.join(words), faces[int(rng.integers(len(faces)))], letter, spot, rng)
     if rng.random() < 0.3:
         _clutter(picture, height, rng)
-    still = not lettering and rng.random() < 0.5
+    still = rng.random() < stillness
     speed = 0.0 if still else width * 10 ** rng.uniform(-2.5 if lettering else -2.8, -0.6)
     angle = rng.choice([0, np.pi, rng.uniform(0, 2 * np.pi)])
     steps = np.arange(samples) - samples / 2
@@ -255,44 +261,7 @@ def _passing_object(media: Media, frames: np.ndarray, rng: Random) -> None:
     x, y = rng.uniform(-wide, width), rng.uniform(-tall / 2, height - tall / 2)
     dx, dy = width * rng.uniform(-0.12, 0.12), height * rng.uniform(-0.1, 0.1)
     for index in range(len(frames)):
-        _paste(frames[index], piece, cover, round(x + dx * index), round(y + dy * index))
-
-
-def _paste(frame: np.ndarray, piece: np.ndarray, cover: np.ndarray, x: int, y: int) -> None:
-    height, width = frame.shape
-    left, top, right, bottom = (
-        max(0, x),
-        max(0, y),
-        min(width, x + piece.shape[1]),
-        min(height, y + piece.shape[0]),
-    )
-    if left >= right or top >= bottom:
-        return
-    inside = (slice(top - y, bottom - y), slice(left - x, right - x))
-    target = frame[top:bottom, left:right]
-    target += (piece[inside] - target) * cover[inside]
-
-
-def _logo(media: Media, frames: np.ndarray, rng: Random) -> None:
-    """A channel logo: a short word or a disc in a corner, on every sample alike; never a caption."""
-    _, height, width = frames.shape
-    picture = Image.new("L", (width, height))
-    pen = ImageDraw.Draw(picture)
-    size = max(7, round(height * rng.uniform(0.12, 0.28)))
-    left_side = rng.random() < 0.5
-    top = round((height - size) * rng.choice([0.03, 0.97]))
-    if rng.random() < 0.6:
-        word = choose_words(media, "latin", rng)[0][:5].upper()
-        faces = media.fonts["latin"]
-        anchor, x = ("lt", round(width * 0.01)) if left_side else ("rt", round(width * 0.99))
-        pen.text(
-            (x, top), word, fill=255, font=font(faces[int(rng.integers(len(faces)))], size), anchor=anchor
-        )
-    else:
-        x = round(width * 0.01) if left_side else round(width * 0.99) - size
-        pen.ellipse((x, top, x + size, top + size), outline=255, width=max(1, size // 6))
-    cover = np.asarray(picture, np.float32) / 255 * rng.uniform(0.25, 0.9)
-    frames += (rng.choice([255, 230, 20]) - frames) * cover
+        paste(frames[index], piece, cover, round(x + dx * index), round(y + dy * index))
 
 
 def _scrolling(media: Media, frames: np.ndarray, rng: Random) -> str:
@@ -321,7 +290,7 @@ def _fade(ids: np.ndarray, starts: list[int], effects: list[str], rng: Random) -
     opacity = (ids != EMPTY).astype(np.float32)
     if rng.random() < 0.83 or not starts:
         return opacity
-    ramp = rng.uniform(0.15, 0.5, 1) if rng.random() < 0.6 else np.sort(rng.uniform(0.1, 0.9, 2))
+    ramp = np.sort(rng.uniform(0.05, 0.95, int(rng.choice([1, 2, 3, 4], p=[0.35, 0.25, 0.25, 0.15]))))
     fade_in, fade_out = rng.random() < 0.8, rng.random() < 0.7
     for start, end in zip([0, *starts], [*starts, SAMPLES], strict=True):
         if ids[start] == EMPTY or end - start <= 2 * len(ramp):
@@ -352,7 +321,7 @@ def _lay_captions(
         effects.append("karaoke")
     for caption in sorted({int(value) for value in ids if value >= 0}):
         fresh = choose_words(media, style.script, rng)
-        alike = bool(words) and rng.random() < 0.3
+        alike = bool(words) and rng.random() < 0.36
         while not alike and fresh == words:
             fresh = choose_words(media, style.script, rng)
         words = change_words(words, fresh, rng) if alike else fresh
