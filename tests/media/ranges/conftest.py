@@ -1,0 +1,58 @@
+"""Fixtures of the tests of range sources: a file of known bytes, and a server that serves it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.servers.ranges import RangeServer
+from video_pipeline.media.ranges.base import Traffic
+from video_pipeline.media.ranges.http import HttpSource
+from video_pipeline.media.ranges.http_pool import HttpPool
+
+NAME = "street clip.mp4"
+CONTENT = random.Random(20).randbytes(300_007)
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    served = tmp_path / "served"
+    served.mkdir()
+    (served / NAME).write_bytes(CONTENT)
+    (served / "empty.mp4").write_bytes(b"")
+    return served
+
+
+@pytest.fixture
+def server(directory: Path) -> Iterator[RangeServer]:
+    with RangeServer(directory) as running:
+        yield running
+
+
+@pytest.fixture
+def pool() -> Iterator[HttpPool]:
+    with HttpPool(connect_timeout_s=2.0, stall_timeout_s=0.3) as opened:
+        yield opened
+
+
+@pytest.fixture
+def open_http(server: RangeServer, pool: HttpPool) -> Iterator[Callable[..., HttpSource]]:
+    """Opens the served file, with short waits between attempts."""
+    opened: list[HttpSource] = []
+
+    def open_one(url: str | None = None, **options) -> HttpSource:
+        source = HttpSource(url or server.url(NAME), **{"pool": pool, "first_wait_s": 0.01, **options})
+        opened.append(source)
+        return source
+
+    yield open_one
+    for source in opened:
+        source.close()
+
+
+@pytest.fixture
+def traffic() -> Traffic:
+    return Traffic()
