@@ -29,6 +29,15 @@ class ContentRange:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """What an answer 206 holds: bytes `start` to `stop` (half-open), and the whole file's size if told."""
+
+    start: int
+    stop: int
+    total: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Validator:
     """What an answer gives to tell versions of a file apart, the best of what it has.
 
@@ -94,7 +103,7 @@ def check_encoding(header: Header, name: str) -> None:
         )
 
 
-def check_partial(header: Header, name: str) -> ContentRange:
+def check_partial(header: Header, name: str) -> Part:
     """The range that an answer 206 holds. Raises `BadInput` for one that contradicts itself."""
     check_encoding(header, name)
     if (header("Content-Type") or "").strip().lower().startswith("multipart/"):
@@ -110,13 +119,11 @@ def check_partial(header: Header, name: str) -> ContentRange:
             f"{header('Content-Length')} in Content-Length",
             name,
         )
-    return found
+    return Part(found.start, found.stop, found.total)
 
 
-def other_range(name: str, asked: str, found: ContentRange) -> BadInput:
-    return _lies(
-        f"answers with bytes {found.start}-{(found.stop or 0) - 1} where {asked} was asked for", name
-    )
+def other_range(name: str, asked: str, found: Part) -> BadInput:
+    return _lies(f"answers with bytes {found.start}-{found.stop - 1} where {asked} was asked for", name)
 
 
 def refused_range(name: str, asked: str, size: int | None) -> BadInput:
@@ -136,12 +143,12 @@ def no_ranges(name: str) -> BadInput:
     )
 
 
-def changed(name: str, before: str, now: str) -> BadInput:
-    return BadInput(
-        f"the file changed while it was being read: it was {before}, now it is {now}",
-        input=name,
-        what_to_do="run it again once nobody is writing to that file",
-    )
+def changed_size(name: str, before: int, now: int) -> BadInput:
+    return _changed(name, f"{before} bytes long", f"{now} bytes long")
+
+
+def changed_validator(name: str, before: Validator, now: Validator) -> BadInput:
+    return _changed(name, f"version {before.text}", f"version {now.text}")
 
 
 def refused(status: int, name: str) -> BadInput:
@@ -175,4 +182,12 @@ def _lies(what: str, name: str) -> BadInput:
         f"the server {what}",
         input=name,
         what_to_do="use another server, or download the file and give its path",
+    )
+
+
+def _changed(name: str, before: str, now: str) -> BadInput:
+    return BadInput(
+        f"the file changed while it was being read: it was {before}, now it is {now}",
+        input=name,
+        what_to_do="run it again once nobody is writing to that file",
     )

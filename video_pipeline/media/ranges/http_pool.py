@@ -76,9 +76,10 @@ class HttpPool:
 class Exchange:
     """One GET and its answer, as a context that always gives the connection back.
 
-    On leaving, the connection is kept if the answer has been read to its end (a short rest is read for
-    that), and closed otherwise. Times are `time.perf_counter()`; `received` counts the body bytes that this
-    process took, `sent` those of request line and headers. A cancelled token ends it at once.
+    On leaving, the connection is kept if the answer has been read to its end, and closed otherwise. Times
+    are `time.perf_counter()`; `received` counts the body bytes that this process took (what the kernel had
+    already got of a body that is left unread is not seen), `sent` those of request line and headers. A
+    cancelled token ends it at once.
     """
 
     def __init__(
@@ -110,15 +111,12 @@ class Exchange:
     def __enter__(self) -> Exchange:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, *_: object) -> None:
         self._forget()
-        response = self._response
-        if response is not None:
-            if kind is None and not response.closed:
-                self._finish(response)
-            if not response.closed:
-                response.close()
-            response.release_conn()
+        if self._response is not None:
+            if not self._response.closed:
+                self._response.close()
+            self._response.release_conn()
         self.ended = time.perf_counter()
 
     def ask(self) -> int:
@@ -151,6 +149,14 @@ class Exchange:
             self.received += len(block)
             left -= len(block)
             yield block
+
+    def finish(self) -> None:
+        """Reads an unwanted body that is known to be short, so that the connection can be kept."""
+        length = self.header("Content-Length") or ""
+        if length.isdecimal() and int(length) <= DISCARDED:
+            with contextlib.suppress(Broken):
+                for _ in self.body(DISCARDED):
+                    pass
 
     def has_more(self) -> bool:
         """Whether a byte comes after what was taken; False where that shows too late to matter."""
@@ -228,15 +234,6 @@ class Exchange:
         if isinstance(inner, http.client.IncompleteRead):
             return "the body broke off before its stated length"
         return f"the connection broke ({type(inner).__name__}: {inner})"
-
-    def _finish(self, response: BaseHTTPResponse) -> None:
-        """Reads a rest that is known to be short, so that the connection can be kept."""
-        length = response.headers.get("Content-Length", "")
-        if not length.isdecimal() or int(length) - self.received > DISCARDED:
-            return
-        with contextlib.suppress(Broken):
-            for _ in self.body(DISCARDED):
-                pass
 
     def _interrupt(self) -> None:
         """Wakes a thread that waits for the server. Called by whoever cancels."""

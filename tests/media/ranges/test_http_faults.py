@@ -1,0 +1,371 @@
+"""What a source over HTTP does when the server or the network misbehaves: one test per fault."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from email.utils import formatdate
+
+import pytest
+
+from tests.media.ranges.conftest import CONTENT, NAME
+from tests.servers.ranges import Fault, RangeServer
+from video_pipeline.errors import BadInput, Transient
+from video_pipeline.media.ranges.base import Traffic
+from video_pipeline.media.ranges.http import HttpSource
+from video_pipeline.media.ranges.http_pool import HttpPool
+
+SIZE = len(CONTENT)
+OpenHttp = Callable[..., HttpSource]
+
+
+def read(source: HttpSource, start: int, stop: int, traffic: Traffic | None = None) -> bytes:
+    return source.read(start, stop, purpose="media", traffic=traffic or Traffic())
+
+
+def tail(source: HttpSource, length: int, traffic: Traffic | None = None) -> tuple[int, bytes]:
+    return source.read_tail(length, purpose="index", traffic=traffic or Traffic())
+
+
+def refused(source: HttpSource, start: int = 100, stop: int = 300, match: str = "") -> Traffic:
+    """Reads, and expects one `BadInput` that names the file; the traffic of that."""
+    traffic = Traffic()
+    with pytest.raises(BadInput, match=match) as caught:
+        read(source, start, stop, traffic)
+    assert caught.value.input == source.name
+    assert caught.value.what_to_do
+    assert traffic.requests[-1].error is not None
+    return traffic
+
+
+# Servers that do not answer ranges
+
+
+def test_without_ranges_the_head_of_the_file_is_taken_and_nothing_else(
+    server: RangeServer, open_http: OpenHttp, traffic: Traffic
+) -> None:
+    server.faults = [Fault("no_ranges")]
+    source = open_http()
+    assert read(source, 0, 1000, traffic) == CONTENT[:1000]
+    assert traffic.received() == 1000
+    assert traffic.requests[0].status == 200
+    assert "does not answer range requests" in str(traffic.requests[0].error)
+    assert source.identity is not None
+    assert source.identity.size == SIZE
+    assert refused(source, match="does not answer range requests").received() == 0
+    assert read(source, 0, 10**6) == CONTENT
+
+
+def test_without_ranges_the_tail_is_refused_unless_it_is_the_whole_file(
+    server: RangeServer, open_http: OpenHttp
+) -> None:
+    server.faults = [Fault("no_ranges")]
+    with pytest.raises(BadInput, match="does not answer range requests"):
+        tail(open_http(), 1000)
+    assert tail(open_http(), SIZE) == (0, CONTENT)
+    assert tail(open_http(), SIZE + 1) == (0, CONTENT)
+
+
+def test_a_large_file_is_not_received_from_a_server_without_ranges(
+    server: RangeServer, open_http: OpenHttp
+) -> None:
+    (server.directory / "large.mp4").write_bytes(bytes(64 * 2**20))
+    server.faults = [Fault("no_ranges")]
+    refused(open_http(server.url("large.mp4")), match="sends the whole file")
+    deadline = time.monotonic() + 5.0
+    while server.sent("large.mp4") == 64 * 2**20 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    # What the buffers of a loopback connection hold (Linux: 6 MiB by default), out of 64 MiB.
+    assert server.sent("large.mp4") < 16 * 2**20
+
+
+@pytest.mark.parametrize("status", [416, 501, 200])
+@pytest.mark.parametrize("tells_size", [True, False])
+def test_a_tail_is_read_by_position_where_suffix_ranges_are_refused(
+    server: RangeServer, open_http: OpenHttp, traffic: Traffic, status: int, tells_size: bool
+) -> None:
+    server.faults = [Fault("no_suffix", status=status, tells_size=tells_size)]
+    source = open_http()
+    assert tail(source, 1000, traffic) == (SIZE - 1000, CONTENT[-1000:])
+    assert (traffic.requests[0].start, traffic.requests[0].stop) == (-1000, 0)
+    assert traffic.requests[0].error is not None
+    assert traffic.received() <= 1001
+    assert tail(source, 50) == (SIZE - 50, CONTENT[-50:])
+    assert sum(logged.range == "bytes=-50" for logged in server.log) == 0
+
+
+def test_a_flaky_cache_that_answers_if_range_with_the_whole_file_is_asked_without_it(
+    server: RangeServer, open_http: OpenHttp
+) -> None:
+    source = open_http()
+    read(source, 0, 10)
+    server.faults = [Fault("no_ranges", nth={1})]
+    assert read(source, 500, 700) == CONTENT[500:700]
+    assert ["If-Range" in logged.headers for logged in server.log] == [False, True, False]
+
+
+# Answers that break off
+
+
+@pytest.mark.parametrize("kind", ["cut", "stall", "reset_body"])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_broken_body_goes_on_from_the_byte_reached(
+    server: RangeServer, open_http: OpenHttp, traffic: Traffic, kind, first: bool
+) -> None:
+    source = open_http()
+    if not first:
+        read(source, 0, 10)
+    server.faults = [Fault(kind, nth={1, 3}, after=1000)]
+    assert read(source, 100, 5000, traffic) == CONTENT[100:5000]
+    asked = [(record.start, record.attempt) for record in traffic.requests]
+    assert asked[0] == (100, 1)
+    if kind == "reset_body":  # a reset may overtake bytes that were sent
+        assert 100 <= asked[1][0] <= 1100
+    else:
+        assert asked == [(100, 1), (1100, 2)]
+    assert traffic.received() == 4900
+    assert traffic.requests[0].error is not None
+    assert traffic.requests[-1].error is None
+
+
+def test_a_broken_tail_goes_on_by_position(
+    server: RangeServer, open_http: OpenHttp, traffic: Traffic
+) -> None:
+    server.faults = [Fault("cut", nth={1}, after=1000)]
+    assert tail(open_http(), 5000, traffic) == (SIZE - 5000, CONTENT[-5000:])
+    assert [logged.range for logged in server.log] == ["bytes=-5000", f"bytes={SIZE - 4000}-{SIZE - 1}"]
+    assert [(record.start, record.stop) for record in traffic.requests] == [
+        (SIZE - 5000, SIZE),
+        (SIZE - 4000, SIZE),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["silent", "reset"])
+def test_a_server_that_does_not_answer_is_asked_again(
+    server: RangeServer, open_http: OpenHttp, traffic: Traffic, kind
+) -> None:
+    server.faults = [Fault(kind, nth={1, 2})]
+    assert read(open_http(), 100, 5000, traffic) == CONTENT[100:5000]
+    assert [record.attempt for record in traffic.requests] == [1, 2, 3]
+    assert [record.error is None for record in traffic.requests] == [False, False, True]
+
+
+def test_a_silence_lasts_as_long_as_the_pool_allows(server: RangeServer) -> None:
+    server.faults = [Fault("silent")]
+    with HttpPool(stall_timeout_s=0.2) as pool:
+        began = time.perf_counter()
+        with pytest.raises(Transient, match=r"silent for 0\.2 s"):
+            read(HttpSource(server.url(NAME), pool=pool, attempts=2, first_wait_s=0.01), 0, 10)
+        assert 0.4 <= time.perf_counter() - began < 2.0
+
+
+def test_a_body_that_drips_is_no_stall(server: RangeServer, open_http: OpenHttp, traffic: Traffic) -> None:
+    server.faults = [Fault("drip", after=100, seconds=0.06)]
+    assert read(open_http(), 0, 1000, traffic) == CONTENT[:1000]
+    assert len(traffic.requests) == 1
+
+
+def test_a_server_that_stays_away_is_given_up_with_its_name_and_the_last_cause(
+    server: RangeServer, open_http: OpenHttp, traffic: Traffic
+) -> None:
+    server.faults = [Fault("cut", after=10)]
+    with pytest.raises(Transient, match=r"in 4 attempts: .*broke off") as caught:
+        read(open_http(f"{server.url(NAME)}?token=secret"), 100, 5000, traffic)
+    assert caught.value.input == server.url(NAME)
+    assert "secret" not in str(caught.value)
+    assert [record.received for record in traffic.requests] == [10, 10, 10, 10]
+
+
+def test_nobody_listening_is_transient_and_sends_nothing(open_http: OpenHttp, traffic: Traffic) -> None:
+    with pytest.raises(Transient, match="no connection could be opened"):
+        read(open_http("http://127.0.0.1:9/video.mp4"), 0, 10, traffic)
+    assert [(record.sent, record.received, record.status) for record in traffic.requests] == [
+        (0, 0, None)
+    ] * 4
+
+
+# Statuses
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+def test_a_status_that_passes_is_tried_again(
+    server: RangeServer, open_http: OpenHttp, traffic: Traffic, status: int
+) -> None:
+    server.faults = [Fault("status", nth={1, 2, 3}, status=status)]
+    assert read(open_http(), 100, 5000, traffic) == CONTENT[100:5000]
+    assert [record.status for record in traffic.requests] == [status, status, status, 206]
+    assert server.connections == 1
+    server.faults = [Fault("status", status=status)]
+    with pytest.raises(Transient, match=f"answers {status}"):
+        read(open_http(), 0, 10)
+
+
+@pytest.mark.parametrize("as_date", [False, True])
+def test_retry_after_is_waited_for(
+    server: RangeServer, open_http: OpenHttp, traffic: Traffic, as_date: bool
+) -> None:
+    wait = formatdate(time.time() + 2, usegmt=True) if as_date else "1"
+    server.faults = [Fault("status", nth={1}, status=429, retry_after=wait)]
+    assert read(open_http(), 0, 10, traffic) == CONTENT[:10]
+    first, second = traffic.requests
+    assert 0.9 <= second.began - first.ended < 2.5
+
+
+def test_a_server_that_asks_for_a_long_wait_is_given_up_at_once(
+    server: RangeServer, open_http: OpenHttp, traffic: Traffic
+) -> None:
+    server.faults = [Fault("status", status=503, retry_after="3600")]
+    with pytest.raises(Transient, match="asks to wait 3600 s"):
+        read(open_http(), 0, 10, traffic)
+    assert len(traffic.requests) == 1
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 501, 405])
+def test_a_status_that_stays_is_refused_at_once(
+    server: RangeServer, open_http: OpenHttp, status: int
+) -> None:
+    server.faults = [Fault("status", status=status)]
+    traffic = refused(open_http(), match=str(status))
+    assert [record.status for record in traffic.requests] == [status]
+
+
+# Answers that cannot be true
+
+
+@pytest.mark.parametrize("etag", ['"other"', 'W/"other"'])
+def test_another_etag_means_the_file_changed(server: RangeServer, open_http: OpenHttp, etag: str) -> None:
+    source = open_http()
+    read(source, 0, 10)
+    server.faults = [Fault("etag", etag=etag)]
+    assert refused(source, match="changed").received() == 0
+
+
+def test_another_size_means_the_file_changed(server: RangeServer, open_http: OpenHttp) -> None:
+    source = open_http()
+    read(source, 0, 10)
+    server.faults = [Fault("size", amount=5)]
+    refused(source, match=f"changed.*{SIZE} bytes.*{SIZE + 5} bytes")
+
+
+def test_a_file_that_changes_between_two_attempts_is_never_mixed(
+    server: RangeServer, open_http: OpenHttp, traffic: Traffic
+) -> None:
+    server.faults = [Fault("cut", nth={1}, after=1000), Fault("etag", nth={2}, etag='"other"')]
+    with pytest.raises(BadInput, match="changed"):
+        read(open_http(), 0, 5000, traffic)
+    assert [record.status for record in traffic.requests] == [206, 200]
+
+
+def test_a_weak_etag_is_compared_but_not_sent(server: RangeServer, open_http: OpenHttp) -> None:
+    server.faults = [Fault("etag", etag='W/"weak"')]
+    source = open_http()
+    read(source, 0, 10)
+    assert source.identity is not None
+    assert source.identity.tag is None
+    assert read(source, 10, 20) == CONTENT[10:20]
+    assert not any("If-Range" in logged.headers for logged in server.log)
+    server.faults = [Fault("etag", etag='W/"other"')]
+    refused(source, match="changed")
+
+
+def test_bytes_from_elsewhere_are_refused(server: RangeServer, open_http: OpenHttp) -> None:
+    server.faults = [Fault("wrong_range", amount=1)]
+    refused(open_http(), match="answers with bytes 101-300 where bytes=100-299 was asked for")
+    server.faults = [Fault("wrong_range", amount=-1)]
+    with pytest.raises(BadInput, match="was asked for"):
+        tail(open_http(), 100)
+
+
+@pytest.mark.parametrize("amount", [-10, 10])
+def test_a_content_length_that_contradicts_the_range_is_refused(
+    server: RangeServer, open_http: OpenHttp, amount: int
+) -> None:
+    server.faults = [Fault("wrong_length", amount=amount)]
+    assert refused(open_http(), match="two lengths").received() == 0
+
+
+def test_a_missing_content_range_is_refused(server: RangeServer, open_http: OpenHttp) -> None:
+    server.faults = [Fault("no_content_range")]
+    refused(open_http(), match="does not say which bytes")
+
+
+def test_an_unknown_size_is_refused_only_while_nobody_said_it(
+    server: RangeServer, open_http: OpenHttp
+) -> None:
+    server.faults = [Fault("unknown_size")]
+    refused(open_http(), match="does not tell the file's size")
+    server.faults = [Fault("unknown_size", nth={2})]
+    source = open_http()
+    read(source, 0, 10)
+    assert read(source, 100, 300) == CONTENT[100:300]
+
+
+def test_several_parts_are_refused(server: RangeServer, open_http: OpenHttp) -> None:
+    server.faults = [Fault("multipart")]
+    refused(open_http(), match="multipart/byteranges")
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_compressed_content_is_refused(server: RangeServer, open_http: OpenHttp, whole: bool) -> None:
+    server.faults = [Fault("gzip")] + ([Fault("no_ranges")] if whole else [])
+    refused(open_http(), start=0, match="content encoding 'gzip'")
+    assert all(logged.headers["Accept-Encoding"] == "identity" for logged in server.log)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_an_answer_longer_than_asked_is_cut_and_named(
+    server: RangeServer, open_http: OpenHttp, traffic: Traffic, chunked: bool
+) -> None:
+    server.faults = [Fault("chunked" if chunked else "longer", nth={1}, amount=100_000)]
+    source = open_http()
+    assert read(source, 100, 300, traffic) == CONTENT[100:300]
+    assert traffic.requests[0].error == "the answer is longer than asked"
+    assert traffic.received() <= 201
+    assert read(source, 300, 400) == CONTENT[300:400]
+    assert server.connections == 2
+
+
+def test_bytes_behind_an_answer_do_not_reach_the_next_one(
+    server: RangeServer, open_http: OpenHttp, traffic: Traffic
+) -> None:
+    server.faults = [Fault("overrun", amount=50)]
+    source = open_http()
+    for start in range(0, 5000, 500):
+        assert read(source, start, start + 500, traffic) == CONTENT[start : start + 500]
+
+
+def test_an_answer_shorter_than_asked_is_continued(
+    server: RangeServer, open_http: OpenHttp, traffic: Traffic
+) -> None:
+    server.faults = [Fault("shorter", amount=65_536)]
+    assert read(open_http(), 1, SIZE, traffic) == CONTENT[1:]
+    assert len(traffic.requests) == -(-(SIZE - 1) // 65_536)
+    server.faults = [Fault("shorter", amount=10)]
+    with pytest.raises(Transient, match="less than it is asked for"):
+        read(open_http(), 0, 1000)
+
+
+def test_chunks_are_read_like_a_plain_body_and_keep_the_connection(
+    server: RangeServer, open_http: OpenHttp, traffic: Traffic
+) -> None:
+    server.faults = [Fault("chunked")]
+    source = open_http()
+    for start in range(0, 300_000, 100_000):
+        assert read(source, start, start + 100_000, traffic) == CONTENT[start : start + 100_000]
+    assert server.connections == 1
+    assert [record.error for record in traffic.requests] == [None] * 3
+
+
+def test_chunks_that_break_off_go_on_from_the_byte_reached(
+    server: RangeServer, open_http: OpenHttp, traffic: Traffic
+) -> None:
+    server.faults = [Fault("chunked"), Fault("cut", nth={1}, after=1000)]
+    assert read(open_http(), 100, 5000, traffic) == CONTENT[100:5000]
+    assert [record.start for record in traffic.requests] == [100, 1100]
+
+
+def test_a_range_refused_inside_the_file_is_an_error(server: RangeServer, open_http: OpenHttp) -> None:
+    source = open_http()
+    read(source, 0, 10)
+    server.faults = [Fault("status", status=416)]
+    refused(source, match="refuses the range bytes=100-299")
