@@ -67,6 +67,9 @@ class TrackInfo:
         return Fraction(1, self.timescale)
 
 
+COLUMNS = ("offsets", "sizes", "dts", "pts", "durations", "key", "entry")
+
+
 @dataclass(frozen=True, eq=False)
 class Samples:
     """Coded pictures in decode order; all arrays are (N,). Times are media times, int64.
@@ -88,13 +91,15 @@ class Samples:
 
     def part(self, start: int, stop: int) -> Samples:
         """Samples [start, stop), as views."""
-        names = ("offsets", "sizes", "dts", "pts", "durations", "key", "entry")
-        return Samples(*(getattr(self, name)[start:stop] for name in names))
+        return Samples(*(getattr(self, name)[start:stop] for name in COLUMNS))
+
+    def take(self, numbers: np.ndarray) -> Samples:
+        """The samples with these numbers, in their order."""
+        return Samples(*(getattr(self, name)[numbers] for name in COLUMNS))
 
     @classmethod
     def join(cls, parts: Sequence[Samples]) -> Samples:
-        names = ("offsets", "sizes", "dts", "pts", "durations", "key", "entry")
-        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in COLUMNS))
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,16 +19,20 @@ KEPT_BLOCKS = 6
 class Window:
     """A source whose head, tail and latest blocks stay at hand. Safe to use from several threads."""
 
-    def __init__(self, source: RangeSource) -> None:
+    def __init__(self, source: RangeSource, size: int | None = None) -> None:
+        """`size` where it is known before the source has been asked."""
         self.source = source
+        self._size = size
         self._blocks: OrderedDict[int, bytes] = OrderedDict()
         self._lock = threading.Lock()
 
     @property
     def size(self) -> int:
         identity = self.source.identity
-        assert identity is not None, "a size is known from the first answer on"
-        return identity.size
+        if identity is not None:
+            return identity.size
+        assert self._size is not None, "a size is known from the first answer on"
+        return self._size
 
     def keep(self, start: int, data: bytes) -> None:
         with self._lock:

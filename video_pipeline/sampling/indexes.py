@@ -1,0 +1,125 @@
+"""Indexes of the videos a run looks into: opened once, kept in memory and between runs.
+
+Belongs here: one index per video and run however many frames want it, and finding and keeping the stored
+form. Does not belong here: reading an index from a video (`media.mp4`), or its stored format
+(`media.mp4.sidecar`).
+
+Stored indexes are keyed by the address, never trusted for another version of the file: size and tag must
+agree with the first answer of this run. A file whose server gives no tag is told apart by size alone, so its
+index is not kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import tempfile
+import threading
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from video_pipeline.errors import BadInput
+from video_pipeline.media.mp4.index import VideoIndex, open_index
+from video_pipeline.media.mp4.seek import Search
+from video_pipeline.media.mp4.sidecar import SUFFIX, dump_index, load_index
+from video_pipeline.media.ranges.base import RangeSource, Traffic
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Indexes:
+    """Safe to use from several threads. `folder` keeps indexes between runs; None keeps them in memory
+    alone."""
+
+    folder: Path | None = None
+    search: Search | None = None
+    _open: dict[str, Future[VideoIndex]] = field(default_factory=dict)
+    _saved: dict[str, int] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def get(self, source: RangeSource, traffic: Traffic) -> tuple[VideoIndex, bool]:
+        """The video's index, and whether it was at hand: in memory, or stored. A failure is remembered too:
+        the same video is not tried again within a run."""
+        with self._lock:
+            known = self._open.get(source.cache_key)
+            if known is None:
+                mine: Future[VideoIndex] = Future()
+                self._open[source.cache_key] = mine
+        if known is not None:
+            return known.result(), True
+        stored = self._load(source)
+        return self._fill(mine, source, traffic, stored), stored is not None
+
+    def renew(self, stale: VideoIndex, source: RangeSource, traffic: Traffic) -> VideoIndex:
+        """The index read again, where a stored one was of another version of the file; once for all who
+        ask."""
+        with self._lock:
+            known = self._open[source.cache_key]
+            if known.result() is stale:
+                mine: Future[VideoIndex] = Future()
+                self._open[source.cache_key] = mine
+            else:
+                return known.result()
+        log.info("%s: the file is another one than its stored index was made of", source.name)
+        return self._fill(mine, source, traffic, None)
+
+    def _fill(
+        self, mine: Future[VideoIndex], source: RangeSource, traffic: Traffic, stored: VideoIndex | None
+    ) -> VideoIndex:
+        try:
+            index = stored or open_index(source, traffic, search=self.search)
+        except BaseException as error:
+            mine.set_exception(error)
+            raise
+        mine.set_result(index)
+        return index
+
+    def save(self) -> None:
+        """Keep every index that has grown since it was last kept."""
+        if self.folder is None:
+            return
+        for key, future in list(self._open.items()):
+            if not future.done() or future.exception() is not None:
+                continue
+            index = future.result()
+            extent = len(index.fragments.loaded()) if index.fragments is not None else 0
+            if index.identity.tag is None or self._saved.get(key) == extent:
+                continue
+            self._saved[key] = extent
+            write_atomically(self._path(key), dump_index(index))
+
+    def _load(self, source: RangeSource) -> VideoIndex | None:
+        path = self._path(source.cache_key)
+        if path is None or not path.exists():
+            return None
+        try:
+            index = load_index(path.read_bytes(), source, name=str(path))
+        except (BadInput, OSError) as error:
+            log.info("%s: its index is read again (%s)", source.name, error)
+            return None
+        extent = len(index.fragments.loaded()) if index.fragments is not None else 0
+        self._saved[source.cache_key] = extent
+        return index
+
+    def _path(self, key: str) -> Path | None:
+        if self.folder is None:
+            return None
+        return self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}{SUFFIX}"
+
+
+def is_stale(index: VideoIndex, source: RangeSource) -> bool:
+    """Whether the file turned out to be another version than the index is of. Meaningful after an answer."""
+    return source.identity is not None and source.identity != index.identity
+
+
+def write_atomically(path: Path | None, data: bytes) -> None:
+    """Whole or not at all: other runs read the same folder."""
+    if path is None:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+        file.write(data)
+    os.replace(file.name, path)
