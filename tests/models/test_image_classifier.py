@@ -22,7 +22,6 @@ from video_pipeline.models.image_classifier import (
     ClassifierSpec,
     find_classifier,
     load_classifier,
-    logits_of,
 )
 from video_pipeline.store.directory import DirectoryStore
 
@@ -58,7 +57,7 @@ def exported(path: Path, *, size: int = 32, batch: int = 1, dynamic: bool = Fals
 def test_the_logits_are_those_of_the_original_network_with_its_float32_weights(batch: Tensor) -> None:
     golden = np.load(PICTURES / "golden_logits.npy")
     classifier = load_classifier()
-    found = logits_of(classifier._loaded, batch, half=False, name="shipped").numpy()
+    found = classifier._loaded.logits(batch).numpy()
     # Folded weights are rounded to float16, which moves a logit by 0.011 to 0.030 here; they span about 20.
     assert np.abs(found - golden).max() < 0.04
     assert (found.argmax(1) == golden.argmax(1)).all()

@@ -3,9 +3,10 @@
 Belongs here: state dicts, `torch.export` programs, imported modules, and what is wrong with each. Does not
 belong here: what a request says (`classifier_spec.py`), the store, caching, answers (`image_classifier.py`).
 
-Untrusted files: `.safetensors` holds tensors only, and `.pt`/`.pth` are read with `weights_only=True`. torch
-itself falls back to full unpickling for parts of a `.pt2`; that fallback is switched off here, and an archive
-that needs it is refused. An import path is code of the worker's own installation.
+What a file may do: `.safetensors` holds tensors only, and `.pt`/`.pth` are read with `weights_only=True`. A
+`.pt2` is a program. torch would unpickle parts of it in full, which is switched off here (an archive that
+needs it is refused), but it also evaluates expressions and calls operators by name: take one only from people
+whose code you would run. An import path is code of the worker's own installation.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ Raises KeyError naming a missing tensor, ValueError saying what else is wrong.""
 
 _FORCE_WEIGHTS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 _environment = threading.Lock()
+_cudnn = threading.Lock()
 
 
 @dataclass
@@ -50,11 +52,55 @@ class LoadedNetwork:
     """
 
     run: Callable[[Tensor], Any]
+    name: str
     sha256: str
     architecture: str
+    dtype: torch.dtype = torch.float32
     fixed_batch: int | None = None
     largest_batch: int | None = None
     input_side: int | None = None
+
+    def logits(self, batch: Tensor) -> Tensor:
+        """`(B, classes)` float32 for a batch `(B, 3, H, W)` on its device, B > 0; in as many runs as
+        an exported program's batch size asks for. BadInput if it fails, or answers something else."""
+        most = self.fixed_batch or self.largest_batch or len(batch)
+        parts = []
+        with torch.inference_mode(), _repeatable(batch.device):
+            for part in batch.to(self.dtype).split(most):
+                count = len(part)
+                if self.fixed_batch and count < self.fixed_batch:
+                    part = torch.cat((part, part[-1:].expand(self.fixed_batch - count, -1, -1, -1)))
+                parts.append(self._run(part)[:count].float())
+            return torch.cat(parts)
+
+    def _run(self, part: Tensor) -> Tensor:
+        try:
+            out = self.run(part.contiguous(memory_format=torch.channels_last))
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # A network of one's own may raise anything.
+            shape = "x".join(str(side) for side in part.shape)
+            raise bad_classifier(self.name, f"it fails on pictures of {shape} ({_reason(error)})") from error
+        if not isinstance(out, Tensor):
+            raise bad_classifier(self.name, f"it answers {type(out).__name__}, not a tensor of logits")
+        if out.ndim != 2 or len(out) != len(part) or not out.shape[1]:
+            found = f"a tensor {tuple(out.shape)} for {len(part)} pictures"
+            raise bad_classifier(self.name, f"it answers {found}, not one row of logits each")
+        return out
+
+
+@contextlib.contextmanager
+def _repeatable(device: torch.device) -> Iterator[None]:
+    """On CUDA, cuDNN's deterministic algorithms in full float32: the same answers each time, and a CPU's."""
+    if device.type != "cuda":
+        yield
+        return
+    # The flags are the process's, and two threads would restore each other's.
+    with (
+        _cudnn,
+        torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
+    ):
+        yield
 
 
 def load_file(
@@ -87,7 +133,7 @@ def load_file(
         )
         raise bad_classifier(name, f"{said} (known: {known}; for others export the network to a .pt2 file)")
     net = _filled(builder, state, name, str(architecture))
-    return LoadedNetwork(_placed(net, device, half), digest, str(architecture))
+    return _placed(net, device, half, name=name, digest=digest, architecture=str(architecture))
 
 
 def load_import(path: str, *, device: torch.device, half: bool) -> LoadedNetwork:
@@ -112,13 +158,16 @@ def load_import(path: str, *, device: torch.device, half: bool) -> LoadedNetwork
         digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     net.requires_grad_(False).eval()
-    return LoadedNetwork(_placed(net, device, half), digest.hexdigest(), path)
+    return _placed(net, device, half, name=path, digest=digest.hexdigest(), architecture=path)
 
 
-def _placed(net: nn.Module, device: torch.device, half: bool) -> nn.Module:
+def _placed(
+    net: nn.Module, device: torch.device, half: bool, *, name: str, digest: str, architecture: str
+) -> LoadedNetwork:
+    dtype = torch.float16 if half else torch.float32
     # channels_last halves the time of EfficientNet-Lite0 on a CPU: 12.5 instead of 22 ms a picture.
-    placed = net.to(device=device, dtype=torch.float16 if half else torch.float32)
-    return placed.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    placed = net.to(device=device, dtype=dtype).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    return LoadedNetwork(placed, name, digest, architecture, dtype)
 
 
 def _filled(builder: Builder, state: Mapping[str, Tensor], name: str, architecture: str) -> nn.Module:
@@ -165,7 +214,7 @@ def _read_checkpoint(data: bytes, name: str) -> dict[str, Tensor]:
     try:
         loaded = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises what the damage happens to cause, from EOFError to KeyError.
-        raise bad_classifier(name, f"torch does not read it ({_first_line(error)})") from error
+        raise bad_classifier(name, f"torch does not read it ({_reason(error)})") from error
     if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
         loaded = loaded["state_dict"]
     if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
@@ -182,7 +231,7 @@ def _exported(data: bytes, name: str, digest: str, device: torch.device) -> Load
 
             program = move_to_device_pass(program, device)
     except Exception as error:  # As for a checkpoint: the kind of error says little.
-        raise bad_classifier(name, f"torch.export does not load it ({_first_line(error)})") from error
+        raise bad_classifier(name, f"torch.export does not load it ({_reason(error)})") from error
     inputs = [spec.arg.name for spec in program.graph_signature.input_specs if spec.kind.name == "USER_INPUT"]
     shapes = {node.name: getattr(node.meta.get("val"), "shape", ()) for node in program.graph.nodes}
     if len(inputs) != 1 or len(shape := shapes.get(inputs[0], ())) != 4:
@@ -192,7 +241,7 @@ def _exported(data: bytes, name: str, digest: str, device: torch.device) -> Load
         raise bad_classifier(name, f"the program takes pictures of {channels} channels, needed are 3")
     if height != width:
         raise bad_classifier(name, f"the program takes pictures of {width}x{height}, needed is a square")
-    loaded = LoadedNetwork(program.module(), digest, "torch.export", input_side=height)
+    loaded = LoadedNetwork(program.module(), name, digest, "torch.export", input_side=height)
     if isinstance(shape[0], int):
         loaded.fixed_batch = shape[0]
     else:
@@ -222,6 +271,9 @@ def _no_full_unpickling() -> Iterator[None]:
                 os.environ[_FORCE_WEIGHTS_ONLY] = before
 
 
-def _first_line(error: Exception) -> str:
+def _reason(error: Exception) -> str:
+    """The first line of an error of torch's, without its advice to unpickle the file in full."""
+    if "weights only" in str(error).lower():
+        return "it holds pickled objects that are no tensors"
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

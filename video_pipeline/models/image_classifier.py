@@ -113,14 +113,12 @@ class Classifier:
         device: torch.device,
         *,
         classes: int,
-        half: bool,
     ) -> None:
         self.name = source.name
         self.sha256 = loaded.sha256
         self.architecture = loaded.architecture
         self.spec = spec
         self.device = device
-        self.half = half
         self.notes: tuple[str, ...] = ()
         self._loaded = loaded
         if source.labels is None:
@@ -150,7 +148,7 @@ class Classifier:
             raise Internal(f"top_k is {top_k}")
         if not len(batch):
             return []
-        logits = logits_of(self._loaded, batch.to(self.device), half=self.half, name=self.name)
+        logits = self._loaded.logits(batch.to(self.device))
         if not logits.isfinite().all():
             raise BadInput(
                 "The classifier answers values that are not numbers.",
@@ -200,13 +198,12 @@ def load_classifier(
     spec = _preprocessing(source, loaded)
     # One run now finds a network of another input or output before any video is fetched for it.
     trial = torch.zeros(1, 3, spec.input_size, spec.input_size, device=device)
-    classes = logits_of(loaded, trial, half=half, name=source.name).shape[1]
-    return Classifier(source, loaded, spec, device, classes=classes, half=half)
+    classes = loaded.logits(trial).shape[1]
+    return Classifier(source, loaded, spec, device, classes=classes)
 
 
 _networks: OrderedDict[tuple[object, ...], LoadedNetwork] = OrderedDict()
 _loading = threading.Lock()
-_cudnn = threading.Lock()
 
 
 def _load(source: ClassifierSource, device: torch.device, half: bool) -> LoadedNetwork:
@@ -231,57 +228,6 @@ def _preprocessing(source: ClassifierSource, loaded: LoadedNetwork) -> Preproces
             what_to_do=f"set input_size to {side}, or leave it out",
         )
     return source.spec.model_copy(update={"input_size": side}).preprocess()
-
-
-def logits_of(loaded: LoadedNetwork, batch: Tensor, *, half: bool, name: str) -> Tensor:
-    """Logits `(B, classes)`, float32, in as many runs as an exported program's batch size asks for.
-
-    BadInput if the network fails on such pictures or answers something else.
-    """
-    import torch
-
-    most = loaded.fixed_batch or loaded.largest_batch or len(batch)
-    parts = []
-    with torch.inference_mode(), _repeatable(batch.device):
-        for part in batch.to(torch.float16 if half else torch.float32).split(most):
-            count = len(part)
-            if loaded.fixed_batch and count < loaded.fixed_batch:
-                part = torch.cat((part, part[-1:].expand(loaded.fixed_batch - count, -1, -1, -1)))
-            try:
-                out = loaded.run(part.contiguous(memory_format=torch.channels_last))
-            except torch.OutOfMemoryError:
-                raise
-            except Exception as error:  # A network of one's own may raise anything.
-                shape = "x".join(str(side) for side in part.shape)
-                raise bad_classifier(
-                    name, f"it fails on pictures of {shape}: {str(error).splitlines()[:1]}"
-                ) from error
-            if (
-                not isinstance(out, torch.Tensor)
-                or out.ndim != 2
-                or len(out) != len(part)
-                or not out.shape[1]
-            ):
-                what = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
-                raise bad_classifier(name, f"it answers {what}, not one row of logits a picture")
-            parts.append(out[:count].float())
-        return torch.cat(parts)
-
-
-@contextlib.contextmanager
-def _repeatable(device: torch.device) -> Iterator[None]:
-    """On CUDA, cuDNN's deterministic algorithms in full float32: the same answers each time, and a CPU's."""
-    import torch
-
-    if device.type != "cuda":
-        yield
-        return
-    # The flags are the process's, and two threads would restore each other's.
-    with (
-        _cudnn,
-        torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
-    ):
-        yield
 
 
 def _object(store: ObjectStore | None, key: str, limit: int) -> tuple[str, str, Callable[[], bytes]]:
