@@ -300,9 +300,10 @@ def test_an_unknown_size_is_refused_only_while_nobody_said_it(
     assert read(source, 100, 300) == CONTENT[100:300]
 
 
-def test_several_parts_are_refused(server: RangeServer, open_http: OpenHttp) -> None:
-    server.faults = [Fault("multipart")]
-    refused(open_http(), match="multipart/byteranges")
+@pytest.mark.parametrize("whole", [False, True])
+def test_several_parts_are_refused(server: RangeServer, open_http: OpenHttp, whole: bool) -> None:
+    server.faults = [Fault("multipart")] + ([Fault("no_ranges")] if whole else [])
+    refused(open_http(), start=0, match="multipart/byteranges")
 
 
 @pytest.mark.parametrize("whole", [False, True])
@@ -340,6 +341,7 @@ def test_an_answer_shorter_than_asked_is_continued(
     server.faults = [Fault("shorter", amount=65_536)]
     assert read(open_http(), 1, SIZE, traffic) == CONTENT[1:]
     assert len(traffic.requests) == -(-(SIZE - 1) // 65_536)
+    assert tail(open_http(), 100_000) == (SIZE - 100_000, CONTENT[-100_000:])
     server.faults = [Fault("shorter", amount=10)]
     with pytest.raises(Transient, match="less than it is asked for"):
         read(open_http(), 0, 1000)

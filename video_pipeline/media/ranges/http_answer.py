@@ -92,8 +92,8 @@ def retry_after(header: Header) -> float:
         return 0.0
 
 
-def check_encoding(header: Header, name: str) -> None:
-    """Raises `BadInput` for compressed content: its bytes are at other places than the file's."""
+def check_plain(header: Header, name: str) -> None:
+    """Raises `BadInput` where a body is not the file's own bytes: compressed, or wrapped in parts."""
     encoding = (header("Content-Encoding") or "").strip().lower()
     if encoding not in ("", "identity"):
         raise BadInput(
@@ -101,13 +101,13 @@ def check_encoding(header: Header, name: str) -> None:
             input=name,
             what_to_do="turn compression off for this file on the server",
         )
+    if (header("Content-Type") or "").strip().lower().startswith("multipart/"):
+        raise _lies("answers a request for one range with several parts (multipart/byteranges)", name)
 
 
 def check_partial(header: Header, name: str) -> Part:
     """The range that an answer 206 holds. Raises `BadInput` for one that contradicts itself."""
-    check_encoding(header, name)
-    if (header("Content-Type") or "").strip().lower().startswith("multipart/"):
-        raise _lies("answers a request for one range with several parts (multipart/byteranges)", name)
+    check_plain(header, name)
     stated = header("Content-Range")
     found = parse_content_range(stated)
     if found is None or found.start is None or found.stop is None:

@@ -120,11 +120,9 @@ class SeenFile:
         self._agree(total, exchange)
         if wanted.suffix is None:
             start, stop = wanted.position, min(wanted.stop, total)
-            fits = found.start == start
         else:
             start, stop = max(0, total - wanted.suffix), total
-            fits = (found.start, found.stop) == (start, stop)
-        if not fits:
+        if found.start != start:
             raise answers.other_range(self.name, wanted.header, found)
         self._answers_ranges = True
         if wanted.suffix is None:
@@ -137,7 +135,7 @@ class SeenFile:
         return "the answer is longer than asked" if longer else None
 
     def _take_head(self, exchange: Exchange, wanted: Wanted) -> str:
-        answers.check_encoding(exchange.header, self.name)
+        answers.check_plain(exchange.header, self.name)
         size = answers.content_length(exchange.header)
         if size is not None:
             self._agree(size, exchange)
