@@ -5,8 +5,8 @@ size, and 8-bit output. Does not belong here: the network (`srvgg.py`), how the 
 (`scripts/convert_upscaler.py`), decoding, encoding and which part of a picture is wanted.
 
 Only 8-bit pictures at the wanted size ever need to leave the device: 6 MB for 1920x1080, where the network's
-own output for such a picture is 398 MB. The shipped network is Real-ESRGAN's animevideov3 x4. It was trained to
-please the eye and draws clean edges; pixel by pixel, a bicubic resize is nearer to the true picture.
+own output for such a picture is 398 MB. The shipped network is Real-ESRGAN's animevideov3 x4. It was trained
+to please the eye and draws clean edges; pixel by pixel, a bicubic resize is nearer to the true picture.
 """
 
 from __future__ import annotations
@@ -39,8 +39,9 @@ DEFAULT_MEMORY_LIMIT = 2 << 30
 """Bytes for one `upscale` beside its input and output: 1280x720 goes through whole, 1920x1080 in tiles."""
 
 WORK_FACTOR = 2
-"""Memory inside the network over what its tensors take: convolution libraries copy and pad. On a CPU, a process
-grew by 0.45 to 1.15 of what `Upscaler.plan` reckons with (320x180 and 480x360, whole and in tiles)."""
+"""Memory inside the network over what its tensors take: convolution libraries copy and pad. On a CPU, a
+process grew by 0.45 to 1.15 of what `Upscaler.plan` reckons with (320x180 and 480x360, whole and in tiles).
+"""
 
 SMALLEST_TILE = 16
 """Pixels a side of a tile's own part. Below it, nine tenths of the work would be overlap."""
