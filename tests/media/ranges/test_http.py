@@ -59,6 +59,18 @@ def test_connections_are_kept_between_reads_and_sources(server: RangeServer, ope
     assert server.per_connection() == {1: 50}
 
 
+def test_a_kept_connection_that_the_server_closed_is_replaced_without_a_failure(
+    server: RangeServer, open_http: OpenHttp, traffic: Traffic
+) -> None:
+    server.faults = [Fault("cut", after=10**9)]
+    source = open_http()
+    for start in range(3):
+        assert read(source, start, start + 10, traffic) == CONTENT[start : start + 10]
+        time.sleep(0.05)
+    assert [(record.attempt, record.error) for record in traffic.requests] == [(1, None)] * 3
+    assert server.connections == 3
+
+
 def test_many_threads_use_no_more_connections_than_the_pool_has(server: RangeServer) -> None:
     server.latency_s = 0.02
     with HttpPool(connections_per_host=3) as pool, ThreadPoolExecutor(12) as threads:
@@ -238,6 +250,11 @@ def test_other_reads_of_the_pool_go_on_after_a_cancel(server: RangeServer, pool:
     source = HttpSource(server.url(NAME), pool=pool)
     for start in range(40):
         assert read(source, start, start + 10) == CONTENT[start : start + 10]
+
+
+def test_headers_that_the_source_sets_itself_cannot_be_given(pool: HttpPool) -> None:
+    with pytest.raises(ValueError, match="range: the source sets"):
+        HttpSource("http://example.com/a", pool=pool, headers={"Range": "bytes=0-1"})
 
 
 def test_a_source_closes_its_own_pool_and_not_another(server: RangeServer, pool: HttpPool) -> None:

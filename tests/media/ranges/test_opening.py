@@ -79,6 +79,7 @@ def test_the_same_file_by_key_and_by_path_is_no_question(
 ) -> None:
     monkeypatch.chdir(store.uri)
     assert isinstance(open_source(KEY, pool=pool, store=store), StoreSource)
+    assert content(open_source(store.presign(KEY), pool=pool)) == CONTENT
 
 
 def test_an_address_that_is_both_an_object_and_another_file_is_refused(
@@ -105,6 +106,13 @@ def test_an_object_of_the_configured_bucket_is_read(pool: HttpPool, seaweedfs: S
     store.put(KEY, CONTENT)
     assert content(open_source(f"{store.uri}/{KEY}", pool=pool, store=store)) == CONTENT
     assert content(open_source(KEY, pool=pool, store=store)) == CONTENT
+    signed = open_source(store.presign(KEY), pool=pool)
+    assert isinstance(signed, HttpSource)
+    assert "?" not in signed.cache_key
+    assert signed.read_tail(10, purpose="index", traffic=Traffic())[1] == CONTENT[-10:]
+    assert signed.identity is not None
+    assert signed.identity.tag is not None
+    assert content(signed) == CONTENT
     with pytest.raises(BadInput, match="no such object"):
         content(open_source(f"{store.uri}/none.mp4", pool=pool, store=store))
     with pytest.raises(BadInput, match="only the bucket"):

@@ -166,7 +166,8 @@ class Exchange:
             return False
 
     def waits_for_reading(self, connection: HTTPConnection) -> None:
-        """Called by the connection just before it waits: from here on a cancel can wake it."""
+        """Called by the connection when it has sent the request: from here on a cancel can wake it."""
+        self.sent = self._request_bytes()
         self.connection = connection
         if self._cancel is not None:
             self._cancel.raise_if_cancelled()
@@ -177,7 +178,6 @@ class Exchange:
             if self._cancel is not None:
                 self._cancel.raise_if_cancelled()
             self.began = time.perf_counter()
-            self.sent = self._request_bytes()
             try:
                 return connections.urlopen(
                     "GET",
@@ -192,9 +192,6 @@ class Exchange:
                 )
             except broken.EmptyPoolError:
                 continue
-            except (broken.NewConnectionError, broken.ConnectTimeoutError):
-                self.sent = 0
-                raise
 
     def _request_bytes(self) -> int:
         """RFC 9112 §2.1 and §3: request line, headers, empty line, as http.client writes them."""
