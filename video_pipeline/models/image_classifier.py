@@ -137,7 +137,8 @@ class Classifier:
         """The `top_k` likeliest classes of each picture (all, if there are fewer), best first.
 
         `batch` is `(B, 3, input_size, input_size)` float32 from `sampling.preprocess.prepare`. Equal
-        confidences stand in order of class index. BadInput when the network answers no numbers.
+        confidences stand in order of class index. Answers are the same each time; on a CPU, whatever stands
+        beside a picture. BadInput when the network answers no numbers.
         """
         import torch
 
@@ -197,8 +198,7 @@ def load_classifier(
             _networks.popitem(last=False)
     spec = _preprocessing(source, loaded)
     # One run now finds a network of another input or output before any video is fetched for it.
-    trial = torch.zeros(1, 3, spec.input_size, spec.input_size, device=device)
-    classes = loaded.logits(trial).shape[1]
+    classes = loaded.classes(spec.input_size, device)
     return Classifier(source, loaded, spec, device, classes=classes)
 
 
