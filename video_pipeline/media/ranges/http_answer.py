@@ -16,7 +16,7 @@ from video_pipeline.errors import BadInput
 
 Header = Callable[[str], str | None]
 
-_CONTENT_RANGE = re.compile(r"bytes[ \t]+(?:(\d+)-(\d+)|\*)/(\d+|\*)", re.IGNORECASE)
+_CONTENT_RANGE = re.compile(r"bytes[ \t]+(?:(\d{1,18})-(\d{1,18})|\*)/(\d{1,18}|\*)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,27 +39,34 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Validator:
-    """What an answer gives to tell versions of a file apart, the best of what it has.
+    """What an answer gives to tell versions of a file apart.
 
-    `strong` is a strong ETag (RFC 9110 §8.8.3), the only one that If-Range and `Identity.tag` take. `text` is
-    an ETag without its weakness, or the date of the last change: where it differs, so does the file.
+    `strong` is a strong ETag (RFC 9110 §8.8.3), the only one that If-Range and `Identity.tag` take. `etag` is
+    the same or a weak one, without its mark; `modified` the date of the last change. Where they differ, so
+    does the file; where they agree, only `strong` says that its bytes do.
     """
 
-    text: str | None
-    strong: str | None
+    etag: str | None = None
+    strong: str | None = None
+    modified: str | None = None
 
     @classmethod
     def of(cls, header: Header) -> Validator:
         etag = (header("ETag") or "").strip()
+        modified = header("Last-Modified")
         if etag.startswith("W/"):
-            return cls(etag[2:], None)
-        if etag:
-            quoted = len(etag) >= 2 and etag[0] == etag[-1] == '"'
-            return cls(etag, etag if quoted else None)
-        return cls(header("Last-Modified"), None)
+            return cls(etag[2:], None, modified)
+        quoted = len(etag) >= 2 and etag[0] == etag[-1] == '"'
+        return cls(etag or None, etag if quoted else None, modified)
 
     def contradicts(self, other: Validator) -> bool:
-        return None not in (self.text, other.text) and self.text != other.text
+        """ETags decide; dates only where one of the two has none."""
+        if self.etag is not None and other.etag is not None:
+            return self.etag != other.etag
+        return None not in (self.modified, other.modified) and self.modified != other.modified
+
+    def __str__(self) -> str:
+        return self.etag or self.modified or "unknown"
 
 
 def parse_content_range(text: str | None) -> ContentRange | None:
@@ -78,7 +85,7 @@ def parse_content_range(text: str | None) -> ContentRange | None:
 
 def content_length(header: Header) -> int | None:
     text = (header("Content-Length") or "").strip()
-    return int(text) if text.isdecimal() else None
+    return int(text) if re.fullmatch(r"\d{1,18}", text) else None
 
 
 def retry_after(header: Header) -> float:
@@ -148,7 +155,7 @@ def changed_size(name: str, before: int, now: int) -> BadInput:
 
 
 def changed_validator(name: str, before: Validator, now: Validator) -> BadInput:
-    return _changed(name, f"version {before.text}", f"version {now.text}")
+    return _changed(name, f"version {before}", f"version {now}")
 
 
 def refused(status: int, name: str) -> BadInput:

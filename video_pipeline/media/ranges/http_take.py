@@ -83,7 +83,7 @@ class SeenFile:
     def __init__(self, name: str) -> None:
         self.name = name
         self.identity: Identity | None = None
-        self._validator = answers.Validator(None, None)
+        self._validator = answers.Validator()
         self._lock = threading.Lock()
         self._answers_ranges = False
         self._sends_if_range = True
