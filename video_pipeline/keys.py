@@ -200,6 +200,28 @@ def current_key(video: VideoId) -> str:
     return f"{_client(video)}/current.json"
 
 
+def indexes_prefix(tenant: str) -> str:
+    """Where indexes of remote videos are kept between runs."""
+    return f"{check_name('tenant', tenant)}/server/indexes/"
+
+
+def sample_request_key(tenant: str, sample: str) -> str:
+    return f"{_sample(tenant, sample)}/request.json"
+
+
+def sample_result_prefix(tenant: str, sample: str, call: str) -> str:
+    """Where the frames and reports of one call lie."""
+    return f"{_sample(tenant, sample)}/result/{_hash(call, 'call key')}/"
+
+
+def samples_prefix(tenant: str) -> str:
+    return f"{check_name('tenant', tenant)}/server/samples/"
+
+
+def _sample(tenant: str, sample: str) -> str:
+    return f"{samples_prefix(tenant)}{check_name('sample', sample)}"
+
+
 def call_key(tenant: str, key: str) -> str:
     return f"{check_name('tenant', tenant)}/server/calls/{_hash(key, 'call key')}.json"
 

@@ -43,6 +43,10 @@ class Unit:
     spans: tuple[tuple[int, int], ...]
     groups: tuple[Group, ...]
 
+    @property
+    def minimum_bytes(self) -> int:
+        return sum(group.minimum_bytes for group in self.groups)
+
 
 def plan_units(selections: Mapping[int, Selection]) -> list[Unit]:
     """Join the selections of one video (by frame number) into units, in order of the file.

@@ -13,28 +13,26 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
-import tempfile
 import threading
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from video_pipeline.errors import BadInput
 from video_pipeline.media.mp4.index import VideoIndex, open_index
 from video_pipeline.media.mp4.seek import Search
 from video_pipeline.media.mp4.sidecar import SUFFIX, dump_index, load_index
 from video_pipeline.media.ranges.base import RangeSource, Traffic
+from video_pipeline.sampling.keeping import Keeper
 
 log = logging.getLogger(__name__)
 
 
 @dataclass
 class Indexes:
-    """Safe to use from several threads. `folder` keeps indexes between runs; None keeps them in memory
+    """Safe to use from several threads. `keeper` keeps indexes between runs; None keeps them in memory
     alone."""
 
-    folder: Path | None = None
+    keeper: Keeper | None = None
     search: Search | None = None
     _open: dict[str, Future[VideoIndex]] = field(default_factory=dict)
     _saved: dict[str, int] = field(default_factory=dict)
@@ -79,7 +77,7 @@ class Indexes:
 
     def save(self) -> None:
         """Keep every index that has grown since it was last kept."""
-        if self.folder is None:
+        if self.keeper is None:
             return
         for key, future in list(self._open.items()):
             if not future.done() or future.exception() is not None:
@@ -89,37 +87,28 @@ class Indexes:
             if index.identity.tag is None or self._saved.get(key) == extent:
                 continue
             self._saved[key] = extent
-            write_atomically(self._path(key), dump_index(index))
+            self.keeper.put(stored_name(key), dump_index(index))
 
     def _load(self, source: RangeSource) -> VideoIndex | None:
-        path = self._path(source.cache_key)
-        if path is None or not path.exists():
+        name = stored_name(source.cache_key)
+        data = self.keeper.get(name) if self.keeper is not None else None
+        if data is None:
             return None
         try:
-            index = load_index(path.read_bytes(), source, name=str(path))
-        except (BadInput, OSError) as error:
+            index = load_index(data, source, name=name)
+        except BadInput as error:
             log.info("%s: its index is read again (%s)", source.name, error)
             return None
         extent = len(index.fragments.loaded()) if index.fragments is not None else 0
         self._saved[source.cache_key] = extent
         return index
 
-    def _path(self, key: str) -> Path | None:
-        if self.folder is None:
-            return None
-        return self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}{SUFFIX}"
+
+def stored_name(cache_key: str) -> str:
+    """The name under which an index is kept."""
+    return f"{hashlib.sha256(cache_key.encode()).hexdigest()[:32]}{SUFFIX}"
 
 
 def is_stale(index: VideoIndex, source: RangeSource) -> bool:
     """Whether the file turned out to be another version than the index is of. Meaningful after an answer."""
     return source.identity is not None and source.identity != index.identity
-
-
-def write_atomically(path: Path | None, data: bytes) -> None:
-    """Whole or not at all: other runs read the same folder."""
-    if path is None:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        file.write(data)
-    os.replace(file.name, path)
