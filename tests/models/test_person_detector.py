@@ -12,6 +12,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load, save_file
 from torch import Tensor
+from torch.nn import functional
 
 from video_pipeline.errors import BadInput
 from video_pipeline.models.nanodet import ARCHITECTURE, COCO_CLASSES, DISTANCE_BINS, NanoDetG, boxes_of
@@ -27,6 +28,7 @@ from video_pipeline.models.person_detector import (
     draw_detections,
     load_detector,
     overlaps,
+    shrunk,
     without_doubles,
 )
 
@@ -208,6 +210,12 @@ def test_the_network_sees_normalised_blue_green_red_in_a_frame_of_mean(detector:
     torch.testing.assert_close(seen[0, :, 160, 208], torch.tensor(expected))
     assert not seen[0, :, :10].any()
     assert not seen[0, :, 310:].any()
+
+
+def test_the_resize_is_the_same_on_every_device_within_a_step(detector: Detector) -> None:
+    street = picture("street_300.jpg")[None].permute(0, 3, 1, 2)
+    exact = functional.interpolate(street.float(), size=(312, 416), mode="bilinear", antialias=True)
+    assert (shrunk(street, 312, 416).float() - exact).abs().max() <= 1
 
 
 def test_a_distance_is_the_mean_of_its_distribution_in_strides() -> None:

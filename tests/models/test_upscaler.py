@@ -9,9 +9,10 @@ import pytest
 import torch
 from PIL import Image
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load, save_file
 from torch import Tensor
 
+from scripts.convert_upscaler import FLOAT16_TAG, SHA256, SIZE, weight_file
 from video_pipeline.errors import BadInput
 from video_pipeline.models.srvgg import SRVGGNetCompact, SrvggSize, expected_shapes, size_of
 from video_pipeline.models.upscaler import (
@@ -213,19 +214,32 @@ def test_half_precision_is_refused_where_it_is_not_meant() -> None:
         load_upscaler("cpu", half=True)
 
 
+def test_half_precision_differs_by_a_few_steps() -> None:
+    net = load_upscaler("cpu").net
+    half = Upscaler(net, device=torch.device("cpu"), sha256="", half=True)
+    apart = (half.upscale(crop("park")).int() - golden("park").int()).abs()
+    assert int(apart.max()) <= 3
+    assert float(apart.float().mean()) < 0.2
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("half", [False, True])
-def test_a_gpu_gives_the_same_picture_within_the_memory_limit(half: bool) -> None:
-    limit = 64 << 20
-    ours = load_upscaler("cuda", half=half, memory_limit=limit)
-    torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated()
-    tall = crop("street").repeat(1, 2, 3, 1)
-    result = ours.upscale(tall)
-    assert result.is_cuda
-    assert torch.cuda.max_memory_allocated() - before <= limit + tall.numel() + result.numel()
-    assert steps_apart(ours.upscale(crop("street")).cpu(), golden("street")) <= (3 if half else 1)
+def test_a_gpu_gives_the_same_picture(half: bool) -> None:
+    ours = load_upscaler("cuda", half=half).upscale(crop("street"))
+    assert ours.is_cuda
+    # cuDNN's float32 convolutions keep 10 bits of the mantissa (TF32), as many as float16 has.
+    assert steps_apart(ours.cpu(), golden("street")) <= 3
+
+
+def test_the_shipped_weights_are_the_originals_value_for_value() -> None:
+    data = SHIPPED_UPSCALER_WEIGHTS.read_bytes()
+    tensors, original = load(data), b""
+    for key, shape in expected_shapes(SIZE).items():
+        values = tensors[key].numpy().tobytes()
+        original += FLOAT16_TAG.to_bytes(4, "little") + values if len(shape) == 4 else values
+    assert hashlib.sha256(original).hexdigest() == SHA256[".bin"]
+    assert weight_file({".bin": original}) == data
 
 
 def test_the_shipped_weights_are_small_and_say_where_they_are_from(upscaler: Upscaler) -> None:

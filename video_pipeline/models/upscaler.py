@@ -36,7 +36,8 @@ MAX_FILE_BYTES = 256 << 20
 """The largest published network of this kind takes 5 MB; a file beyond this is something else."""
 
 DEFAULT_MEMORY_LIMIT = 2 << 30
-"""Bytes for one `upscale` beside its input and output: 1280x720 goes through whole, 1920x1080 in tiles."""
+"""Bytes for one `upscale` beside its input and output: 1280x720 goes through whole, 1920x1080 in tiles. What
+cuDNN takes for itself on a GPU has not been measured."""
 
 WORK_FACTOR = 2
 """Memory inside the network over what its tensors take: convolution libraries copy and pad. On a CPU, a
