@@ -410,6 +410,14 @@ def test_a_missing_file_and_a_folder_are_refused_by_name(name: str, tmp_path: Pa
     assert caught.value.input == str(tmp_path / name)
 
 
+def test_a_file_far_too_large_is_not_read_into_memory(tmp_path: Path) -> None:
+    path = tmp_path / "huge.safetensors"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(BadInput, match="larger than"):
+        load_detector("cpu", path)
+
+
 def test_a_users_own_weights_are_the_ones_used(tmp_path: Path) -> None:
     path = tmp_path / "mine.safetensors"
     save_file(

@@ -24,6 +24,9 @@ from video_pipeline.models.nanodet import ARCHITECTURE, COCO_CLASSES, STRIDES, N
 
 SHIPPED_DETECTOR_WEIGHTS = Path(__file__).parent / "weights" / "nanodet_g.safetensors"
 
+MAX_FILE_BYTES = 64 << 20
+"""The network's weights take 7.6 MB, in float32 15 MB; a file beyond this is something else."""
+
 INPUT_SIDE = 416
 """The longer side of the network's input, as in training. The shorter one is the picture's, in proportion and
 rounded up to a multiple of COARSEST: 62 % of a square's work for 16:9. At DEFAULT_CONFIDENCE it made no
@@ -77,7 +80,9 @@ class Detector:
         self.device = device
         self.sha256 = sha256
         self.metadata = metadata
-        self.net = net.to(device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self.net = net.to(device).eval()
+        # torch's own signature leaves this argument out.
+        self.net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.net.requires_grad_(False)
         shape = (1, 3, 1, 1)
         self._mean = torch.tensor(MEAN_BGR, device=device).reshape(shape)
@@ -105,7 +110,7 @@ class Detector:
             raise BadInput(
                 "A confidence lies between 0 and 1.",
                 input=str(min_confidence),
-                what_to_do="give min_confidence as a share, 0.4 say",
+                what_to_do="give min_confidence as a share, 0.5 say",
             )
         unknown = [name for name in classes if name not in COCO_CLASSES]
         if unknown or not classes:
@@ -250,6 +255,8 @@ def load_detector(device: torch.device | str, weights: Path | None = None) -> De
     """
     path = weights or SHIPPED_DETECTOR_WEIGHTS
     try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise _bad(path, f"the file is larger than {MAX_FILE_BYTES >> 20} MiB")
         data = path.read_bytes()
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}

@@ -78,7 +78,9 @@ class Upscaler:
         self.scale = net.size.scale
         self.sha256 = sha256
         self.memory_limit = memory_limit
-        self.net = net.to(device, self.dtype, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self.net = net.to(device, self.dtype).eval()
+        # torch's own signature leaves this argument out.
+        self.net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.net.requires_grad_(False)
 
     def upscale(self, rgb: Tensor, out_size: tuple[int, int] | None = None) -> Tensor:
