@@ -1,0 +1,1 @@
+"""Following runs over time in Weights & Biases."""
