@@ -35,7 +35,7 @@ FaultKind = Literal[
     "longer",  # `amount` bytes more than asked, said so in Content-Range
     "overrun",  # `amount` bytes more than Content-Length says, on a connection that stays open
     "shorter",  # `amount` bytes at most, said so in Content-Range
-    "chunked",  # without Content-Length, by chunks (RFC 9112 §7.1), with `amount` bytes more than said
+    "chunked",  # by chunks (RFC 9112 §7.1) instead of Content-Length, `amount` bytes more or less than said
 ]
 
 

@@ -227,7 +227,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _send_badly(self, head: bytes, answer: Answer, name: str, logged: Logged) -> None:
         body = answer.read(self.server_of_ranges.directory / name)
         more = answer.fault("overrun", "chunked")
-        body += b"\0" * (more.amount if more else 0)
+        if more:
+            body = body + bytes(more.amount) if more.amount >= 0 else body[: more.amount]
         breaks = answer.fault("cut", "stall", "reset_body", "drip")
         drip = answer.fault("drip")
         cut = min(breaks.after, len(body)) if breaks and not drip else len(body)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -78,6 +79,20 @@ def test_many_threads_use_no_more_connections_than_the_pool_has(server: RangeSer
         answers = list(threads.map(lambda k: read(source, k, k + 100), range(36)))
     assert answers == [CONTENT[k : k + 100] for k in range(36)]
     assert server.connections == 3
+
+
+def test_answers_left_unread_give_their_connection_back(server: RangeServer) -> None:
+    cancel = CancellationToken()
+    hangs = threading.Timer(10.0, cancel.cancel, ["no connection was given back"])
+    hangs.start()
+    with HttpPool(connections_per_host=1) as pool:
+        for kind in ("no_ranges", "multipart", "longer", "no_content_range"):
+            server.faults = [Fault(kind, nth={1}, amount=100_000)]
+            source = HttpSource(server.url(NAME), pool=pool, cancel=cancel)
+            with contextlib.suppress(BadInput):
+                read(source, 100, 50_000)
+            assert read(source, 0, 10) == CONTENT[:10]
+    hangs.cancel()
 
 
 def test_the_strong_etag_goes_with_every_request_after_the_first(

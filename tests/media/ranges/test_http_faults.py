@@ -56,6 +56,14 @@ def test_without_ranges_the_head_of_the_file_is_taken_and_nothing_else(
     assert read(source, 0, 10**6) == CONTENT
 
 
+def test_without_ranges_a_head_that_breaks_off_is_begun_again(
+    server: RangeServer, open_http: OpenHttp, traffic: Traffic
+) -> None:
+    server.faults = [Fault("no_ranges"), Fault("cut", nth={1}, after=700)]
+    assert read(open_http(), 0, 1000, traffic) == CONTENT[:1000]
+    assert [record.received for record in traffic.requests] == [700, 1000]
+
+
 def test_without_ranges_the_tail_is_refused_unless_it_is_the_whole_file(
     server: RangeServer, open_http: OpenHttp
 ) -> None:
@@ -364,6 +372,15 @@ def test_chunks_that_break_off_go_on_from_the_byte_reached(
     server.faults = [Fault("chunked"), Fault("cut", nth={1}, after=1000)]
     assert read(open_http(), 100, 5000, traffic) == CONTENT[100:5000]
     assert [record.start for record in traffic.requests] == [100, 1100]
+
+
+def test_chunks_that_end_too_early_count_as_broken_off(
+    server: RangeServer, open_http: OpenHttp, traffic: Traffic
+) -> None:
+    server.faults = [Fault("chunked", nth={1}, amount=-900)]
+    assert read(open_http(), 100, 200_000, traffic) == CONTENT[100:200_000]
+    assert [(record.start, record.attempt) for record in traffic.requests] == [(100, 1), (199_100, 2)]
+    assert "broke off" in str(traffic.requests[0].error)
 
 
 def test_a_range_refused_inside_the_file_is_an_error(server: RangeServer, open_http: OpenHttp) -> None:
