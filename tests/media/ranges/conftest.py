@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 
 from tests.servers.ranges import RangeServer
+from tests.servers.seaweedfs import seaweedfs
 from video_pipeline.media.ranges.base import Traffic
 from video_pipeline.media.ranges.http import HttpSource
 from video_pipeline.media.ranges.http_pool import HttpPool
+
+__all__ = ["seaweedfs"]
 
 NAME = "street clip.mp4"
 CONTENT = random.Random(20).randbytes(300_007)
@@ -34,7 +37,14 @@ def server(directory: Path) -> Iterator[RangeServer]:
 
 @pytest.fixture
 def pool() -> Iterator[HttpPool]:
-    with HttpPool(connect_timeout_s=2.0, stall_timeout_s=0.3) as opened:
+    with HttpPool() as opened:
+        yield opened
+
+
+@pytest.fixture
+def impatient() -> Iterator[HttpPool]:
+    """For tests of silence. A healthy answer on a busy machine may take tenths of a second."""
+    with HttpPool(stall_timeout_s=0.5) as opened:
         yield opened
 
 

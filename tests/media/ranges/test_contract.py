@@ -11,7 +11,7 @@ import pytest
 
 from tests.media.ranges.conftest import CONTENT, NAME
 from tests.servers.ranges import RangeServer
-from tests.servers.seaweedfs import SeaweedFS, seaweedfs
+from tests.servers.seaweedfs import SeaweedFS
 from tests.store.conftest import s3_store
 from video_pipeline.errors import BadInput, Cancelled
 from video_pipeline.media.ranges.base import RangeSource, Traffic
@@ -22,8 +22,6 @@ from video_pipeline.media.ranges.store import StoreSource
 from video_pipeline.store.base import ObjectStore
 from video_pipeline.store.directory import DirectoryStore
 from video_pipeline.streaming.cancel import CancellationToken
-
-__all__ = ["seaweedfs"]
 
 SIZE = len(CONTENT)
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.media.ranges.conftest import CONTENT, NAME
 from tests.servers.ranges import RangeServer
-from tests.servers.seaweedfs import SeaweedFS, seaweedfs
+from tests.servers.seaweedfs import SeaweedFS
 from tests.store.conftest import s3_store
 from video_pipeline.errors import BadInput
 from video_pipeline.media.ranges.base import RangeSource, Traffic
@@ -18,8 +18,6 @@ from video_pipeline.media.ranges.http_pool import HttpPool
 from video_pipeline.media.ranges.opening import open_source
 from video_pipeline.media.ranges.store import StoreSource
 from video_pipeline.store.directory import DirectoryStore
-
-__all__ = ["seaweedfs"]
 
 KEY = "demo/client/videos/street/video.mp4"
 

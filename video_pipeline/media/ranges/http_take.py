@@ -134,7 +134,7 @@ class SeenFile:
         longer = found.stop > stop or (chunked and exchange.has_more())
         return "the answer is longer than asked" if longer else None
 
-    def _take_head(self, exchange: Exchange, wanted: Wanted) -> str:
+    def _take_head(self, exchange: Exchange, wanted: Wanted) -> str | None:
         answers.check_plain(exchange.header, self.name)
         size = answers.content_length(exchange.header)
         if size is not None:
@@ -152,7 +152,7 @@ class SeenFile:
         wanted.restart()
         wanted.stop = min(wanted.stop, size)
         wanted.take(exchange, wanted.stop)
-        return "the server does not answer range requests"
+        return None if wanted.stop == size else "the server does not answer range requests"
 
     def _take_nothing(self, exchange: Exchange, wanted: Wanted) -> None:
         """416: the range lies behind the end, which is where the answer says it is (RFC 9110 §15.5.17)."""
