@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import shutil
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from video_pipeline.captions.checks import check_captions
 from video_pipeline.captions.document import CaptionsDocument
 from video_pipeline.captions.extents import Extent
 from video_pipeline.captions.intake import load_caption_request, pass_request, reading_request
-from video_pipeline.captions.look import changes_of, representatives
+from video_pipeline.captions.look import changes_of
 from video_pipeline.captions.plan import find_captions, plan_for
 from video_pipeline.captions.publish import publish
 from video_pipeline.captions.request import STAGES, ReadCaptionsRequest, ReadCaptionsResult
@@ -173,13 +172,3 @@ def extent(first: int, end: int, start: str = "empty", stop: str = "empty") -> E
 def test_a_boundary_of_two_captions_is_one_change() -> None:
     extents = [extent(0, 3, "video_edge", "other_caption"), extent(3, 9, "other_caption", "empty")]
     assert changes_of(extents) == {3: "different", 9: "valid_empty"}
-
-
-@pytest.mark.parametrize("length", [1, 2, 8, 9, 10, 1000])
-def test_the_strips_of_a_caption_are_even_and_within_it(length: int) -> None:
-    wanted = sorted(representatives([extent(5, 5 + length)]))
-    assert len(wanted) == min(9, length)
-    assert wanted[0] >= 5
-    assert wanted[-1] < 5 + length
-    gaps = [later - earlier for earlier, later in itertools.pairwise(wanted)]
-    assert not gaps or max(gaps) - min(gaps) <= 1

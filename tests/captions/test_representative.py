@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ class ScriptedRecogniser:
         self.readings = list(readings)
         self.shown: list[np.ndarray] = []
 
-    def read(self, rgb: np.ndarray) -> Reading:
+    def read(self, rgb: np.ndarray, own: Any = None) -> Reading:
         self.shown.append(rgb)
         return self.readings[len(self.shown) - 1]
 
@@ -90,3 +91,39 @@ def test_a_caption_of_one_picture_is_read_once() -> None:
     recogniser = ScriptedRecogniser(reading("x", 0.2))
     found = read_caption(recogniser, pictures(1))  # pyright: ignore[reportArgumentType]
     assert (found.text, found.ocr_calls) == ("x", 1)
+
+
+class FindsOneBox(ScriptedRecogniser):
+    """A test double that finds the whole picture to be lettering."""
+
+    def read(self, rgb: np.ndarray, own: Any = None) -> Reading:
+        found = super().read(rgb)
+        return replace(found, boxes=((0, 0, rgb.shape[1], rgb.shape[0]),))
+
+
+def test_of_two_captions_taken_for_one_the_longer_is_read() -> None:
+    rng = np.random.default_rng(0)
+    one, other = (rng.integers(0, 255, (20, 60, 3)).astype(np.uint8) for _ in range(2))
+    recogniser = FindsOneBox(reading("Hxllo"), reading("Hello"))
+    found = read_caption(recogniser, [one] * 3 + [other] * 6)  # pyright: ignore[reportArgumentType]
+    assert (found.text, found.ocr_calls) == ("Hello", 2)
+    assert (recogniser.shown[1] == other).all()
+
+
+def test_lettering_that_is_there_without_the_caption_is_not_read() -> None:
+    rng = np.random.default_rng(0)
+    shown = rng.integers(0, 255, (20, 60, 3)).astype(np.uint8)
+    box = (0, 0, 60, 20)
+    recogniser = ScriptedRecogniser(reading("Hello"))
+    kept: list[list[bool]] = []
+
+    def read(rgb: np.ndarray, own: Any = None) -> Reading:
+        kept.append(own([box, (0, 0, 30, 10)]))
+        return ScriptedRecogniser.read(recogniser, rgb)
+
+    recogniser.read = read  # pyright: ignore[reportAttributeAccessIssue]
+    before = shown.copy()
+    before[10:] = 90
+    before[:, 30:] = 90
+    read_caption(recogniser, [shown] * 3, before, None)  # pyright: ignore[reportArgumentType]
+    assert kept == [[True, False]]

@@ -1,11 +1,12 @@
 """The second, sparse look at the source: pictures around boundaries, and strips to read.
 
-Belongs here: which pictures are needed, and the stream that narrows and reads them. Does not belong here:
-where a change lies (`narrow`), recognising (`representative`), files (`reading`).
+Belongs here: the stream that narrows boundaries and reads captions. Does not belong here: where a change lies
+(`narrow`), which samples show a caption (`strips`), recognising (`representative`), files (`reading`).
 
-    pictures near boundaries, and up to nine of each caption -> narrow -> read x N
+    pictures near boundaries, up to nine of each caption, and one before and after it -> narrow -> read x N
 
-Which samples are needed is known before: nine strips of a caption and one window of pictures wait at most.
+Which samples are needed is known before (`strips`): the strips of three captions and one window of pictures
+wait at most.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import io
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +25,7 @@ from video_pipeline.captions.labels import Label
 from video_pipeline.captions.narrow import Gathered, first_after_change
 from video_pipeline.captions.recognise import Recogniser
 from video_pipeline.captions.representative import CaptionText, read_caption
+from video_pipeline.captions.strips import Beside, Gatherer, Strips
 from video_pipeline.errors import Internal
 from video_pipeline.machine import usable_cores
 from video_pipeline.media.colour import frame_to_rgb
@@ -34,9 +35,6 @@ from video_pipeline.models.caption_pairs import CaptionPairNet
 from video_pipeline.streaming.cancel import CancellationToken
 from video_pipeline.streaming.pipeline import Pipeline, Stage
 from video_pipeline.telemetry.timing import timed_operation
-
-PICTURES = 9
-"""Strips a caption is read from at most: their median clears away what covers a place in four of nine."""
 
 
 @dataclass(frozen=True)
@@ -68,14 +66,6 @@ class _Window:
     pictures: list[CroppedPicture]
 
 
-@dataclass(frozen=True)
-class _Strips:
-    """Pictures of one caption, evenly spaced over its span, in order."""
-
-    number: int
-    pictures: list[CroppedPicture]
-
-
 def look(
     decoder: SampledDecoder,
     net: CaptionPairNet,
@@ -83,12 +73,14 @@ def look(
     pts: list[int],
     changes: Mapping[int, Label],
     strips: Mapping[int, int],
+    beside: Mapping[int, Beside],
     cancel: CancellationToken,
     on_progress: Callable[[int, int], None],
 ) -> Looked:
     """Narrows every change and reads every caption that `strips` names, in one pass over the decoder.
 
-    `pts` is each sample's; `changes` from `changes_of`; `strips` from `representatives`, empty for no text.
+    `pts` is each sample's; `changes` from `changes_of`; `strips` from `representatives`, empty for no text;
+    `beside` from `without_caption`, for the same captions.
     The decoder gives out the pictures inside the windows of `changes` besides the samples. The first error
     of any stage ends the pass and is raised.
     """
@@ -104,7 +96,9 @@ def look(
 
     pipeline = Pipeline(
         "decode",
-        lambda: _needed(_watched(decoder.pictures(), len(pts), on_progress), pts, changes, strips),
+        lambda: _needed(
+            _watched(decoder.pictures(), len(pts), on_progress), pts, changes, Gatherer(strips, beside)
+        ),
         [
             Stage("narrow", lambda item: [_narrowed(item, net, decoder.device)], queue_size=8),
             Stage(
@@ -141,26 +135,14 @@ def changes_of(extents: Iterable[Extent]) -> dict[int, Label]:
     return changes
 
 
-def representatives(extents: Iterable[Extent]) -> dict[int, int]:
-    """Which samples to read, and the number of the caption each shows: up to `PICTURES` of each, evenly."""
-    wanted: dict[int, int] = {}
-    for number, extent in enumerate(extents, 1):
-        length = extent.end_frame - extent.first_frame
-        count = min(PICTURES, length)
-        wanted |= {extent.first_frame + (2 * i + 1) * length // (2 * count): number for i in range(count)}
-    return wanted
-
-
 def _needed(
     pictures: Iterator[CroppedPicture],
     pts: list[int],
     changes: Mapping[int, Label],
-    strips: Mapping[int, int],
-) -> Iterator[_Window | _Strips]:
-    """Each boundary's window as soon as it is complete, and each caption's strips."""
+    gatherer: Gatherer,
+) -> Iterator[_Window | Strips]:
+    """Each boundary's window and each caption's strips as soon as they are complete."""
     window: Gathered | None = None
-    held: list[CroppedPicture] = []
-    left = Counter(strips.values())
     for picture in pictures:
         shows = picture.samples
         if not shows:
@@ -179,14 +161,7 @@ def _needed(
         if following in changes:
             window = Gathered(following, changes[following], picture)
         for sample in shows:
-            number = strips.get(sample)
-            if number is None:
-                continue
-            held.append(picture)
-            left[number] -= 1
-            if left[number] == 0:
-                yield _Strips(number, held)
-                held = []
+            yield from gatherer.take(sample, picture)
 
 
 def _watched(
@@ -202,8 +177,8 @@ def _watched(
         yield picture
 
 
-def _narrowed(item: _Window | _Strips, net: CaptionPairNet, device: str) -> Change | _Strips:
-    if isinstance(item, _Strips):
+def _narrowed(item: _Window | Strips, net: CaptionPairNet, device: str) -> Change | Strips:
+    if isinstance(item, Strips):
         return item
     after = first_after_change(net, item.label, item.pictures, device)
     earlier, later = item.pictures[after - 1], item.pictures[after]
@@ -215,10 +190,11 @@ def _reader(*, with_text: bool) -> contextlib.AbstractContextManager[Callable[[A
     recogniser = Recogniser() if with_text else None
 
     def read(item: Any) -> list[Any]:
-        if not isinstance(item, _Strips):
+        if not isinstance(item, Strips):
             return [item]
         assert recogniser is not None
-        return [(item.number, read_caption(recogniser, [_rgb(picture) for picture in item.pictures]))]
+        before, after = (None if picture is None else _rgb(picture) for picture in (item.before, item.after))
+        return [(item.number, read_caption(recogniser, [_rgb(p) for p in item.pictures], before, after))]
 
     return contextlib.nullcontext(read)
 

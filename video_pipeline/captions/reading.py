@@ -19,7 +19,7 @@ from typing import Any
 
 from video_pipeline.captions.document import Boundary, Caption, CaptionsDocument, Edge, Strip
 from video_pipeline.captions.extents import Extent, find_extents
-from video_pipeline.captions.look import Looked, changes_of, look, representatives
+from video_pipeline.captions.look import Looked, changes_of, look
 from video_pipeline.captions.manifest import (
     Manifest,
     ManifestObject,
@@ -32,6 +32,7 @@ from video_pipeline.captions.plan import CaptionPlan, open_source, plan_for, rea
 from video_pipeline.captions.recognise import recogniser_version
 from video_pipeline.captions.request import Artefact, ReadCaptionsRequest, ReadCaptionsResult
 from video_pipeline.captions.review.page import ReviewChunk, render_review_page
+from video_pipeline.captions.strips import representatives, without_caption
 from video_pipeline.captions.subtitles import to_srt, to_vtt
 from video_pipeline.errors import BadInput
 from video_pipeline.keys import captions_prefix
@@ -117,6 +118,7 @@ class _Reading:
                 pts=pts,
                 changes=changes,
                 strips=strips,
+                beside=without_caption(extents, len(pts)),
                 cancel=self.context.cancel,
                 on_progress=self._progress,
             )

@@ -16,6 +16,7 @@ settings below are worth is told beside each; the totals are at `Recogniser`.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
@@ -30,7 +31,7 @@ from video_pipeline.captions.document import Unread
 from video_pipeline.captions.wording import closing_marks_only, letters_of, script_of, tidy
 from video_pipeline.errors import BadInput
 
-READER_VERSION = 1
+READER_VERSION = 2
 """Raise it when a change here or in `wording` changes the text of any caption: it enters the text recipe."""
 
 _MODELS = ("PP-OCRv6_det_small.onnx", "PP-OCRv6_rec_small.onnx")
@@ -106,6 +107,9 @@ class _Box:
 Letter = tuple[str, float]
 """A character and its probability."""
 
+OwnBoxes = Callable[[Sequence[tuple[int, int, int, int]]], Sequence[bool]]
+"""Tells of the boxes found in a picture which are of interest."""
+
 
 def ocr_available() -> bool:
     """Whether the extra `ocr` is installed."""
@@ -166,23 +170,26 @@ class Recogniser:
         """As `recogniser_version`."""
         return str(recogniser_version())
 
-    def read(self, rgb: np.ndarray) -> Reading:
-        """The text of one picture, (H, W, 3) uint8 RGB, captions horizontal. ValueError for other shapes."""
+    def read(self, rgb: np.ndarray, own: OwnBoxes | None = None) -> Reading:
+        """The text of one picture, (H, W, 3) uint8 RGB, captions horizontal. ValueError for other shapes.
+
+        `own` tells which of the boxes found are to be read; all without it.
+        """
         import cv2
 
         if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
             raise ValueError(f"a picture is (H, W, 3) uint8, not {rgb.shape} {rgb.dtype}")
         bgr = np.ascontiguousarray(rgb[:, :, ::-1])
         padded = cv2.copyMakeBorder(bgr, _BORDER, _BORDER, _BORDER, _BORDER, cv2.BORDER_REPLICATE)
-        found = self._find(padded, 1.0) or self._find(padded, 2.0)
+        found = self._find(padded, 1.0, own) or self._find(padded, 2.0, own)
         if not found:
             return Reading((), 0.0, None, (), "nothing_recognised")
         rows = [[self._read_box(padded, box) for box in row] for row in _rows(found)]
         boxes = tuple(_in_picture(box, rgb.shape) for box in found)
         return _judge(_without_strays(rows), found, boxes)
 
-    def _find(self, bgr: np.ndarray, scale: float) -> list[_Box]:
-        """Boxes of lettering, from one look at the picture, `scale` times its size but not too large."""
+    def _find(self, bgr: np.ndarray, scale: float, own: OwnBoxes | None) -> list[_Box]:
+        """Boxes of lettering, from one look at the padded picture at `scale` times its size or less."""
         import cv2
 
         scale = min(scale, _DETECTION_SIDE / max(bgr.shape[:2])) if scale <= 1 else scale
@@ -190,7 +197,14 @@ class Recogniser:
         corners = self._finder(looked, use_det=True, use_cls=False, use_rec=False).boxes
         if corners is None:
             return []
-        return [_Box(*(box.min(0) / scale), *(box.max(0) / scale)) for box in np.asarray(corners, np.float64)]
+        boxes = [
+            _Box(*(box.min(0) / scale), *(box.max(0) / scale)) for box in np.asarray(corners, np.float64)
+        ]
+        if own is None:
+            return boxes
+        shape = (bgr.shape[0] - 2 * _BORDER, bgr.shape[1] - 2 * _BORDER)
+        kept = own([_in_picture(box, shape) for box in boxes])
+        return [box for box, keep in zip(boxes, kept, strict=True) if keep]
 
     def _read_box(self, bgr: np.ndarray, box: _Box) -> list[Letter]:
         letters = self._recognise(bgr, box, 0)

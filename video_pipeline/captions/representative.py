@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from video_pipeline.captions.belonging import Belonging
+
 if TYPE_CHECKING:
     from video_pipeline.captions.document import Unread
     from video_pipeline.captions.recognise import Reading, Recogniser
@@ -50,16 +52,33 @@ def median_picture(pictures: Sequence[np.ndarray]) -> np.ndarray:
     return np.partition(np.stack(pictures), middle, axis=0)[middle]
 
 
-def read_caption(recogniser: Recogniser, pictures: Sequence[np.ndarray]) -> CaptionText:
+def read_caption(
+    recogniser: Recogniser,
+    pictures: Sequence[np.ndarray],
+    before: np.ndarray | None = None,
+    after: np.ndarray | None = None,
+) -> CaptionText:
     """Reads the median of a caption's pictures, (H, W, 3) uint8 RGB in order; up to `OTHERS` single ones too
-    where that is not sure, and then takes the reading that the others agree with most."""
-    readings = [recogniser.read(median_picture(pictures))]
+    where that is not sure, and then takes the reading that the others agree with most.
+
+    `before` and `after` are pictures without a caption, where there are any: what stands there as well, and
+    what does not stand still, is not read."""
+    belonging = Belonging(pictures, before, after)
+    readings = [recogniser.read(median_picture(pictures), belonging.own)]
+    spent = 0
+    unchanged = belonging.longest_unchanged(readings[0].boxes)
+    if unchanged.stop - unchanged.start < len(pictures):
+        # Two captions were taken for one, and the median of both is what neither says.
+        pictures = pictures[unchanged]
+        belonging = Belonging(pictures, before, after)
+        spent = 1
+        readings = [recogniser.read(median_picture(pictures), belonging.own)]
     if _is_doubtful(readings[0]) and len(pictures) > 1:
         chosen = np.linspace(0, len(pictures) - 1, OTHERS + 2).round().astype(int)[1:-1]
         for index in dict.fromkeys(chosen.tolist()):
-            readings.append(recogniser.read(pictures[index]))
+            readings.append(recogniser.read(pictures[index], belonging.own))
     best = max(readings, key=lambda reading: _agreement(reading, readings))
-    return CaptionText(best.text, best.confidence, best.script, best.unread, len(readings))
+    return CaptionText(best.text, best.confidence, best.script, best.unread, spent + len(readings))
 
 
 def _is_doubtful(reading: Reading) -> bool:

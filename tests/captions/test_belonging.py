@@ -1,0 +1,133 @@
+"""Which lettering is the caption's: it comes and goes as a whole and stays as it is in between."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageFont
+
+from video_pipeline.captions.belonging import Belonging, Box
+
+CAPTION: Box = (70, 46, 250, 72)
+SECOND: Box = (70, 74, 250, 100)
+LOGO: Box = (262, 4, 312, 26)
+TICKER: Box = (0, 104, 320, 124)
+
+
+def strip(
+    *,
+    caption: str = "",
+    second: str = "",
+    logo: str = "",
+    ticker_at: int | None = None,
+    opacity: float = 1.0,
+    shade: int = 110,
+) -> np.ndarray:
+    """A strip of 320x126 over a gradient with some noise, letters 20 pixels high."""
+    x = np.linspace(-25, 25, 320)[None, :, None]
+    noise = np.random.default_rng(shade).normal(0, 3, (126, 320, 3))
+    scene = Image.fromarray(np.clip(shade + x + noise, 0, 255).astype(np.uint8))
+    drawn = scene.copy()
+    pen = ImageDraw.Draw(drawn)
+    face = ImageFont.load_default(20)
+    for text, box in ((caption, CAPTION), (second, SECOND)):
+        pen.text((box[0] + 4, box[1]), text, "white", face, stroke_width=2, stroke_fill="black")
+    drawn = Image.blend(scene, drawn, opacity)
+    pen = ImageDraw.Draw(drawn)
+    pen.text((LOGO[0] + 2, LOGO[1] - 2), logo, "yellow", face, stroke_width=1, stroke_fill="black")
+    if ticker_at is not None:
+        line = "stocks rise while rain falls on the plains and trains run late " * 3
+        pen.text((-ticker_at, TICKER[1]), line, "white", ImageFont.load_default(15))
+    return np.asarray(drawn)
+
+
+def test_a_caption_alone_is_its_own() -> None:
+    belonging = Belonging([strip(caption="Good evening.")] * 9, strip(), strip())
+    assert belonging.own([CAPTION]) == [True]
+
+
+@pytest.mark.parametrize(
+    "sides", [(True, True), (True, False), (False, True)], ids=["both", "before", "after"]
+)
+def test_a_logo_that_is_there_without_the_caption_is_not(sides: tuple[bool, bool]) -> None:
+    before, after = (strip(logo="24 h") if side else None for side in sides)
+    belonging = Belonging([strip(caption="Good evening.", logo="24 h")] * 9, before, after)
+    assert belonging.own([CAPTION, LOGO]) == [True, False]
+
+
+def test_a_sign_is_known_on_the_side_where_the_shot_is_the_same() -> None:
+    pictures = [strip(caption="Good evening.", logo="EXIT")] * 9
+    assert Belonging(pictures, strip(shade=40), strip(logo="EXIT")).own([CAPTION, LOGO]) == [True, False]
+
+
+def test_without_pictures_beside_it_a_logo_cannot_be_told() -> None:
+    belonging = Belonging([strip(caption="Good evening.", logo="24 h")] * 9, None, None)
+    assert belonging.own([CAPTION, LOGO]) == [True, True]
+
+
+def test_a_logo_alone_is_not_taken_for_the_caption() -> None:
+    belonging = Belonging([strip(logo="24 h")] * 9, strip(logo="24 h"), strip(logo="24 h"))
+    assert belonging.own([LOGO]) == [False]
+
+
+def test_a_caption_whose_end_was_missed_is_kept() -> None:
+    belonging = Belonging([strip(caption="Good evening.")] * 9, strip(), strip(caption="Good evening."))
+    assert belonging.own([CAPTION]) == [True]
+
+
+def test_a_caption_that_has_half_faded_is_not_there_as_well() -> None:
+    pictures = [strip(caption="Good evening.", logo="24 h")] * 9
+    faded = strip(caption="Good evening.", logo="24 h", opacity=0.3)
+    assert Belonging(pictures, faded, faded).own([CAPTION, LOGO]) == [True, False]
+
+
+def test_a_ticker_is_not_the_captions() -> None:
+    pictures = [strip(caption="Good evening.", ticker_at=17 * step) for step in range(9)]
+    belonging = Belonging(pictures, strip(ticker_at=0), strip(ticker_at=160))
+    assert belonging.own([CAPTION, TICKER]) == [True, False]
+
+
+def test_where_everything_moves_nothing_is_told_by_that() -> None:
+    pictures = [strip(ticker_at=17 * step) for step in range(9)]
+    assert Belonging(pictures, None, None).own([TICKER]) == [True]
+
+
+def test_a_scene_that_changes_behind_a_caption_does_not_make_it_another() -> None:
+    pictures = [strip(caption="Good evening.", shade=shade) for shade in range(60, 150, 10)]
+    belonging = Belonging(pictures, strip(), strip())
+    assert belonging.own([CAPTION]) == [True]
+    assert belonging.longest_unchanged([CAPTION]) == slice(0, 9)
+
+
+def test_two_captions_taken_for_one_are_told_apart() -> None:
+    pictures = [strip(caption="Good evening.")] * 3 + [strip(caption="Here is the news.")] * 6
+    belonging = Belonging(pictures, strip(), strip())
+    assert belonging.own([CAPTION]) == [True]
+    assert belonging.longest_unchanged([CAPTION]) == slice(3, 9)
+
+
+def test_one_line_that_changes_is_enough_for_another_caption() -> None:
+    pictures = [strip(caption="Good evening.", second="It rains.")] * 5
+    pictures += [strip(caption="Good evening.", second="Stay inside, all of you.")] * 4
+    assert Belonging(pictures, None, None).longest_unchanged([CAPTION, SECOND]) == slice(0, 5)
+
+
+def test_a_ticker_does_not_divide_a_caption() -> None:
+    pictures = [strip(caption="Good evening.", ticker_at=17 * step) for step in range(9)]
+    assert Belonging(pictures, None, None).longest_unchanged([CAPTION, TICKER]) == slice(0, 9)
+
+
+def test_one_picture_tells_nothing_by_itself() -> None:
+    belonging = Belonging([strip(caption="Good evening.")], None, None)
+    assert belonging.own([CAPTION, (3, 3, 3, 9)]) == [True, True]
+    assert belonging.longest_unchanged([CAPTION]) == slice(0, 1)
+
+
+def test_light_and_shade_behind_a_caption_do_not_make_it_part_of_the_scene() -> None:
+    def half_in_shade(picture: np.ndarray) -> np.ndarray:
+        light = 1 - 0.85 / (1 + np.exp(-(np.arange(320) - 160) / 8))
+        return (picture * light[None, :, None]).astype(np.uint8)
+
+    shown = half_in_shade(strip(caption="Good evening.", second="It rains.", shade=200))
+    belonging = Belonging([shown] * 9, half_in_shade(strip(second="It rains.", shade=200)), None)
+    assert belonging.own([CAPTION, SECOND]) == [True, False]
