@@ -1,15 +1,13 @@
 """What a sampling run says to a tracker: numbers, tables, configuration.
 
-Belongs here: names and values, and taking secrets out of them. Does not belong here: wandb.
+Belongs here: names and values. Does not belong here: wandb, secrets (`addresses`).
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from video_pipeline.media.ranges.http_address import without_secrets
 from video_pipeline.sampling.request import RunInferenceResult
 from video_pipeline.telemetry.table import summarise
 from video_pipeline.telemetry.timing import Span
@@ -27,18 +25,6 @@ VIDEO_COLUMNS = (
 )
 _OF_A_VIDEO = ("requests", "retries", "index_bytes", "media_bytes", "useful_bytes")
 _TIMES = ("count", "total", "mean", "min", "max", "p50", "p95")
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>\\]+")
-
-
-def without_signatures(value: Any) -> Any:
-    """The same value; each URL in its texts, at any depth, without user, password, query and fragment."""
-    if isinstance(value, str):
-        return _URL.sub(lambda found: without_secrets(found.group()), value)
-    if isinstance(value, Mapping):
-        return {without_signatures(key): without_signatures(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [without_signatures(item) for item in value]
-    return value
 
 
 def numbers(result: RunInferenceResult, spans: Iterable[Span]) -> dict[str, float]:

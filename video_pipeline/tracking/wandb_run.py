@@ -25,6 +25,7 @@ from typing import Any, Literal
 from video_pipeline.sampling.request import RunInferenceResult
 from video_pipeline.settings import Settings
 from video_pipeline.telemetry.timing import Span
+from video_pipeline.tracking.addresses import without_signatures
 from video_pipeline.tracking.sample_values import (
     PREDICTION_COLUMNS,
     VIDEO_COLUMNS,
@@ -32,7 +33,6 @@ from video_pipeline.tracking.sample_values import (
     numbers,
     prediction_rows,
     video_rows,
-    without_signatures,
 )
 
 Mode = Literal["online", "offline", "disabled"]
