@@ -40,7 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("video-pipeline", description="Captions from videos in object storage.")
+    parser = argparse.ArgumentParser(
+        "video-pipeline", description="Captions and frame predictions from videos in object storage."
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     demo = commands.add_parser("demo", help="run the whole caption job on the bundled clip, through Dagster")
@@ -66,6 +68,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     captions.add_argument("--no-publish", action="store_true", help="make the artefacts, leave current.json")
     captions.set_defaults(run=_captions)
+
+    from video_pipeline.sampling.commands import add_sampling_commands
+
+    add_sampling_commands(commands)
 
     calls = commands.add_parser("calls", help="show and end calls").add_subparsers(
         required=True, metavar="ACTION"

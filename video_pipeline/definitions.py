@@ -13,12 +13,13 @@ import dagster as dg
 
 from video_pipeline.assets.caption_files import caption_layout, captions
 from video_pipeline.assets.captions import caption_pass, source_video, wasabi_upload
+from video_pipeline.assets.samples import sample_pass
 from video_pipeline.jobs import default_jobs
 from video_pipeline.resources.compute import ComputeResource
 from video_pipeline.resources.console import console
 from video_pipeline.resources.store import StoreResource
 
-default_assets = [source_video, caption_layout, caption_pass, captions, wasabi_upload]
+default_assets = [source_video, caption_layout, caption_pass, captions, wasabi_upload, sample_pass]
 
 
 def build_definitions(*, resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:

@@ -23,6 +23,13 @@ caption_video = dg.define_asset_job(
     tags={"dagster/max_retries": "1", "dagster/retry_strategy": "FROM_ASSET_FAILURE"},
 )
 
+sample_videos = dg.define_asset_job(
+    "sample_videos",
+    selection=dg.AssetSelection.groups("sampling"),
+    description="One sample: frames of many videos, and what a classifier sees in them. Choose by partition.",
+    tags={"dagster/max_retries": "1", "dagster/retry_strategy": "FROM_ASSET_FAILURE"},
+)
+
 _SOURCE = re.compile(rf"(?P<video>[^/]+)/video\.(?:{'|'.join(VIDEO_EXTENSIONS)})")
 
 
@@ -65,4 +72,4 @@ def register_videos() -> None:
     find_videos()
 
 
-default_jobs = [caption_video, register_videos]
+default_jobs = [caption_video, sample_videos, register_videos]

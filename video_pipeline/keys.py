@@ -61,14 +61,38 @@ class VideoId:
 
     @classmethod
     def from_partition_key(cls, key: str) -> VideoId:
-        tenant, separator, video = key.partition("--")
-        if not separator or "--" in video:
-            raise BadInput(
-                f"{key!r} is not a partition key: it is tenant--video, with '--' exactly once",
-                input=f"partition={key!r}",
-                what_to_do="for example 'demo--street'",
-            )
-        return cls(tenant, video)
+        return cls(*_split_partition_key(key, "video"))
+
+
+@dataclass(frozen=True, slots=True)
+class SampleId:
+    """One sample of one tenant; its partition key is `tenant--sample`."""
+
+    tenant: str
+    sample: str
+
+    def __post_init__(self) -> None:
+        check_name("tenant", self.tenant)
+        check_name("sample", self.sample)
+
+    @property
+    def partition_key(self) -> str:
+        return f"{self.tenant}--{self.sample}"
+
+    @classmethod
+    def from_partition_key(cls, key: str) -> SampleId:
+        return cls(*_split_partition_key(key, "sample"))
+
+
+def _split_partition_key(key: str, what: str) -> tuple[str, str]:
+    tenant, separator, name = key.partition("--")
+    if not separator or "--" in name:
+        raise BadInput(
+            f"{key!r} is not a partition key: it is tenant--{what}, with '--' exactly once",
+            input=f"partition={key!r}",
+            what_to_do="for example 'demo--street'",
+        )
+    return tenant, name
 
 
 def check_key(key: str, *, tenant: str) -> str:

@@ -1,4 +1,4 @@
-"""The partitions: one per video. A chunk is never a partition: an hour of video alone has 1,478 of them.
+"""The partitions: one per video, one per sample. A chunk is never one: an hour of video alone has 1,478.
 
 Belongs here: partition definitions and registering a key. Does not belong here: finding new videos
 (`jobs.register_videos`, sensors).
@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import dagster as dg
 
-from video_pipeline.keys import VideoId
+from video_pipeline.keys import SampleId, VideoId
 
 VIDEOS = "videos"
 video_partitions = dg.DynamicPartitionsDefinition(name=VIDEOS)
+
+SAMPLES = "samples"
+sample_partitions = dg.DynamicPartitionsDefinition(name=SAMPLES)
 
 
 def video_of(context: dg.AssetExecutionContext) -> VideoId:
@@ -21,7 +24,18 @@ def video_of(context: dg.AssetExecutionContext) -> VideoId:
     outcome, and no command line adds a key; so the run registers its own, before anything is spent.
     """
     video = VideoId.from_partition_key(context.partition_key)
-    if not context.instance.has_dynamic_partition(VIDEOS, video.partition_key):
-        context.instance.add_dynamic_partitions(VIDEOS, [video.partition_key])
-        context.log.info(f"registered the partition {video.partition_key}")
+    _register(context, VIDEOS, video.partition_key)
     return video
+
+
+def sample_of(context: dg.AssetExecutionContext) -> SampleId:
+    """The run's sample, registered like a video."""
+    sample = SampleId.from_partition_key(context.partition_key)
+    _register(context, SAMPLES, sample.partition_key)
+    return sample
+
+
+def _register(context: dg.AssetExecutionContext, definition: str, key: str) -> None:
+    if not context.instance.has_dynamic_partition(definition, key):
+        context.instance.add_dynamic_partitions(definition, [key])
+        context.log.info(f"registered the partition {key}")

@@ -121,6 +121,15 @@ BUILT_IN: tuple[Task, ...] = (
         hardware=Hardware(gpu="A10G", cpu_cores=8, memory_mib=8_192, timeout_s=4 * _HOUR),
         summary="turn extents into captions with exact times and text: JSON, SRT, WebVTT, a review page",
     ),
+    Task(
+        name="run_inference",
+        version=1,
+        run_path="video_pipeline.sampling.runner:run",
+        request_path="video_pipeline.sampling.request:RunInferenceRequest",
+        result_path="video_pipeline.sampling.request:RunInferenceResult",
+        hardware=Hardware(gpu="B200", cpu_cores=8, memory_mib=16_384, timeout_s=_HOUR),
+        summary="classify chosen frames of remote videos, reading little more than the bytes they need",
+    ),
 )
 
 

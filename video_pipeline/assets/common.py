@@ -1,4 +1,4 @@
-"""What the caption assets share: names, owners, the shape of a check's result.
+"""What the assets share: names, owners, the shape of a check's result.
 
 Belongs here: constants and helpers of more than one asset module. Does not belong here: assets.
 """
@@ -17,13 +17,18 @@ LAYOUT = dg.AssetKey("caption_layout")
 PASS = {stage: dg.AssetKey(stage) for stage in STAGES}
 
 
-def check_result(name: str, asset: dg.AssetKey, problems: list[str]) -> dg.AssetCheckResult:
-    """Passed where there are no problems; otherwise an error that lists the first twenty."""
+def check_result(
+    name: str,
+    asset: dg.AssetKey,
+    problems: list[str],
+    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR,
+) -> dg.AssetCheckResult:
+    """Passed where there are no problems; otherwise it lists the first twenty."""
     return dg.AssetCheckResult(
         passed=not problems,
         asset_key=asset,
         check_name=name,
-        severity=dg.AssetCheckSeverity.ERROR,
+        severity=severity,
         description="; ".join(problems[:20]) or None,
         metadata={"problems": len(problems)},
     )

@@ -16,7 +16,7 @@ from video_pipeline.sampling.frames import Delivered, Failed, VideoLog
 from video_pipeline.sampling.request import FrameError, FrameRow, VideoRow
 from video_pipeline.telemetry.timing import Span
 
-EXTRACTION = ("index", "fetch", "decode")
+EXTRACTION = ("index", "fetch", "fetch_again", "decode_pictures")
 MEGABYTE = 1_000_000
 
 

@@ -46,7 +46,7 @@ class SampleOptions(StrictModel):
     return_frame_png: bool = False
     decoder: DecoderName = "auto"
     index_search: Literal["auto", "walk", "bisect"] = "auto"
-    inference_batch_size: int = Field(default=16, ge=1, le=1024)
+    inference_batch_size: int | None = Field(default=None, ge=1, le=1024)
 
     @model_validator(mode="after")
     def _strategy_has_what_it_needs(self) -> SampleOptions:

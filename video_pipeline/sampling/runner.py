@@ -29,6 +29,7 @@ from video_pipeline.sampling.frames import Delivered, Failed, VideoLog
 from video_pipeline.sampling.indexes import Indexes
 from video_pipeline.sampling.keeping import FolderKeeper, Keeper, StoreKeeper
 from video_pipeline.sampling.request import RunInferenceRequest, RunInferenceResult, SampleOptions
+from video_pipeline.settings import Settings, load_settings
 from video_pipeline.streaming.cancel import CancellationToken
 from video_pipeline.streaming.pipeline import ProgressSnapshot
 from video_pipeline.streaming.stats import PipelineReport
@@ -40,9 +41,19 @@ if TYPE_CHECKING:
     from video_pipeline.store.base import ObjectStore
     from video_pipeline.worker import TaskContext
 
+GRID_TILES = 200
+"""Frames on the picture grid; more could not be looked at on one page."""
+
 NO_PROXY_NOTE = "force_no_proxy changes nothing: the index is read from the video itself, there is no proxy"
 
-REPORTS = {"timing_waterfall": "timing_waterfall.html", "bandwidth": "bandwidth_report.html"}
+REPORTS = {
+    "timing_waterfall": "timing_waterfall.html",
+    "bandwidth": "bandwidth_report.html",
+    "picture_grid": "picture_grid.png",
+}
+"""What is made of each run, by file name; the grid where frames are kept as PNG."""
+
+TYPES = {".html": "text/html", ".png": "image/png"}
 
 
 @dataclass
@@ -68,6 +79,7 @@ def run_inference_impl(
     frame_stride_seconds: float = 0.16,
     *,
     report_directory: Path | str | None = None,
+    track: bool = False,
     index_directory: Path | str | None = None,
     store: ObjectStore | None = None,
     device: str | None = None,
@@ -79,9 +91,11 @@ def run_inference_impl(
     `store`, paths. Returns the fields of `RunInferenceResult` as a dictionary and, with `return_frame_png`,
     the delivered frames under `frame_png_bytes_list`.
 
-    `options` are further fields of `SampleOptions`. Reports are written into `report_directory`; indexes are
-    kept in `index_directory` between calls, if given. Frames that fail are recorded and never raised:
-    requested = delivered + failed. Raises BadInput for a request or a classifier that is wrong.
+    `options` are further fields of `SampleOptions`. With `track`, the run goes to W&B as WANDB_MODE,
+    WANDB_PROJECT and WANDB_API_KEY say, offline without a key; it needs a `report_directory`. Reports are
+    written into `report_directory`; indexes are kept in `index_directory` between calls, if given. Frames
+    that fail are recorded and never raised: requested = delivered + failed. Raises BadInput for a request or
+    a classifier that is wrong.
     """
     if (video_url is None) == (video_urls is None):
         raise BadInput(
@@ -112,8 +126,11 @@ def run_inference_impl(
     if report_directory is not None:
         folder = Path(report_directory)
         folder.mkdir(parents=True, exist_ok=True)
-        for name, text in reports_of(run).items():
-            (folder / name).write_text(text, encoding="utf-8")
+        reports = reports_of(run)
+        for name, data in reports.items():
+            (folder / name).write_bytes(data)
+        if track:
+            run.result = _tracked(run, wanted, reports, load_settings(), folder)
     answer = run.result.model_dump(mode="json")
     if return_frame_png:
         answer["frame_png_bytes_list"] = list(run.pngs)
@@ -138,17 +155,23 @@ def run(request: RunInferenceRequest, context: TaskContext) -> RunInferenceResul
     )
     prefix = keys.sample_result_prefix(request.tenant_id, request.sample_id, context.call_key)
     png_keys = _store_frames(finished, context.store, prefix)
+    reports = reports_of(finished)
     report_keys: dict[str, str] = {}
     for name, file in REPORTS.items():
-        key = f"{prefix}{file}"
-        context.store.put(key, reports_of(finished)[file].encode(), content_type="text/html")
-        report_keys[name] = key
+        if file in reports:
+            report_keys[name] = f"{prefix}{file}"
+            context.store.put(report_keys[name], reports[file], content_type=TYPES[Path(file).suffix])
+    result = _tracked(finished, request, reports, context.settings, context.scratch)
+    if result.wandb_run is not None and "://" not in result.wandb_run:
+        result = result.model_copy(
+            update={"wandb_run": _store_tracked(Path(result.wandb_run).parent, context.store, prefix)}
+        )
     frames = iter(png_keys)
     rows = tuple(
         row.model_copy(update={"png_key": next(frames)}) if row.delivered and png_keys else row
-        for row in finished.result.frames
+        for row in result.frames
     )
-    return finished.result.model_copy(
+    return result.model_copy(
         update={"frames": rows, "frame_png_keys": tuple(png_keys), "report_keys": report_keys}
     )
 
@@ -287,16 +310,49 @@ class _Run:
         )
 
 
-def reports_of(run: SampleRun) -> dict[str, str]:
-    """The pages, by file name."""
+def reports_of(run: SampleRun) -> dict[str, bytes]:
+    """The pages, by file name, and the picture grid where there are PNGs."""
     from video_pipeline.sampling.bandwidth_report import bandwidth_report
+    from video_pipeline.sampling.picture_grid import picture_grid, result_tiles
     from video_pipeline.telemetry.waterfall import waterfall_html
 
     spans, dropped = run.recorder.spans(), run.recorder.dropped
-    return {
-        REPORTS["timing_waterfall"]: waterfall_html(spans, title="Sampling", dropped=dropped),
-        REPORTS["bandwidth"]: bandwidth_report(run.result, run.requests),
+    reports = {
+        REPORTS["timing_waterfall"]: waterfall_html(spans, title="Sampling", dropped=dropped).encode(),
+        REPORTS["bandwidth"]: bandwidth_report(run.result, run.requests).encode(),
     }
+    if run.pngs:
+        reports[REPORTS["picture_grid"]] = picture_grid(result_tiles(run.result, run.pngs)[:GRID_TILES])
+    return reports
+
+
+def _tracked(
+    run: SampleRun, options: SampleOptions, reports: Mapping[str, bytes], settings: Settings, directory: Path
+) -> RunInferenceResult:
+    """The result with where W&B has the run, or a note of why it has not."""
+    from video_pipeline.tracking.wandb_run import track_sample
+
+    tracked = track_sample(
+        run.result,
+        settings=settings,
+        spans=run.recorder.spans(),
+        waterfall_html=reports[REPORTS["timing_waterfall"]].decode(),
+        bandwidth_html=reports[REPORTS["bandwidth"]].decode(),
+        config=options.model_dump(mode="json", exclude={"classifier"}),
+        directory=directory,
+        pictures=run.pngs,
+    )
+    notes = (*run.result.notes, tracked.note) if tracked.note else run.result.notes
+    return run.result.model_copy(update={"wandb_run": tracked.url_or_path, "notes": notes})
+
+
+def _store_tracked(folder: Path, store: ObjectStore, prefix: str) -> str:
+    """Keep an offline run's files in the store, with the artifacts staged beside it; `wandb sync` takes them
+    from a copy of that folder."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            store.put(f"{prefix}wandb/{path.relative_to(folder).as_posix()}", path.read_bytes())
+    return f"{prefix}wandb/"
 
 
 def _options(**fields: Any) -> SampleOptions:

@@ -1,0 +1,228 @@
+"""`video-pipeline sample` and `video-pipeline index`.
+
+Belongs here: arguments and what is printed. Does not belong here: anything else (`runner.py`, `indexes.py`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+DECODED_FRAMES = "decoded_frames"
+
+
+def add_sampling_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add both commands to the parser of the program."""
+    sample = commands.add_parser("sample", help="classify chosen frames of remote videos, reading few bytes")
+    sample.add_argument(
+        "--video-url",
+        action="append",
+        required=True,
+        metavar="ADDRESS",
+        help="an http(s) URL, s3://BUCKET/KEY, a key of the store, or a path; may be given several times",
+    )
+    sample.add_argument("--num-batches", type=int, default=1, help="samples of each video (default 1)")
+    sample.add_argument("--frames-per-sample", type=int, default=1)
+    sample.add_argument("--frame-stride-seconds", type=float, default=0.16)
+    sample.add_argument("--random-seed", type=int, default=42)
+    sample.add_argument(
+        "--offset-max-seconds", type=_seconds, default=10.0, metavar="SECONDS|end", help="default 10"
+    )
+    sample.add_argument("--strategy", choices=["random", "uniform", "key_frames"], default="random")
+    sample.add_argument("--timestamps", type=float, nargs="+", default=(), metavar="SECONDS")
+    sample.add_argument("--decoder", choices=["auto", "pyav", "nvdec", "videotoolbox"], default="auto")
+    sample.add_argument("--device", default=None, help="cpu, cuda:0, ... (default: a GPU if there is one)")
+    sample.add_argument("--weights", metavar="FILE", default=None, help="a classifier of your own")
+    sample.add_argument(
+        "--architecture", default=None, help="of a state dict; not needed for torch.export files"
+    )
+    sample.add_argument(
+        "--labels", metavar="FILE", type=Path, default=None, help="one class name a line, or JSON"
+    )
+    sample.add_argument("--force-no-proxy", action="store_true", help="accepted; there is no proxy")
+    sample.add_argument("--output", type=Path, default=Path("sample"), metavar="FOLDER")
+    sample.add_argument("--no-frames", action="store_true", help="do not save the decoded frames as PNG")
+    sample.set_defaults(run=run_sample_command)
+
+    add = commands.add_parser("add-sample", help="put a sample's request into the store")
+    add.add_argument("--tenant", required=True)
+    add.add_argument("--sample", required=True)
+    add.add_argument("--video-url", action="append", required=True, metavar="ADDRESS")
+    add.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="NAME=JSON",
+        help="a field of the request, such as num_batches=4 or timestamps=[1,2.5]; may be repeated",
+    )
+    add.set_defaults(run=run_add_sample)
+
+    index = commands.add_parser("index", help="read a video's index and save it for later samples")
+    index.add_argument("address", metavar="ADDRESS")
+    index.add_argument(
+        "--output", type=Path, metavar="FILE", help="a side-car file (default: only describe it)"
+    )
+    index.set_defaults(run=run_index_command)
+
+
+def run_sample_command(arguments: argparse.Namespace) -> int:
+    """Prints what was seen and what it cost, writes frames, reports and the whole result into a folder.
+
+    Exit code 0 if at least one frame was delivered, 1 if none was.
+    """
+    from video_pipeline.sampling.runner import run_inference_impl
+    from video_pipeline.settings import load_settings
+    from video_pipeline.store import open_store
+    from video_pipeline.telemetry.timing import Recorder, use_recorder
+
+    settings = load_settings()
+    folder: Path = arguments.output
+    extra = {} if arguments.timestamps else {"num_batches": arguments.num_batches}
+    with use_recorder(Recorder()):
+        result = run_inference_impl(
+            video_urls=arguments.video_url,
+            force_no_proxy=arguments.force_no_proxy,
+            random_seed=arguments.random_seed,
+            offset_max_seconds=arguments.offset_max_seconds,
+            return_frame_png=not arguments.no_frames,
+            frames_per_sample=arguments.frames_per_sample,
+            frame_stride_seconds=arguments.frame_stride_seconds,
+            report_directory=folder,
+            track=True,
+            index_directory=settings.state_dir / "indexes",
+            store=open_store(settings) if _needs_store(arguments.video_url) else None,
+            device=arguments.device,
+            strategy="timestamps" if arguments.timestamps else arguments.strategy,
+            timestamps=arguments.timestamps,
+            decoder=arguments.decoder,
+            classifier=_classifier(arguments),
+            **extra,
+        )
+    _save(result, folder)
+    _print(result, folder)
+    return 0 if result["delivered"] else 1
+
+
+def run_add_sample(arguments: argparse.Namespace) -> int:
+    """Stores the request; the partition's name is printed."""
+    from video_pipeline.errors import BadInput
+    from video_pipeline.keys import SampleId
+    from video_pipeline.sampling.intake import add_sample
+    from video_pipeline.settings import load_settings
+    from video_pipeline.store import open_store
+
+    options: dict[str, Any] = {}
+    for text in arguments.option:
+        name, equals, value = text.partition("=")
+        try:
+            options[name] = json.loads(value) if equals else True
+        except ValueError:
+            raise BadInput(
+                f"the value of option {name} is not JSON",
+                input=text,
+                what_to_do="quote text: name='\"text\"'",
+            ) from None
+    sample = SampleId(arguments.tenant, arguments.sample)
+    key = add_sample(open_store(load_settings()), sample, arguments.video_url, **options)
+    print(f"stored {key}; its partition is {sample.partition_key}")
+    return 0
+
+
+def _seconds(text: str) -> float | None:
+    return None if text == "end" else float(text)
+
+
+def _needs_store(addresses: list[str]) -> bool:
+    """A path needs none, and to open one could fail for reasons that are nobody's here."""
+    return any(address.startswith("s3://") or not _is_path_or_url(address) for address in addresses)
+
+
+def _is_path_or_url(address: str) -> bool:
+    return "://" in address or Path(address).exists()
+
+
+def _classifier(arguments: argparse.Namespace) -> dict[str, Any]:
+    from video_pipeline.models.classifier_spec import parse_labels
+
+    spec: dict[str, Any] = {}
+    if arguments.weights is not None:
+        spec["path"] = arguments.weights
+    if arguments.architecture is not None:
+        spec["architecture"] = arguments.architecture
+    if arguments.labels is not None:
+        spec["labels"] = parse_labels(arguments.labels.read_bytes(), name=str(arguments.labels))
+    return spec
+
+
+def _save(result: dict[str, Any], folder: Path) -> None:
+    """`result.json` and the frames, named as in the store."""
+    pictures = result.pop("frame_png_bytes_list", [])
+    delivered = [row for row in result["frames"] if row["delivered"]]
+    (folder / DECODED_FRAMES).mkdir(parents=True, exist_ok=True)
+    for row, png in zip(delivered, pictures, strict=False):
+        name = f"batch_{row['batch']:05d}_video_{row['video']:05d}_frame_{row['frame']:03d}.png"
+        (folder / DECODED_FRAMES / name).write_bytes(png)
+    (folder / "result.json").write_text(json.dumps(result, indent=1), encoding="utf-8")
+
+
+def _print(result: Mapping[str, Any], folder: Path) -> None:
+    for row in result["frames"]:
+        place = f"batch {row['batch']}  video {row['video']}  frame {row['frame']}"
+        if not row["delivered"]:
+            error = row["error"]
+            print(f"{place}  FAILED: {error['message']} [{error['input']}]", file=sys.stderr)
+            continue
+        top = row["prediction"]["top"][0]
+        cost = f"{row['index_bytes'] + row['media_bytes']:>9,} bytes"
+        print(f"{place}  {row['seconds']:9.3f} s  {top['confidence']:5.1%}  {top['label']:<24} {cost}")
+    print(
+        f"\n{result['delivered']} of {result['requested']} frames on {result['device']} ({result['decoder']})"
+        f" in {result['total_pipeline_time_seconds']:.2f} s: extraction"
+        f" {result['frame_extraction_time_seconds']:.2f} s, preprocessing"
+        f" {result['preprocess_time_seconds']:.2f} s, inference {result['inference_time_seconds']:.2f} s"
+    )
+    print(
+        f"read {result['bandwidth_total_upstream_mb']:.2f} MB in {result['bandwidth_num_proxy_requests']}"
+        f" requests; the frames needed {result['minimum_bytes'] / 1e6:.2f} MB"
+    )
+    for note in (*result["notes"], *result["degraded"]):
+        print(f"note: {note}")
+    if result["wandb_run"]:
+        print(f"W&B: {result['wandb_run']}")
+    pages = " and ".join(str(folder / page) for page in ("bandwidth_report.html", "timing_waterfall.html"))
+    print(f"open {pages}; frames are in {folder / DECODED_FRAMES}/")
+
+
+def run_index_command(arguments: argparse.Namespace) -> int:
+    """Reads the whole index (of a fragmented file every fragment's header), describes it, saves it."""
+    from video_pipeline.media.mp4.index import open_index
+    from video_pipeline.media.mp4.sidecar import dump_index
+    from video_pipeline.media.ranges.base import Traffic
+    from video_pipeline.media.ranges.http_pool import HttpPool
+    from video_pipeline.media.ranges.opening import open_source
+    from video_pipeline.settings import load_settings
+    from video_pipeline.store import open_store
+
+    store = open_store(load_settings()) if _needs_store([arguments.address]) else None
+    traffic = Traffic()
+    with HttpPool() as pool:
+        source = open_source(arguments.address, pool=pool, store=store)
+        index = open_index(source, traffic)
+        samples = index.all_samples(traffic)
+        end = float(index.end(traffic) * index.track.time_base)
+        source.close()
+    entry = index.track.entries[0]
+    print(
+        f"{index.name}: {entry.codec} {entry.width}x{entry.height}, {len(samples)} pictures,"
+        f" {int(samples.key.sum())} key frames, ends at {end:.3f} s; found by: {index.kind}"
+    )
+    print(f"read {traffic.received():,} bytes in {len(traffic.requests)} requests")
+    if arguments.output is not None:
+        data = dump_index(index)
+        arguments.output.write_bytes(data)
+        print(f"saved {len(data):,} bytes to {arguments.output}")
+    return 0
