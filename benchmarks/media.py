@@ -47,3 +47,31 @@ def video_720p(*, b_frames: bool) -> Path:
 def video_of_minutes(minutes: int) -> Path:
     """The bundled clip, 640x360, again and again, without encoding it anew."""
     return _make(f"{minutes}_minutes.mp4", "-t", str(60 * minutes), "-c", "copy")
+
+
+LAYOUTS: dict[str, tuple[str, ...]] = {
+    "faststart": ("-movflags", "+faststart"),
+    "moov at the end": (),
+    "sidx": ("-movflags", "+frag_keyframe+empty_moov+default_base_moof+global_sidx"),
+    "mfra": ("-movflags", "+frag_keyframe+empty_moov+default_base_moof"),
+    "no index": ("-movflags", "+frag_keyframe+empty_moov+default_base_moof+skip_trailer"),
+}
+"""How the same ten minutes are wrapped."""
+
+
+def ten_minutes(layout: str) -> Path:
+    """630 s of 720p at about 2.4 Mbit/s, a key frame each two seconds, three B-frames, AAC sound at 64
+    kbit/s."""
+    base = _make(
+        "720p_gop60.mp4",
+        *("-f", "lavfi", "-i", "anoisesrc=r=48000:a=0.2:seed=1", "-map", "0:v", "-map", "1:a", "-t", "90"),
+        *("-vf", "scale=1280:720:flags=lanczos", "-c:v", "libx264", "-preset", "veryfast", "-b:v", "2400k"),
+        *("-g", "60", "-bf", "3", "-c:a", "aac", "-b:a", "64k"),
+    )
+    target = CACHE / f"ten_minutes {layout}.mp4"
+    if not target.exists():
+        part = target.with_name(f"part-{target.name}")
+        command = [ffmpeg_binary(), "-v", "error", "-y", "-stream_loop", "6", "-i", str(base), "-c", "copy"]
+        subprocess.run([*command, *LAYOUTS[layout], str(part)], check=True)
+        part.rename(target)
+    return target

@@ -2,7 +2,8 @@
 
     python -m benchmarks.run [FAMILY ...]
 
-Families: decode, encode_and_infer, caption_pass, orchestration. Results go to `benchmarks/results/`.
+Families: decode, encode_and_infer, caption_pass, orchestration, sampling. Results go to
+`benchmarks/results/`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import sys
 
 from benchmarks.harness import Figure, machine, table, write_results
 
-FAMILIES = ("decode", "encode_and_infer", "caption_pass", "orchestration")
+FAMILIES = ("decode", "encode_and_infer", "caption_pass", "orchestration", "sampling")
 
 
 def main(argv: list[str] | None = None) -> int:

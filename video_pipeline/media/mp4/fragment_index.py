@@ -21,9 +21,9 @@ from video_pipeline.media.ranges.base import Traffic
 MAX_MOOF = 16 << 20
 """Bytes. A fragment's header of an hour at 60 pictures a second is 4 MiB."""
 
-FIRST_GUESS = 2048
-"""Bytes read for a fragment's header before any has been seen: two seconds of picture and sound need about
-1,500."""
+FIRST_GUESS = 4096
+"""Bytes read for a fragment's header before any has been seen: two seconds of picture and sound need
+2,000."""
 
 IN_MOVIE = -1
 """Start of the fragment that stands for samples of the movie box itself."""
@@ -37,6 +37,8 @@ class FragmentIndex:
         self.window = window
         self.movie = movie
         self._lock = threading.Lock()
+        self.first_probe = threading.Lock()
+        """Held while the end of the file is looked for, so that lookups side by side do it once."""
         self._reads: dict[int, Future[Fragment | None]] = {}
         self._next: dict[int, int] = {}
         self._times: dict[int, int] = {}
@@ -140,7 +142,9 @@ class FragmentIndex:
     def _fragment(self, start: int, body: int, stop: int | None, traffic: Traffic) -> tuple[Fragment, int]:
         if stop is None or stop - start > MAX_MOOF:
             raise Malformed(f"the fragment header at byte {start} is longer than {MAX_MOOF} bytes")
-        data = self.window.exactly(start, stop, "a fragment's header", traffic)
+        # With the header of the box behind it, which tells where the next fragment begins.
+        with_next = min(stop + HEADER, max(stop, self.window.size))
+        data = self.window.exactly(start, with_next, "a fragment's header", traffic)[: stop - start]
         fragment = read_fragment(
             whole(data[body - start :], "moof", body),
             start,
