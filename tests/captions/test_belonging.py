@@ -65,8 +65,9 @@ def test_without_pictures_beside_it_a_logo_cannot_be_told() -> None:
     assert belonging.own([CAPTION, LOGO]) == [True, True]
 
 
-def test_a_logo_alone_is_not_taken_for_the_caption() -> None:
-    belonging = Belonging([strip(logo="24 h")] * 9, strip(logo="24 h"), strip(logo="24 h"))
+@pytest.mark.parametrize("after", [None, strip(logo="24 h")], ids=["one side", "both sides"])
+def test_a_logo_alone_is_not_taken_for_the_caption(after: np.ndarray | None) -> None:
+    belonging = Belonging([strip(logo="24 h")] * 9, strip(logo="24 h"), after)
     assert belonging.own([LOGO]) == [False]
 
 

@@ -105,6 +105,47 @@ def test_scripts_that_are_not_known_are_said_and_not_guessed(
     assert (reading.text, reading.unread) == (None, "script_not_readable")
 
 
+@pytest.mark.parametrize(
+    ("letters", "probability", "text", "unread"),
+    [
+        ("dulum", 0.86, None, "script_not_readable"),
+        ("dulum", 0.9, "dulum", None),
+        ("亚可", 0.78, None, "script_not_readable"),
+        ("亚可", 0.82, "亚可", None),
+        ("!", 0.7, None, "nothing_recognised"),
+        ("!", 0.9, "!", None),
+    ],
+)
+def test_what_was_read_with_doubt_is_not_given_out_for_text(
+    recogniser: Recogniser,
+    monkeypatch: pytest.MonkeyPatch,
+    letters: str,
+    probability: float,
+    text: str | None,
+    unread: str | None,
+) -> None:
+    picture = Image.new("RGB", (300, 80), (96, 110, 120))
+    ImageDraw.Draw(picture).text((130, 20), "Oh", "white", ImageFont.load_default(30))
+    monkeypatch.setattr(recogniser, "_read_box", lambda *_: [(letter, probability) for letter in letters])
+    reading = recogniser.read(np.asarray(picture))
+    assert (reading.text, reading.unread) == (text, unread)
+
+
+def test_only_boxes_of_interest_are_read(recogniser: Recogniser) -> None:
+    picture = Image.new("RGB", (400, 120), (96, 110, 120))
+    pen = ImageDraw.Draw(picture)
+    face = ImageFont.load_default(28)
+    pen.text((60, 10), "First words", "white", face)
+    pen.text((60, 70), "Second words", "white", face)
+    reading = recogniser.read(np.asarray(picture), lambda boxes: [box[1] > 50 for box in boxes])
+    assert reading.lines == ("Second words",)
+    assert all(top > 50 for _, top, _, _ in reading.boxes)
+    assert (
+        recogniser.read(np.asarray(picture), lambda boxes: [False] * len(boxes)).unread
+        == "nothing_recognised"
+    )
+
+
 @pytest.mark.parametrize("shape", [(80, 640), (80, 640, 4)])
 def test_a_picture_of_another_shape_is_a_mistake(recogniser: Recogniser, shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="uint8"):

@@ -60,8 +60,8 @@ class Belonging:
     def own(self, boxes: Sequence[Box]) -> list[bool]:
         """Which of the boxes of lettering, found in any of the caption's pictures, are the caption's.
 
-        Where all of it moves, nothing is told by that. Where all of it is there on one side as well, that
-        boundary was missed: then only what is there on both sides is refused.
+        Where all of it moves, nothing is told by that. Where all of it is there on one of two sides as well,
+        that boundary was missed: then only what is there on every side is refused.
         """
         stays = [not _moves(self._steps(box)) for box in boxes]
         if not any(stays):
@@ -69,8 +69,8 @@ class Belonging:
         there = [[_stands_in(beside, shows, box) for beside, shows in self._without] for box in boxes]
         own = [stay and not any(sides) for stay, sides in zip(stays, there, strict=True)]
         if not any(own):
-            both = [len(sides) == 2 and all(sides) for sides in there]
-            own = [stay and not refused for stay, refused in zip(stays, both, strict=True)]
+            always = [bool(sides) and all(sides) for sides in there]
+            own = [stay and not refused for stay, refused in zip(stays, always, strict=True)]
         return own
 
     def longest_unchanged(self, boxes: Sequence[Box]) -> slice:
