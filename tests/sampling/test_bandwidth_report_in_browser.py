@@ -60,7 +60,7 @@ def test_the_page_tells_the_totals_and_the_numbers_of_each_frame(browser: Browse
     fetched = float(cards.split()[0])
     assert cards.split()[1] == "KB"
     assert fetched == pytest.approx(result.bandwidth_total_upstream_bytes / 1e3, abs=0.06)
-    assert "frames delivered, 2 failed" in cards
+    assert "of 4 frames delivered, 2 failed" in cards
     needed = float(column(page, "frames", 7)[0].removesuffix(" KB"))
     assert needed == pytest.approx(result.frames[0].useful_bytes / 1e3, abs=0.06)
     assert column(page, "frames", 4)[1] == "bad_input: the server answers 404 Not Found"

@@ -94,8 +94,16 @@ def test_a_frame_that_failed_is_a_tile_that_says_why() -> None:
 
     assert written("") == 0
     assert 0 < written("404") < written("bad input: the server answers 404 Not Found\n1.00 s  walk.mp4")
-    # More than fits: cut, and not drawn over the next row.
-    assert written("word " * 3000) < 30_000
+
+
+def test_a_long_reason_is_not_written_over_the_next_row() -> None:
+    def rows(reason: str) -> np.ndarray:
+        return opened(picture_grid([(None, reason), (png(RED), "a")] + [(png(GREEN), "b")] * 2, columns=2))
+
+    short, long = rows("404"), rows("word " * 3000 + "\n1.00 s  walk.mp4")
+    second = int(np.where((short == GREEN).all(axis=2))[0].min())
+    assert np.array_equal(short[second - 12 :], long[second - 12 :])
+    assert (long != short).any()
 
 
 def test_a_picture_that_is_none_becomes_a_tile_too() -> None:

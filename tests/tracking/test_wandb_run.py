@@ -18,7 +18,7 @@ from tests.tracking.offline_run import OfflineRun
 from video_pipeline.sampling.request import FrameError, RunInferenceResult
 from video_pipeline.settings import load_settings
 from video_pipeline.telemetry.timing import Span
-from video_pipeline.tracking.wandb_run import TrackedRun, track_sample, tracking_mode
+from video_pipeline.tracking.wandb_run import TrackedRun, _environment, track_sample, tracking_mode
 
 WATERFALL = "<!doctype html><p>the waterfall</p>"
 BANDWIDTH = "<!doctype html><p>the bandwidth report: ünïcode</p>"
@@ -179,7 +179,7 @@ def test_two_runs_of_one_process_are_apart_and_leave_nothing_running(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     threads = threading.active_count()
-    # So long that a socket with this in its path could not be bound: it may have 108 bytes.
+    # Longer than the path of a Unix socket may be (108 bytes, unix(7)), and wandb has one.
     directory = tmp_path / ("long" * 30)
     runs = [track(made_result(videos=n, frames=1)[0], directory) for n in (1, 2)]
     assert [run.note for run in runs] == [None, None]
@@ -235,6 +235,16 @@ def test_no_signature_and_no_key_is_written_anywhere(tmp_path: Path, monkeypatch
     assert run.pages()["timing_waterfall.html"] == '<script>{"url":"https://videos.example/a.mp4"}</script>'
 
 
+def test_wandb_sees_its_key_online_only_and_never_the_stores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("WANDB_API_KEY", "WASABI_SECRET_KEY_READWRITE", "AWS_SECRET_ACCESS_KEY", "MODAL_TOKEN_SECRET")
+    for name in names:
+        monkeypatch.setenv(name, "GEHEIM")
+    seen = {mode: set(names) & set(_environment(mode, tmp_path, tmp_path)) for mode in ("online", "offline")}
+    assert seen == {"online": {"WANDB_API_KEY"}, "offline": set()}
+
+
 def test_the_mode_is_offline_without_a_key_and_online_with_one() -> None:
     key = {"WANDB_API_KEY": "k" * 40}
     assert tracking_mode(load_settings(), {}) == ("offline", None)
@@ -260,13 +270,18 @@ def test_a_server_that_cannot_be_reached_leaves_an_offline_run_and_a_note(
     tmp_path: Path, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "0123456789" * 4)
-    tracked = track(made_result()[0], tmp_path, timeout_s=6.0)
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    tracked = track(made_result()[0], tmp_path / "run", timeout_s=6.0)
     assert listener.connections > 0, "it did not try"
     assert tracked.mode == "offline"
     assert tracked.note is not None
     assert tracked.note.endswith("the run was kept offline.")
     assert OfflineRun(Path(tracked.url_or_path or "")).history["requested"] == 6
     assert psutil.Process().children(recursive=True) == []
+    # Neither of the process that was killed, nor of the one that ended.
+    assert list((tmp_path / "temporary").iterdir()) == []
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["wandb"]
 
 
 def test_a_directory_that_cannot_be_written_is_said_and_not_raised(tmp_path: Path) -> None:

@@ -1,1 +1,5 @@
-"""Following runs over time in Weights & Biases."""
+"""Following runs over time in Weights & Biases.
+
+Belongs here: what is tracked, where, and in which process. Does not belong here: measuring (`telemetry`),
+results (`sampling`).
+"""

@@ -183,14 +183,11 @@ def _environment(mode: Mode, directory: Path, scratch: Path) -> dict[str, str]:
     return {
         **kept,
         "PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path),
+        # wandb's cache and configuration, and the ~/.netrc in which it would look for a key.
         "HOME": str(scratch),
-        # Relative to the working directory: wandb's socket lies in it, and a socket's path may have at most
-        # 108 bytes on Linux (unix(7)).
-        "TMPDIR": "tmp",
+        "TMPDIR": str(scratch / "tmp"),
         "WANDB_DIR": str(directory),
         "WANDB_DATA_DIR": str(directory / "wandb" / "staged"),
-        "WANDB_CACHE_DIR": str(scratch / "cache"),
-        "WANDB_CONFIG_DIR": str(scratch / "config"),
         "WANDB_ERROR_REPORTING": "false",
     }
 
