@@ -61,11 +61,10 @@ def add_sampling_commands(commands: argparse._SubParsersAction[argparse.Argument
     )
     add.set_defaults(run=run_add_sample)
 
-    index = commands.add_parser("index", help="read a video's index and save it for later samples")
+    index = commands.add_parser("index", help="read a video's index and keep it for later samples")
     index.add_argument("address", metavar="ADDRESS")
-    index.add_argument(
-        "--output", type=Path, metavar="FILE", help="a side-car file (default: only describe it)"
-    )
+    index.add_argument("--tenant", help="keep it in the store for this tenant's samples, not on this machine")
+    index.add_argument("--output", type=Path, metavar="FILE", help="write a copy into a file too")
     index.set_defaults(run=run_index_command)
 
 
@@ -198,31 +197,43 @@ def _print(result: Mapping[str, Any], folder: Path) -> None:
 
 
 def run_index_command(arguments: argparse.Namespace) -> int:
-    """Reads the whole index (of a fragmented file every fragment's header), describes it, saves it."""
-    from video_pipeline.media.mp4.index import open_index
+    """Reads the whole index (of a fragmented file every fragment's header), describes it and keeps it where
+    samples look for it: what taking in a video does, so that its first sample finds the index at hand."""
+    from video_pipeline import keys
     from video_pipeline.media.mp4.sidecar import dump_index
     from video_pipeline.media.ranges.base import Traffic
     from video_pipeline.media.ranges.http_pool import HttpPool
     from video_pipeline.media.ranges.opening import open_source
+    from video_pipeline.sampling.indexes import Indexes
+    from video_pipeline.sampling.keeping import FolderKeeper, StoreKeeper
     from video_pipeline.settings import load_settings
     from video_pipeline.store import open_store
 
-    store = open_store(load_settings()) if _needs_store([arguments.address]) else None
+    settings = load_settings()
+    needed = arguments.tenant is not None or _needs_store([arguments.address])
+    store = open_store(settings) if needed else None
+    indexes = Indexes(FolderKeeper(settings.state_dir / "indexes"))
+    if arguments.tenant is not None and store is not None:
+        indexes = Indexes(StoreKeeper(store, keys.indexes_prefix(arguments.tenant)))
     traffic = Traffic()
     with HttpPool() as pool:
         source = open_source(arguments.address, pool=pool, store=store)
-        index = open_index(source, traffic)
+        index, at_hand = indexes.get(source, traffic)
         samples = index.all_samples(traffic)
         end = float(index.end(traffic) * index.track.time_base)
+        indexes.save()
         source.close()
     entry = index.track.entries[0]
     print(
         f"{index.name}: {entry.codec} {entry.width}x{entry.height}, {len(samples)} pictures,"
         f" {int(samples.key.sum())} key frames, ends at {end:.3f} s; found by: {index.kind}"
     )
-    print(f"read {traffic.received():,} bytes in {len(traffic.requests)} requests")
+    print(
+        f"read {traffic.received():,} bytes in {len(traffic.requests)} requests"
+        f"{', the rest was at hand' if at_hand else ''}"
+    )
     if arguments.output is not None:
         data = dump_index(index)
         arguments.output.write_bytes(data)
-        print(f"saved {len(data):,} bytes to {arguments.output}")
+        print(f"wrote {len(data):,} bytes to {arguments.output}")
     return 0
