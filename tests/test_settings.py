@@ -11,7 +11,7 @@ from video_pipeline.settings import load_settings
 def test_the_defaults_need_no_account() -> None:
     settings = load_settings()
     assert settings.store == str(Path("data").resolve())
-    assert (settings.compute, settings.env, settings.wandb_mode) == ("local", "local", "disabled")
+    assert (settings.compute, settings.env, settings.wandb_mode) == ("local", "local", None)
 
 
 @pytest.mark.parametrize(

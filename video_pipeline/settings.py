@@ -41,7 +41,8 @@ class Settings(BaseSettings):
     state_dir: Path = Field(default_factory=_default_state_dir, validation_alias="VIDEO_PIPELINE_STATE")
     logger_level: LogLevel = Field("INFO", validation_alias="LOGGER_LEVEL")
     wandb_project: str | None = Field(None, validation_alias="WANDB_PROJECT")
-    wandb_mode: Literal["online", "offline", "disabled"] = Field("disabled", validation_alias="WANDB_MODE")
+    wandb_mode: Literal["online", "offline", "disabled"] | None = Field(None, validation_alias="WANDB_MODE")
+    """None: online where WANDB_API_KEY is set, else offline."""
 
     @field_validator("logger_level", mode="before")
     @classmethod

@@ -103,6 +103,8 @@ def video_row(log: VideoLog, url: str) -> VideoRow:
         index_bytes=received(log.requests, "index"),
         media_bytes=received(log.requests, "media"),
         useful_bytes=log.useful_bytes,
+        minimum_bytes=log.minimum_bytes,
+        file_bytes=log.file_bytes,
         retries=sum(record.attempt > 1 for record in log.requests),
         decoder=log.decoder,
         decoder_reason=log.decoder_reason,

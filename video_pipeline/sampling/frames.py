@@ -91,3 +91,4 @@ class VideoLog:
     error: PipelineError | None = None
     useful_bytes: int = 0
     minimum_bytes: int = 0
+    file_bytes: int | None = None

@@ -149,6 +149,8 @@ class VideoRow(StrictModel):
     index_bytes: int = 0
     media_bytes: int = 0
     useful_bytes: int = 0
+    minimum_bytes: int = 0
+    file_bytes: int | None = None
     retries: int = 0
     decoder: str | None = None
     decoder_reason: str | None = None

@@ -317,9 +317,14 @@ def reports_of(run: SampleRun) -> dict[str, bytes]:
     from video_pipeline.telemetry.waterfall import waterfall_html
 
     spans, dropped = run.recorder.spans(), run.recorder.dropped
+    sizes = {
+        f"{number} {row.url}": row.file_bytes
+        for number, row in enumerate(run.result.videos)
+        if row.file_bytes is not None
+    }
     reports = {
         REPORTS["timing_waterfall"]: waterfall_html(spans, title="Sampling", dropped=dropped).encode(),
-        REPORTS["bandwidth"]: bandwidth_report(run.result, run.requests).encode(),
+        REPORTS["bandwidth"]: bandwidth_report(run.result, run.requests, sizes=sizes).encode(),
     }
     if run.pngs:
         reports[REPORTS["picture_grid"]] = picture_grid(result_tiles(run.result, run.pngs)[:GRID_TILES])

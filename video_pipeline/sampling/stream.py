@@ -165,6 +165,7 @@ class SampleStream:
             source = self._source(visit.video)
             index, at_hand = self._context.indexes.get(source, traffic)
             log.index_kind, log.codec = index.kind, index.track.entries[0].codec
+            log.file_bytes = index.identity.size
             log.index_was_at_hand, log.notes = at_hand, tuple(index.notes)
             for cost in costs.values():
                 cost.index_was_at_hand = at_hand

@@ -61,7 +61,7 @@ def tracking_mode(settings: Settings, environment: Mapping[str, str]) -> tuple[M
     WANDB_MODE decides where it is set; otherwise it is online with a WANDB_API_KEY, and offline without.
     """
     has_key = bool(environment.get("WANDB_API_KEY"))
-    if "wandb_mode" not in settings.model_fields_set:
+    if settings.wandb_mode is None:
         return ("online" if has_key else "offline"), None
     if settings.wandb_mode == "online" and not has_key:
         return "offline", "W&B: WANDB_MODE is online but WANDB_API_KEY is not set; the run was kept offline."
