@@ -121,7 +121,8 @@ class FragmentIndex:
         try:
             at = start
             while at + 8 <= self.window.size:
-                guess = self._longest_moof + self._longest_moof // 8 + HEADER or FIRST_GUESS
+                longest = self._longest_moof
+                guess = longest + longest // 8 + HEADER if longest else FIRST_GUESS
                 data = self.window.read(at, HEADER, traffic, guess=guess)
                 header = parse_header(data, 0, at)
                 if header.kind == "moof":
