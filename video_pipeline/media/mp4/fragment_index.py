@@ -70,8 +70,27 @@ class FragmentIndex:
     def loaded(self) -> list[tuple[Fragment, int]]:
         """Fragments read so far and where the search for the next one goes on, in order of the file."""
         with self._lock:
-            reads = sorted((start, read.result()) for start, read in self._reads.items() if read.done())
-            return [(found, self._next[start]) for start, found in reads if found is not None]
+            done = [read.result() for read in self._reads.values() if read.done()]
+            known = {found.start: found for found in done if found is not None}
+            return [(found, self._next[start]) for start, found in sorted(known.items())]
+
+    def leads(self) -> list[tuple[int, int | None]]:
+        """Places that were asked for and the beginning of the fragment found behind them, where that is
+        another place; None where there was none."""
+        with self._lock:
+            done = [(start, read.result()) for start, read in self._reads.items() if read.done()]
+        found = [(start, None if part is None else part.start) for start, part in done]
+        return [(start, led) for start, led in found if start != led]
+
+    def restore_lead(self, start: int, led: int | None) -> None:
+        """Take in one of `leads` of an earlier session, after the fragments."""
+        with self._lock:
+            if led is not None:
+                self._reads[start], self._next[start] = self._reads[led], self._next[led]
+                return
+            nothing: Future[Fragment | None] = Future()
+            nothing.set_result(None)
+            self._reads[start] = nothing
 
     def restore(self, fragment: Fragment, then: int) -> None:
         """Take in a fragment that was read in an earlier session."""

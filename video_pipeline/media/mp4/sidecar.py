@@ -2,14 +2,15 @@
 
 Belongs here: the format. Does not belong here: where such bytes are kept (`sampling.indexes`).
 
-A zip of numpy arrays without pickles (numpy's `npz`), and `about.json` in it as bytes: format, the file's
-size and tag, the track, the edits. Times and offsets are stored as differences, which zip packs to a few
-bytes a sample. Loading checks every length against the others and never trusts an offset: `VideoIndex.select`
-compares each with the file's size.
+`VPINDEX1`, the SHA-256 of what follows, and a zip of numpy arrays without pickles (numpy's `npz`); `about` in
+it is JSON: the file's size and tag, the track, the edits. Times and offsets are stored as differences, which
+zip packs to a few bytes a sample. Loading checks every length against the others and never trusts an offset:
+`VideoIndex.select` compares each with the file's size.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import zipfile
@@ -29,7 +30,7 @@ from video_pipeline.media.mp4.track import COLUMNS, Edit, SampleEntry, Samples, 
 from video_pipeline.media.mp4.window import Window
 from video_pipeline.media.ranges.base import Identity, RangeSource
 
-FORMAT = 1
+MAGIC = b"VPINDEX1"
 SUFFIX = ".vpindex"
 """Of a side-car: the video's name and this."""
 
@@ -40,7 +41,6 @@ def dump_index(index: VideoIndex) -> bytes:
     """The index as it is known now; of a fragmented file the fragments read so far."""
     track = index.track
     about: dict[str, Any] = {
-        "format": FORMAT,
         "size": index.identity.size,
         "tag": index.identity.tag,
         "kind": index.kind,
@@ -69,10 +69,12 @@ def dump_index(index: VideoIndex) -> bytes:
         places = [(anchor.start, anchor.time) for anchor in index.fragments.anchors()]
         arrays["anchors"] = np.array(places, np.int64).reshape(-1, 2)
         about["first"] = index.fragments.first
+        about["leads"] = index.fragments.leads()
     arrays["about"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # pyright: ignore[reportArgumentType]
-    return buffer.getvalue()
+    packed = buffer.getvalue()
+    return MAGIC + hashlib.sha256(packed).digest() + packed
 
 
 def load_index(data: bytes, source: RangeSource, *, name: str) -> VideoIndex:
@@ -82,19 +84,22 @@ def load_index(data: bytes, source: RangeSource, *, name: str) -> VideoIndex:
     file. Where the source has not been asked yet its version is unknown: compare `identity` after the first
     answer.
     """
+    packed = data[len(MAGIC) + 32 :]
+    if not data.startswith(MAGIC):
+        raise _bad(name, "not a video index of this format")
+    if hashlib.sha256(packed).digest() != data[len(MAGIC) : len(MAGIC) + 32]:
+        raise _bad(name, "it is damaged")
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as stored:
+        with np.load(io.BytesIO(packed), allow_pickle=False) as stored:
             if sum(entry.file_size for entry in stored.zip.infolist()) > _MAX_BYTES:
                 raise ValueError("too large")
             about = json.loads(stored["about"].tobytes())
-            if about["format"] != FORMAT:
-                raise _bad(name, f"format {about['format']}, not {FORMAT}")
             made_of = Identity(about["size"], about["tag"])
             if source.identity not in (None, made_of):
                 raise _bad(name, "made of another version of the video")
             return _rebuild(about, stored, source, made_of)
     except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise _bad(name, "not a video index, or a damaged one") from error
+        raise _bad(name, "its parts disagree") from error
 
 
 def _rebuild(about: dict[str, Any], stored: Any, source: RangeSource, identity: Identity) -> VideoIndex:
@@ -133,6 +138,8 @@ def _rebuild(about: dict[str, Any], stored: Any, source: RangeSource, identity: 
         for start, moof_stop, then, count, timed in stored["fragments"].tolist():
             fragments.restore(Fragment(start, moof_stop, joined.part(at, at + count), bool(timed)), then)
             at += count
+        for start, led in about["leads"]:
+            fragments.restore_lead(start, led)
         if at != len(joined):
             raise ValueError("the fragments do not add up")
     return VideoIndex(
