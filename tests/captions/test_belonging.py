@@ -82,6 +82,11 @@ def test_a_caption_that_has_half_faded_is_not_there_as_well() -> None:
     assert Belonging(pictures, faded, faded).own([CAPTION, LOGO]) == [True, False]
 
 
+def test_a_caption_alone_that_fades_in_and_out_is_kept() -> None:
+    faded = strip(caption="Good evening.", opacity=0.75)
+    assert Belonging([strip(caption="Good evening.")] * 9, faded, faded).own([CAPTION]) == [True]
+
+
 def test_a_ticker_is_not_the_captions() -> None:
     pictures = [strip(caption="Good evening.", ticker_at=17 * step) for step in range(9)]
     belonging = Belonging(pictures, strip(ticker_at=0), strip(ticker_at=160))

@@ -110,6 +110,14 @@ def test_of_two_captions_taken_for_one_the_longer_is_read() -> None:
     assert (recogniser.shown[1] == other).all()
 
 
+def test_a_part_that_cannot_be_read_does_not_undo_the_reading_of_the_whole() -> None:
+    rng = np.random.default_rng(0)
+    one, other = (rng.integers(0, 255, (20, 60, 3)).astype(np.uint8) for _ in range(2))
+    recogniser = FindsOneBox(reading("Hello"), reading(None, 0, "script_not_readable"))
+    found = read_caption(recogniser, [one] * 3 + [other] * 6)  # pyright: ignore[reportArgumentType]
+    assert (found.text, found.ocr_calls) == ("Hello", 2)
+
+
 def test_lettering_that_is_there_without_the_caption_is_not_read() -> None:
     rng = np.random.default_rng(0)
     shown = rng.integers(0, 255, (20, 60, 3)).astype(np.uint8)

@@ -10,12 +10,15 @@ A caption comes and goes as a whole and stays as it is in between. So lettering 
 
 Both are told by the correlation of the lettering's fine structure between two pictures, with the slope of
 their regression for what is there but fainter (a caption that has half faded). Measured on 882 boxes of
-lettering in 18 programmes of 40 captions each, drawn over photographs, filmed streets and filmed screens:
+lettering in 18 programmes of the evaluation set, which the settings were chosen on:
 
     the caption's own    from picture to picture below 0.7 in a quarter of the steps at most, below 0.4 in
                          1 box of 744; with a picture without it 0.51 at most, but for one of 0.69
     tickers              from picture to picture below 0.7 in seven steps of eight or more
-    logos, filmed text   with a picture without the caption 0.6 and slope 0.5 or more, or it moves: 93 of 100
+    logos, filmed text   with a picture without the caption 0.7 and slope 0.6 or more, or it moves: 92 of 100
+
+On scenes of the training's validation split, which they were not, 230 captions: the character error rate fell
+from 0.085 to 0.035 where there is a logo and from 0.080 to 0.078 elsewhere; no caption lost its text by it.
 """
 
 from __future__ import annotations
@@ -33,9 +36,10 @@ _MOST = 0.5
 """Lettering moves if more than this share of the steps are less alike than `_STILL`."""
 _SAME = 0.4
 """Lettering that does not move is another one after a step less alike than this."""
-_THERE = 0.6
-_AS_STRONG = 0.5
+_THERE = (0.7, 0.6)
 """Least correlation and slope with a picture without the caption of lettering that stands there as well."""
+_SURELY_THERE = (0.9, 0.9)
+"""The same where nothing would be left: a caption that fades in and out is in the pictures beside it, too."""
 _FINE = 0.3
 """Sigma, in box heights, of the blur that is taken off: strokes stay, light and shade behind them go."""
 _SHAKE = 0.15
@@ -61,16 +65,21 @@ class Belonging:
         """Which of the boxes of lettering, found in any of the caption's pictures, are the caption's.
 
         Where all of it moves, nothing is told by that. Where all of it is there on one of two sides as well,
-        that boundary was missed: then only what is there on every side is refused.
+        that boundary was missed: then only what is surely there on every side is refused.
         """
         stays = [not _moves(self._steps(box)) for box in boxes]
         if not any(stays):
             stays = [True] * len(boxes)
-        there = [[_stands_in(beside, shows, box) for beside, shows in self._without] for box in boxes]
-        own = [stay and not any(sides) for stay, sides in zip(stays, there, strict=True)]
+        found = [[_found_in(beside, shows, box) for beside, shows in self._without] for box in boxes]
+        own = [
+            stay and not any(_reaches(side, _THERE) for side in sides)
+            for stay, sides in zip(stays, found, strict=True)
+        ]
         if not any(own):
-            always = [bool(sides) and all(sides) for sides in there]
-            own = [stay and not refused for stay, refused in zip(stays, always, strict=True)]
+            own = [
+                stay and not (sides and all(_reaches(side, _SURELY_THERE) for side in sides))
+                for stay, sides in zip(stays, found, strict=True)
+            ]
         return own
 
     def longest_unchanged(self, boxes: Sequence[Box]) -> slice:
@@ -90,11 +99,13 @@ def _moves(steps: Sequence[float]) -> bool:
     return sum(step < _STILL for step in steps) > _MOST * len(steps)
 
 
-def _stands_in(beside: np.ndarray, shows: np.ndarray, box: Box) -> bool:
-    """Whether `beside` has what the caption's nearest picture, `shows`, has in the box."""
-    shake = max(2, round(_SHAKE * (box[3] - box[1])))
-    correlation, slope = _likeness(shows, beside, box, shake)
-    return correlation >= _THERE and slope >= _AS_STRONG
+def _found_in(beside: np.ndarray, shows: np.ndarray, box: Box) -> tuple[float, float]:
+    """How much `beside` has what the caption's nearest picture, `shows`, has in the box, or near to it."""
+    return _likeness(shows, beside, box, max(2, round(_SHAKE * (box[3] - box[1]))))
+
+
+def _reaches(likeness: tuple[float, float], least: tuple[float, float]) -> bool:
+    return likeness[0] >= least[0] and likeness[1] >= least[1]
 
 
 def _likeness(picture: np.ndarray, other: np.ndarray, box: Box, shake: int) -> tuple[float, float]:

@@ -31,7 +31,7 @@ from video_pipeline.captions.document import Unread
 from video_pipeline.captions.wording import closing_marks_only, letters_of, script_of, tidy
 from video_pipeline.errors import BadInput
 
-READER_VERSION = 2
+READER_VERSION = 3
 """Raise it when a change here or in `wording` changes the text of any caption: it enters the text recipe."""
 
 _MODELS = ("PP-OCRv6_det_small.onnx", "PP-OCRv6_rec_small.onnx")
@@ -56,7 +56,7 @@ _STRAY = 0.6
 """Where something was read with `_SURE`, what was read with less than `_STRAY` is background, not text."""
 _LEAST_PROBABILITY = {"Latn": 0.88, "Hani": 0.8, "Jpan": 0.7}
 """Mean over the letters; below it, the letters are look-alikes from another writing. Of 227 short texts in
-known writing that were read rightly 1 is below, of 9 that were made of unknown writing 3 (with 0.82 and 0.7 none)."""
+known writing that were read rightly 1 is below, of 9 made of unknown writing 3 (of 0.82 and 0.7 none)."""
 _LEAST_FOR_MARKS = 0.8
 """Mean over a caption of punctuation only: of Arabic, often nothing but a "!" is found, and not surely."""
 _LEAST_FILLING = 0.3

@@ -68,11 +68,13 @@ def read_caption(
     spent = 0
     unchanged = belonging.longest_unchanged(readings[0].boxes)
     if unchanged.stop - unchanged.start < len(pictures):
-        # Two captions were taken for one, and the median of both is what neither says.
-        pictures = pictures[unchanged]
-        belonging = Belonging(pictures, before, after)
+        # Two captions were taken for one, and the median of both is what neither says. Or a sign came into
+        # sight: then the part without it may be what can be read.
         spent = 1
-        readings = [recogniser.read(median_picture(pictures), belonging.own)]
+        part = Belonging(pictures[unchanged], before, after)
+        again = recogniser.read(median_picture(pictures[unchanged]), part.own)
+        if again.text is not None or readings[0].text is None:
+            pictures, belonging, readings = pictures[unchanged], part, [again]
     if _is_doubtful(readings[0]) and len(pictures) > 1:
         chosen = np.linspace(0, len(pictures) - 1, OTHERS + 2).round().astype(int)[1:-1]
         for index in dict.fromkeys(chosen.tolist()):
