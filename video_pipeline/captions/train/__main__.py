@@ -69,6 +69,8 @@ def make(arguments: argparse.Namespace) -> None:
         f" --epochs {arguments.epochs} --seed {arguments.seed} --peak-rate {arguments.peak_rate}"
     )
     started = load_caption_model(arguments.start_from) if arguments.start_from else None
+    if started:
+        command += " --start-from FILE"
     metadata = {
         "command": command,
         "seed": str(arguments.seed),
@@ -76,7 +78,7 @@ def make(arguments: argparse.Namespace) -> None:
         "scene_recipe": str(RECIPE),
         "training_scenes": str(train.count),
         "torch": torch.__version__,
-        "started_from": started.sha256 if started else "chance",
+        "started_from": f"weights with SHA-256 {started.sha256}" if started else "chance",
     }
     net = started.net if started else None
     fit.fit(
