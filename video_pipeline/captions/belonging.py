@@ -17,8 +17,9 @@ lettering in 18 programmes of the evaluation set, which the settings were chosen
     tickers              from picture to picture below 0.7 in seven steps of eight or more
     logos, filmed text   with a picture without the caption 0.7 and slope 0.6 or more, or it moves: 92 of 100
 
-On scenes of the training's validation split, which they were not, 230 captions: the character error rate fell
-from 0.085 to 0.035 where there is a logo and from 0.080 to 0.078 elsewhere; no caption lost its text by it.
+On scenes of the training's validation split that nothing was chosen on, 512 captions: the character error
+rate fell from 0.149 to 0.120 where there is a logo and from 0.079 to 0.073 elsewhere; 2 captions were read
+worse by more than a character, 1 of them lost nearly all of its text.
 """
 
 from __future__ import annotations
