@@ -30,6 +30,8 @@ REFUSED = {
 SHIFTED = ("h264_fragmented_negative", "h264_fragmented_cmaf")
 """libav adds the largest negative composition offset to all times (`dts_shift` in its mov demuxer); by
 ISO/IEC 14496-12 8.6.1.3 the composition time is the sum as it stands."""
+RECOVERY_POINTS = ("h264_intra_refresh",)
+"""Where what the file calls a sync sample is one from which pictures come right bit by bit."""
 DAMAGED = ("truncated_fa", "truncated_fragmented", "corrupt")
 FRAGMENTED_WITHOUT_INDEX = ("h264_fragmented", "h264_fragmented_small", "hevc_fragmented", "demo_fragmented")
 
@@ -46,7 +48,8 @@ def test_every_picture_is_the_one_a_whole_decode_shows_at_its_time(name: str, me
     index, traffic = _index(path)
     shift = shown[0][0] if name in SHIFTED else 0
     for number, (time, wanted) in list(enumerate(shown))[::step]:
-        selection, found = _decode(index, path, ticks(time - shift, index.track.time_base), traffic)
+        back = 1 if name in RECOVERY_POINTS else 0
+        selection, found = _decode(index, path, ticks(time - shift, index.track.time_base), traffic, back)
         assert (selection.pts * index.track.time_base, found) == (time - shift, wanted), f"picture {number}"
         if index.fragments is None:
             assert selection.frame_index == number
@@ -73,11 +76,11 @@ def test_a_damaged_file_gives_the_right_pictures_or_a_named_error(name: str, med
         except BadInput as error:
             refused += Path(error.input or "").name == path.name
             continue
-        assert found == wanted or name.startswith("corrupt"), f"another picture at {float(time):.3f} s"
-        right += found == wanted
+        # HEVC has no checksum of its own: damage that still parses is a picture like any other.
+        assert found == wanted or name == "corrupt_middle_hevc", f"another picture at {float(time):.3f} s"
+        right += 1
     assert right
-    if not name.startswith("corrupt"):
-        assert right + refused == len(truth)
+    assert right + refused == len(truth)
 
 
 def _whole(name: str) -> str:
@@ -110,9 +113,11 @@ def _index(path: Path, search: Search | None = None) -> tuple[VideoIndex, Traffi
     return open_index(FileSource(path), traffic, search=search), traffic
 
 
-def _decode(index: VideoIndex, path: Path, movie_time: int, traffic: Traffic) -> tuple[Selection, str]:
-    """The picture's selection and MD5; from further back where a key frame is only a recovery point."""
-    for back in range(8):
+def _decode(
+    index: VideoIndex, path: Path, movie_time: int, traffic: Traffic, most_back: int = 0
+) -> tuple[Selection, str]:
+    """The picture's selection and MD5; from further back where a key frame may be only a recovery point."""
+    for back in range(most_back + 1):
         selection = index.select(movie_time, traffic, back=back)
         run = CodedRun(
             selection.entry,
@@ -126,7 +131,7 @@ def _decode(index: VideoIndex, path: Path, movie_time: int, traffic: Traffic) ->
         except NoPicture:
             continue
         return selection, md5_of(picture)
-    raise AssertionError("eight key frames back, and still no picture")
+    raise AssertionError(f"{most_back} key frames back, and still no picture")
 
 
 def _pictures(selection: Selection, path: Path) -> list[CodedPicture]:
