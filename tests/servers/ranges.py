@@ -25,6 +25,10 @@ from tests.servers.range_answers import Answer, Fault, FaultKind, answer_to
 __all__ = ["Fault", "FaultKind", "Logged", "RangeServer"]
 
 
+SO_MAX_PACING_RATE = 47
+"""Linux, asm-generic/socket.h; Python's socket module has no name for it."""
+
+
 @dataclass(eq=False)
 class Logged:
     """One request. `range` is the header as it came. `sent` counts body bytes given to the network, `asked`
@@ -43,12 +47,22 @@ class Logged:
 class RangeServer:
     """Serves the files of `directory` on a free loopback port, as a context.
 
+    With `bytes_per_s`, each connection is no faster than that and holds no more than is on such a line:
+    otherwise the kernel takes megabytes that a client which leaves never reads, and `sent` counts them.
     `log` holds every request in order of arrival, `latency_s` is waited before each answer, `faults` may be
     changed at any time: each one that meets a request strikes. With `tls`, it speaks https. Thread-safe.
     """
 
-    def __init__(self, directory: Path, *, latency_s: float = 0.0, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        latency_s: float = 0.0,
+        bytes_per_s: int | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.tls = tls
+        self.bytes_per_s = bytes_per_s
         self.directory = directory
         self.latency_s = latency_s
         self.faults: list[Fault] = []
@@ -159,6 +173,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def setup(self) -> None:
         super().setup()
+        if self.server_of_ranges.bytes_per_s is not None:
+            # The buffer holds what would be on the line: a request's latency stands for the round trip. Linux
+            # doubles what is asked for (socket(7), SO_SNDBUF).
+            line = int(self.server_of_ranges.bytes_per_s * self.server_of_ranges.latency_s)
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, max(64 << 10, line // 2))
+            self.connection.setsockopt(
+                socket.SOL_SOCKET, SO_MAX_PACING_RATE, self.server_of_ranges.bytes_per_s
+            )
         self.rfile: Any = _CountingReader(self.rfile)
         self.number = self.server_of_ranges.opened(self.connection)
 
