@@ -89,6 +89,14 @@ class Body:
     def signed(self, size: int) -> int:
         return int.from_bytes(self.take(size), "big", signed=True)
 
+    def place(self, size: int) -> int:
+        """An unsigned position or time. Beyond 2^62 it is neither, and would not fit beside others in 64
+        bits."""
+        value = self.unsigned(size)
+        if value >= 1 << 62:
+            raise Malformed(f"box {self.kind!r} at byte {self.position} states {value}")
+        return value
+
     def full(self) -> tuple[int, int]:
         """Version and flags of a FullBox."""
         word = self.unsigned(4)
@@ -123,6 +131,6 @@ class Body:
         return child
 
 
-def whole(data: bytes, kind: str, position: int) -> Body:
+def whole(data: bytes | memoryview, kind: str, position: int) -> Body:
     """A body whose first byte lies at `position` in the file."""
     return Body(memoryview(data), kind, position)

@@ -44,6 +44,7 @@ class FragmentIndex:
         self._times: dict[int, int] = {}
         self._starts: list[int] = []
         self._longest_moof = 0
+        self._bytes = 0
         self.first = first
         if len(movie.samples):
             fragment = Fragment(IN_MOVIE, first, movie.samples, timed=True)
@@ -174,6 +175,7 @@ class FragmentIndex:
         )
         if not fragment.timed and len(fragment.samples):
             fragment = fragment.moved(self._time_without_tfdt(fragment))
+        self._check_bytes(fragment)
         beyond = self.window.at_hand(stop, HEADER)
         then = stop
         if beyond is not None and len(beyond) >= HEADER:
@@ -183,15 +185,28 @@ class FragmentIndex:
             then = stop if media.stop is None or media.stop > self.window.size else media.stop
         return fragment, then
 
+    def _check_bytes(self, fragment: Fragment) -> None:
+        """Damage may claim the same bytes again and again, and memory with them."""
+        with self._lock:
+            self._bytes += int(fragment.samples.sizes.sum())
+        if self._bytes > 2 * self.window.size:
+            raise Malformed("its fragments state more bytes than the file has")
+
     def _time_without_tfdt(self, fragment: Fragment) -> int:
         """Fragments of old writers state no time: each goes on where the one before it ended (8.8.12)."""
         with self._lock:
             before = [start for start in self._starts if start < fragment.start]
             stated = self._times.get(fragment.start)
+        if not before:
+            return 0
         for start in reversed(before):
             read = self._reads.get(start)
             earlier = read.result() if read is not None and read.done() else None
-            if earlier is not None and self._next[start] == fragment.start and len(earlier.samples):
+            # What lies in the movie box itself is followed by its media data, and then by the first fragment.
+            follows = earlier is not None and (
+                self._next[start] == fragment.start or start == before[-1] == IN_MOVIE
+            )
+            if earlier is not None and follows and len(earlier.samples):
                 return int(earlier.samples.dts[-1] + earlier.samples.durations[-1])
         if stated is not None:
             return stated - int(fragment.samples.pts.min())

@@ -7,6 +7,7 @@ mfro` (8.8.9 to 8.8.11). Does not belong here: finding them in a file (`locate.p
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,10 +54,13 @@ class Anchor:
     stop: int | None = None
 
 
-def read_fragment(moof: Body, start: int, track_id: int, defaults: Defaults, entries: int) -> Fragment:
-    """`start` is the position of the box itself, header included: the base of data offsets."""
+def read_fragment(
+    moof: Body, start: int, track_id: int, defaults: Mapping[int, Defaults], entries: int
+) -> Fragment:
+    """`start` is the position of the box itself, header included: the base of data offsets. `defaults` are
+    those of every track: sizes of another track's samples tell where ours begin."""
     parts: list[Samples] = []
-    timed, clock = False, 0
+    timed, clock, room = False, 0, MAX_SAMPLES
     # Without default-base-is-moof a later traf counts from the end of the one before (8.8.7.1).
     data_end = start
     for traf in moof.children():
@@ -69,16 +73,16 @@ def read_fragment(moof: Body, start: int, track_id: int, defaults: Defaults, ent
         time_box = traf.only("tfdt")
         if time_box is not None and ours:
             version, _ = time_box.full()
-            clock, timed = time_box.unsigned(8 if version == 1 else 4), True
+            clock, timed = time_box.place(8 if version == 1 else 4), True
         at = header.base
         for box in traf.children():
             if box.kind == "trun":
-                samples, at, clock = _run(box, header, at, clock if ours else 0)
-                if ours:
+                samples, at = _run(box, header, at, clock if ours else 0, room)
+                room -= len(samples)
+                if ours and len(samples):
                     parts.append(samples)
+                    clock = int(samples.dts[-1] + samples.durations[-1])
         data_end = at
-    if sum(len(part) for part in parts) > MAX_SAMPLES:
-        raise Malformed(f"the fragment at byte {start} states more than {MAX_SAMPLES} samples")
     joined = Samples.join(parts) if parts else NO_SAMPLES
     return Fragment(start, moof.position + len(moof), joined, timed)
 
@@ -97,13 +101,14 @@ class _Track:
     flags: int
 
 
-def _track_header(box: Body, moof: int, data_end: int, defaults: Defaults) -> _Track:
-    """`tfhd`: what it leaves out is as `trex` has it."""
+def _track_header(box: Body, moof: int, data_end: int, of_tracks: Mapping[int, Defaults]) -> _Track:
+    """`tfhd`: what it leaves out is as the track's `trex` has it."""
     _, flags = box.full()
     track_id = box.unsigned(4)
+    defaults = of_tracks.get(track_id, Defaults())
     base = moof if flags & 0x020000 else data_end
     if flags & 0x1:
-        base = box.unsigned(8)
+        base = box.place(8)
     entry = box.unsigned(4) if flags & 0x2 else defaults.entry
     duration = box.unsigned(4) if flags & 0x8 else defaults.duration
     size = box.unsigned(4) if flags & 0x10 else defaults.size
@@ -111,11 +116,11 @@ def _track_header(box: Body, moof: int, data_end: int, defaults: Defaults) -> _T
     return _Track(track_id, base, entry, duration, size, sample_flags)
 
 
-def _run(box: Body, track: _Track, at: int, clock: int) -> tuple[Samples, int, int]:
-    """The samples of one `trun`, the byte after their data, and the media time after them."""
+def _run(box: Body, track: _Track, at: int, clock: int, room: int) -> tuple[Samples, int]:
+    """The samples of one `trun`, at most `room`, and the byte after their data."""
     version, flags = box.full()
     count = box.unsigned(4)
-    if count > MAX_SAMPLES:
+    if count > room:
         raise Malformed(f"a run of samples at byte {box.position} states {count} samples")
     if flags & 0x1:
         at = track.base + box.signed(4)
@@ -145,9 +150,9 @@ def _run(box: Body, track: _Track, at: int, clock: int) -> tuple[Samples, int, i
         pts=dts + offsets,
         durations=durations,
         key=(sample_flags & NOT_SYNC) == 0,
-        entry=np.full(count, track.entry - 1, np.uint8),
+        entry=np.full(count, (track.entry - 1) & 0xFF, np.uint8),
     )
-    return samples, at + int(sizes.sum()), clock + int(durations.sum())
+    return samples, at + int(sizes.sum())
 
 
 _FIELDS = ((0x100, "duration"), (0x200, "size"), (0x400, "flags"), (0x800, "offset"))
@@ -176,26 +181,25 @@ def read_segment_index(box: Body, after: int, track_id: int, timescale: int) -> 
     version, _ = box.full()
     reference, scale = box.unsigned(4), box.unsigned(4)
     wide = 8 if version else 4
-    time, first = box.unsigned(wide), box.unsigned(wide)
+    time, first = box.place(wide), box.place(wide)
     box.take(2)
     count = box.unsigned(2)
-    rows = np.frombuffer(box.take(12 * count), ">u4").reshape(-1, 3).astype(np.int64)
+    rows = np.frombuffer(box.take(12 * count), ">u4").reshape(-1, 3).tolist()
     if reference != track_id or scale == 0:
         return None
-    sizes, durations = rows[:, 0] & 0x7FFFFFFF, rows[:, 1]
-    starts = after + first + np.cumsum(sizes) - sizes
-    times = (time + np.cumsum(durations) - durations) * timescale // scale
-    anchors = [
-        Anchor(int(start), int(at), int(start + size))
-        for start, at, size in zip(starts, times, sizes, strict=True)
-    ]
-    deeper = rows[:, 0] >> 31 == 1
-    return SegmentIndex(
-        anchors=tuple(anchor for anchor, deep in zip(anchors, deeper, strict=True) if not deep),
-        deeper=tuple(anchor for anchor, deep in zip(anchors, deeper, strict=True) if deep),
-        stop=int(after + first + sizes.sum()),
-        end_time=int((time + durations.sum()) * timescale // scale),
-    )
+    pieces: list[Anchor] = []
+    deeper: list[Anchor] = []
+    at = after + first
+    # Python's integers: times since 1970 in ticks do not leave 64 bits any room to be multiplied.
+    for kind_and_size, duration, _ in rows:
+        size = kind_and_size & 0x7FFFFFFF
+        piece = Anchor(at, time * timescale // scale, at + size)
+        (deeper if kind_and_size >> 31 else pieces).append(piece)
+        at, time = at + size, time + duration
+    end = time * timescale // scale
+    if end >= 1 << 62 or at >= 1 << 62:
+        raise Malformed(f"box 'sidx' at byte {box.position} states no times")
+    return SegmentIndex(tuple(pieces), tuple(deeper), at, end)
 
 
 def read_random_access(mfra: Body, track_id: int) -> list[Anchor]:
@@ -211,13 +215,13 @@ def read_random_access(mfra: Body, track_id: int) -> list[Anchor]:
         numbers = sum((lengths >> shift & 3) + 1 for shift in (4, 2, 0))
         wide = 8 if version else 4
         for _ in range(box.unsigned(4)):
-            time, start = box.unsigned(wide), box.unsigned(wide)
+            time, start = box.place(wide), box.place(wide)
             box.take(numbers)
             found.setdefault(start, time)
     return [Anchor(start, time) for start, time in sorted(found.items())]
 
 
-def random_access_size(tail: bytes) -> int | None:
+def random_access_size(tail: bytes | memoryview) -> int | None:
     """Size of the `mfra` box that ends a file, by the `mfro` box in its last 16 bytes; None if there is
     none."""
     if len(tail) < 16 or tail[-16:-8] != b"\0\0\0\x10mfro":

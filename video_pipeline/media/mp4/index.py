@@ -41,7 +41,7 @@ MAX_MOOV = 256 << 20
 MOOV_GUESS = 4 << 20
 """A movie box at the end is asked for with all that follows it, if that is not more than this."""
 
-MAX_TOP_LEVEL = 4096
+MAX_TOP_LEVEL = 512
 """Boxes looked at on the way to the movie box."""
 
 NOT_MP4 = "give an MP4 or MOV file; other containers can be re-wrapped: ffmpeg -i INPUT -c copy OUTPUT.mp4"
@@ -259,7 +259,7 @@ def _open(window: Window, identity: Identity, traffic: Traffic, search: seek.Sea
     if stop - start > MAX_MOOV:
         raise Malformed(f"the movie box states {stop - start} bytes, more than {MAX_MOOV}")
     data = window.exactly(start, stop, "its index (the moov box)", traffic)
-    movie = read_movie(whole(data[body - start :], "moov", body), name)
+    movie = read_movie(whole(data[body - start :], "moov", body), name, window.size)
     if not movie.fragmented:
         if not len(movie.samples):
             raise _no_pictures(name)
@@ -323,7 +323,7 @@ def _open_fragmented(
     track = movie.track
     shift = track.edits[0].shift
     stated = movie.fragments_duration + shift if movie.fragments_duration else None
-    indexed = _segment_anchors(window, place, track, traffic) if place is not None else None
+    indexed = _segment_index(window, place, track, traffic)
     if indexed is not None and indexed.covers(window.size):
         fragments = FragmentIndex(window, movie, after, list(indexed.anchors))
         return VideoIndex(window, movie, identity, fragments, "sidx", stated_end=indexed.end_time + shift)
@@ -350,6 +350,16 @@ def _sidx_after(window: Window, at: int, traffic: Traffic) -> int | None:
             return None
         at = header.stop
     return None
+
+
+def _segment_index(
+    window: Window, place: int | None, track: TrackInfo, traffic: Traffic
+) -> SegmentIndex | None:
+    """None without a `sidx`, and where one contradicts itself: fragments are found in other ways too."""
+    try:
+        return _segment_anchors(window, place, track, traffic) if place is not None else None
+    except Malformed:
+        return None
 
 
 def _segment_anchors(window: Window, place: int, track: TrackInfo, traffic: Traffic) -> SegmentIndex | None:

@@ -6,6 +6,7 @@ Belongs here: `mvhd trak tkhd mdhd hdlr elst stsd mvex trex` (ISO/IEC 14496-12:2
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from video_pipeline.errors import BadInput
@@ -47,11 +48,11 @@ class Movie:
     track: TrackInfo
     samples: Samples
     fragmented: bool
-    defaults: Defaults
+    defaults: Mapping[int, Defaults]
     fragments_duration: int
 
 
-def read_movie(moov: Body, name: str) -> Movie:
+def read_movie(moov: Body, name: str, file_size: int) -> Movie:
     """The video track. Raises BadInput that names the file if there is none, or one we cannot decode."""
     header = moov.only("mvhd")
     if header is None:
@@ -69,7 +70,7 @@ def read_movie(moov: Body, name: str) -> Movie:
     _check_in_this_file(information, name)
     entries = _sample_entries(table.need("stsd"), name)
     extends = moov.only("mvex")
-    samples = read_samples(table, len(entries))
+    samples = read_samples(table, len(entries), file_size)
     info = TrackInfo(
         track_id=track_id,
         timescale=timescale,
@@ -78,13 +79,14 @@ def read_movie(moov: Body, name: str) -> Movie:
         orientation=_orientation(movie_matrix, matrix, name),
         duration=duration,
     )
-    defaults, fragments_duration = Defaults(), 0
+    defaults: dict[int, Defaults] = {}
+    fragments_duration = 0
     if extends is not None:
-        defaults = _track_defaults(extends, track_id)
+        defaults = _defaults_of_tracks(extends)
         stated = extends.only("mehd")
         if stated is not None:
             version, _ = stated.full()
-            fragments_duration = stated.unsigned(8 if version == 1 else 4) * timescale // movie_scale
+            fragments_duration = stated.place(8 if version == 1 else 4) * timescale // movie_scale
     return Movie(info, samples, extends is not None, defaults, fragments_duration)
 
 
@@ -166,7 +168,7 @@ def _edits(trak: Body, movie_scale: int, timescale: int, name: str) -> tuple[Edi
     edits: list[Edit] = []
     movie = 0  # in ticks of the movie
     for _ in range(box.unsigned(4)):
-        duration, start, rate = box.unsigned(wide), box.signed(wide), box.unsigned(4)
+        duration, start, rate = box.place(wide), box.signed(wide), box.unsigned(4)
         at = round_half_up(movie * timescale, movie_scale)
         movie += duration
         if start == -1:
@@ -179,6 +181,8 @@ def _edits(trak: Body, movie_scale: int, timescale: int, name: str) -> tuple[Edi
             )
         # A duration of 0 in a fragmented file means: to the end (8.6.6.1).
         stop = start + round_half_up(duration * timescale, movie_scale) if duration else None
+        if start < -1 or max(at, start, stop or 0) >= 1 << 60:
+            raise Malformed(f"box 'elst' at byte {box.position} states media time {start}")
         edits.append(Edit(at, start, stop))
     return tuple(edits) or (Edit(0, 0, None),)
 
@@ -242,10 +246,12 @@ def _colour(boxes: list[Body]) -> tuple[int, int, int, int] | None:
     return None
 
 
-def _track_defaults(extends: Body, track_id: int) -> Defaults:
+def _defaults_of_tracks(extends: Body) -> dict[int, Defaults]:
+    """`trex` of each track, by its id."""
+    found: dict[int, Defaults] = {}
     for box in extends.children():
         if box.kind == "trex":
             box.full()
-            if box.unsigned(4) == track_id:
-                return Defaults(*(box.unsigned(4) for _ in range(4)))
-    return Defaults()
+            track_id = box.unsigned(4)
+            found[track_id] = Defaults(*(box.unsigned(4) for _ in range(4)))
+    return found

@@ -15,12 +15,12 @@ MAX_SAMPLES = 20_000_000
 """Two days at 120 pictures a second. A damaged count must not ask for more memory than that is worth."""
 
 
-def read_samples(table: Body, entries: int) -> Samples:
+def read_samples(table: Body, entries: int, file_size: int) -> Samples:
     """All samples of an `stbl` box, in decode order; none for a track whose samples are in fragments.
 
     Raises Malformed when the boxes disagree about how many samples there are.
     """
-    sizes = _sizes(table)
+    sizes = _sizes(table, file_size)
     count = len(sizes)
     durations = _runs(table.need("stts"), count, "u4") if count else np.empty(0, np.int64)
     dts = np.zeros(count, np.int64)
@@ -49,12 +49,15 @@ def _array(box: Body, count: int, kind: str) -> np.ndarray:
     return np.frombuffer(box.take(count * width), f">{kind}").astype(np.int64)
 
 
-def _sizes(table: Body) -> np.ndarray:
+def _sizes(table: Body, file_size: int) -> np.ndarray:
     box = table.only("stsz")
     if box is not None:
         box.full()
         same, count = box.unsigned(4), box.unsigned(4)
         _check_count(count)
+        # One size for all costs no byte a sample: the file itself bounds how many there can be.
+        if same * count > file_size:
+            raise Malformed(f"stsz states {count} samples of {same} bytes, more than the file has")
         return np.full(count, same, np.int64) if same else _array(box, count, "u4")
     box = table.need("stz2")
     box.full()
@@ -114,13 +117,13 @@ def _chunks(table: Body, count: int, entries: int) -> tuple[np.ndarray, np.ndarr
         raise Malformed("stsc does not describe the chunks in order")
     if entry.min() < 1 or entry.max() > entries:
         raise Malformed("stsc names a sample entry that does not exist")
-    # The last row holds for every chunk that is left: enough chunks for the samples that are left.
     spans = np.diff(first)
+    # In floating point, so that numbers made up by damage cannot wrap around.
+    if (spans.astype(float) * per_chunk[:-1]).sum() > 2 * MAX_SAMPLES:
+        raise Malformed("stsc describes more samples than there can be")
     before = int((spans * per_chunk[:-1]).sum())
-    tail = max(0, -(-(count - before) // int(per_chunk[-1])))
-    spans = np.append(spans, tail)
-    if int(spans.sum()) > MAX_SAMPLES or before > count + int(per_chunk.max()) + MAX_SAMPLES:
-        raise Malformed("stsc describes more chunks than there can be")
+    # The last row holds for every chunk that is left: enough chunks for the samples that are left.
+    spans = np.append(spans, max(0, -(-(count - before) // int(per_chunk[-1]))))
     held, used = np.repeat(per_chunk, spans), np.repeat(entry - 1, spans)
     ends = np.cumsum(held)
     if not len(ends) or ends[-1] < count:

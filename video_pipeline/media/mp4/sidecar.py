@@ -2,7 +2,7 @@
 
 Belongs here: the format. Does not belong here: where such bytes are kept (`sampling.indexes`).
 
-`VPINDEX1`, the SHA-256 of what follows, and a zip of numpy arrays without pickles (numpy's `npz`); `about` in
+`VPINDEX2`, the SHA-256 of what follows, and a zip of numpy arrays without pickles (numpy's `npz`); `about` in
 it is JSON: the file's size and tag, the track, the edits. Times and offsets are stored as differences, which
 zip packs to a few bytes a sample. Loading checks every length against the others and never trusts an offset:
 `VideoIndex.select` compares each with the file's size.
@@ -30,7 +30,7 @@ from video_pipeline.media.mp4.track import COLUMNS, Edit, SampleEntry, Samples, 
 from video_pipeline.media.mp4.window import Window
 from video_pipeline.media.ranges.base import Identity, RangeSource
 
-MAGIC = b"VPINDEX1"
+MAGIC = b"VPINDEX2"
 SUFFIX = ".vpindex"
 """Of a side-car: the video's name and this."""
 
@@ -47,7 +47,7 @@ def dump_index(index: VideoIndex) -> bytes:
         "notes": index.notes,
         "stated_end": index.stated_end,
         "fragmented": index.movie.fragmented,
-        "defaults": asdict(index.movie.defaults),
+        "defaults": {track_id: asdict(given) for track_id, given in index.movie.defaults.items()},
         "fragments_duration": index.movie.fragments_duration,
         "track": {
             "track_id": track.track_id,
@@ -126,7 +126,7 @@ def _rebuild(about: dict[str, Any], stored: Any, source: RangeSource, identity: 
         track,
         _samples("movie", stored, len(entries)),
         about["fragmented"],
-        Defaults(**about["defaults"]),
+        {int(track_id): Defaults(**given) for track_id, given in about["defaults"].items()},
         about["fragments_duration"],
     )
     window = Window(source, identity.size)

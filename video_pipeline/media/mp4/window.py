@@ -43,7 +43,7 @@ class Window:
                 oldest = next(key for key in self._blocks if key != 0)
                 del self._blocks[oldest]
 
-    def at_hand(self, start: int, least: int) -> bytes | None:
+    def at_hand(self, start: int, least: int) -> memoryview | None:
         """All bytes from `start` on of a block that has at least so many of them, or that ends with the
         file."""
         with self._lock:
@@ -52,10 +52,10 @@ class Window:
                 if inside < 0 or inside > len(data):
                     continue
                 if len(data) - inside >= least or position + len(data) >= self.size > start:
-                    return data[inside:]
+                    return memoryview(data)[inside:]
         return None
 
-    def read(self, start: int, least: int, traffic: Traffic, *, guess: int = 0) -> bytes:
+    def read(self, start: int, least: int, traffic: Traffic, *, guess: int = 0) -> memoryview:
         """At least `least` bytes from `start` (fewer only at the file's end), or what is at hand beyond them;
         one request of max(least, guess) bytes if they are not at hand."""
         found = self.at_hand(start, least)
@@ -63,12 +63,12 @@ class Window:
             return found
         stop = min(self.size, start + max(least, guess))
         if start >= stop:
-            return b""
+            return memoryview(b"")
         data = self.source.read(start, stop, purpose="index", traffic=traffic)
         self.keep(start, data)
-        return data
+        return memoryview(data)
 
-    def exactly(self, start: int, stop: int, what: str, traffic: Traffic) -> bytes:
+    def exactly(self, start: int, stop: int, what: str, traffic: Traffic) -> memoryview:
         """Bytes [start, stop). BadInput if the file ends before."""
         if stop > self.size:
             raise BadInput(
