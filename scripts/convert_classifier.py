@@ -34,7 +34,7 @@ from PIL import Image
 from safetensors.torch import load, save
 
 from video_pipeline.models.efficientnet_lite import ARCHITECTURE, INPUT_SIZE, fold_batch_norms, network_for
-from video_pipeline.models.weights import _with_metadata as with_metadata
+from video_pipeline.models.weights import with_metadata
 
 ROOT = Path(__file__).resolve().parents[1]
 WEIGHTS = ROOT / "video_pipeline" / "models" / "weights" / "efficientnet_lite0.safetensors"

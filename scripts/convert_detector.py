@@ -30,7 +30,7 @@ from safetensors.torch import save
 
 from video_pipeline.models.nanodet import ARCHITECTURE, NanoDetG
 from video_pipeline.models.person_detector import SHIPPED_DETECTOR_WEIGHTS
-from video_pipeline.models.weights import _with_metadata
+from video_pipeline.models.weights import with_metadata
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -98,7 +98,7 @@ def weight_file(files: dict[str, bytes]) -> bytes:
         "file_sha256": SHA256[".bin"],
         "licence": "Apache-2.0 (NanoDet, RangiLyu), converted in a package under MIT (Vladimir Mandic)",
     }
-    return _with_metadata(save(tensors), metadata)
+    return with_metadata(save(tensors), metadata)
 
 
 def read_values(graph: dict[str, Any], data: bytes) -> dict[str, np.ndarray]:

@@ -27,7 +27,7 @@ from safetensors.torch import save
 
 from video_pipeline.models.srvgg import SrvggSize, expected_shapes, size_of
 from video_pipeline.models.upscaler import ARCHITECTURE, SHIPPED_UPSCALER_WEIGHTS
-from video_pipeline.models.weights import _with_metadata
+from video_pipeline.models.weights import with_metadata
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -83,7 +83,7 @@ def weight_file(files: dict[str, bytes]) -> bytes:
         "file_sha256": SHA256[".bin"],
         "licence": "BSD-3-Clause, Copyright (c) 2021, Xintao Wang (Real-ESRGAN)",
     }
-    return _with_metadata(save(tensors), metadata)
+    return with_metadata(save(tensors), metadata)
 
 
 def read_values(data: bytes) -> dict[str, torch.Tensor]:

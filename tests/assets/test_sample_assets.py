@@ -39,7 +39,8 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
 @pytest.fixture
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RangeServer]:
     media = MediaFactory(tmp_path_factory.getbasetemp().parent / "media")
-    media.path("h264_b"), media.path("h264_fragmented_mfra")
+    for name in ("h264_b", "h264_fragmented_mfra"):
+        media.path(name)
     with RangeServer(media.directory) as running:
         yield running
 

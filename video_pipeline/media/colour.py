@@ -10,7 +10,7 @@ import numpy as np
 
 from video_pipeline.media.frames import ColourTags, CroppedFrame
 
-_LUMA_WEIGHTS = {  # matrix code point: (Kr, Kb), ITU-T H.273 (07/2021), table 4
+LUMA_WEIGHTS = {  # matrix code point: (Kr, Kb), ITU-T H.273 (07/2021), table 4
     1: (0.2126, 0.0722),  # BT.709
     4: (0.30, 0.11),  # FCC
     5: (0.299, 0.114),  # BT.601 with 625 lines
@@ -28,7 +28,7 @@ def effective_matrix(tags: ColourTags, width: int) -> int:
 
     A crop wider than 720 pixels cannot come from standard definition; a narrower one may, as players assume.
     """
-    if tags.matrix in _LUMA_WEIGHTS:
+    if tags.matrix in LUMA_WEIGHTS:
         return tags.matrix
     return _BT709 if width > _WIDEST_SD else _BT601
 
@@ -38,7 +38,7 @@ def yuv_to_rgb(y: np.ndarray, u: np.ndarray, v: np.ndarray, *, matrix: int, full
 
     `matrix` is a code point of `effective_matrix`. An untagged range means limited (16..235).
     """
-    kr, kb = _LUMA_WEIGHTS[matrix]
+    kr, kb = LUMA_WEIGHTS[matrix]
     kg = 1 - kr - kb
     black, luma_span, chroma_span = (0, 255, 255) if full_range else (16, 219, 224)
     luma = (y.astype(np.float32) - black) * (255 / luma_span)

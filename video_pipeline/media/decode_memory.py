@@ -79,23 +79,34 @@ class SoftwareMemoryDecoder:
     def decode(
         self, run: CodedRun, wanted: Collection[int]
     ) -> Iterator[tuple[int, CroppedFrame | DeviceFrame]]:
-        cropper: PlaneCropper | None = None
-        size = (0, 0)
-        for pts, picture in decode_pictures(run, wanted):
-            if (picture.width, picture.height) != size:
-                size = (picture.width, picture.height)
-                # Planes of 4:2:0 come in pairs of rows; the last row or column of an odd size is left out.
-                whole = CodedCrop(0, 0, size[0] // 2 * 2, size[1] // 2 * 2)
-                cropper = PlaneCropper(whole, run.orientation)
-            assert cropper is not None
-            yield pts, cropper.cut(picture)
+        yield from whole_frames(run, decode_pictures(run, wanted))
 
 
-def decode_pictures(run: CodedRun, wanted: Collection[int]) -> Iterator[tuple[int, av.VideoFrame]]:
-    """libav's pictures of a run whose media PTS is wanted, in order of PTS; see `MemoryDecoder.decode`."""
+def whole_frames(
+    run: CodedRun, pictures: Iterator[tuple[int, av.VideoFrame]]
+) -> Iterator[tuple[int, CroppedFrame]]:
+    """libav's pictures as frames: upright, 8-bit 4:2:0. The last row or column of an odd size is left out,
+    since planes of 4:2:0 come in pairs of rows."""
+    cropper: PlaneCropper | None = None
+    size = (0, 0)
+    for pts, picture in pictures:
+        if cropper is None or (picture.width, picture.height) != size:
+            size = (picture.width, picture.height)
+            whole = CodedCrop(0, 0, size[0] // 2 * 2, size[1] // 2 * 2)
+            cropper = PlaneCropper(whole, run.orientation)
+        yield pts, cropper.cut(picture)
+
+
+def decode_pictures(
+    run: CodedRun, wanted: Collection[int], context: av.VideoCodecContext | None = None
+) -> Iterator[tuple[int, av.VideoFrame]]:
+    """libav's pictures of a run whose media PTS is wanted, in order of PTS; see `MemoryDecoder.decode`.
+
+    `context` decodes in place of a new one on the CPU; it is used up.
+    """
     missing = set(wanted)
     try:
-        context = _context(run)
+        context = context or prepared(run, av.CodecContext.create(software_codec(run), "r"))
         for coded in (*run.pictures, None):
             for picture in context.decode(_packet(coded, run.time_base) if coded is not None else None):
                 if picture.pts not in missing:
@@ -112,14 +123,17 @@ def decode_pictures(run: CodedRun, wanted: Collection[int]) -> Iterator[tuple[in
         raise _damaged(run, min(missing), "the decoder gave nothing for it", NoPicture)
 
 
-def _context(run: CodedRun) -> av.VideoCodecContext:
-    # libav's own "av1" decoder only drives hardware.
-    codec = "libdav1d" if run.entry.codec == "av1" else run.entry.codec
-    context = av.CodecContext.create(codec, "r")
+def software_codec(run: CodedRun) -> str:
+    """libav's name of the decoder on the CPU: its own "av1" only drives hardware."""
+    return "libdav1d" if run.entry.codec == "av1" else run.entry.codec
+
+
+def prepared(run: CodedRun, context: av.CodecContext) -> av.VideoCodecContext:
+    """A fresh context with what the container says of the stream."""
     assert isinstance(context, av.VideoCodecContext)
     if run.entry.extradata and run.entry.codec != "vp9":
         context.extradata = run.entry.extradata
-    context.options = decoder_options(codec)
+    context.options = decoder_options(context.name)
     context.thread_count = 1
     if run.entry.colour is not None:
         primaries, transfer, matrix, full = run.entry.colour

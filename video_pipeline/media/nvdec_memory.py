@@ -8,8 +8,8 @@ What NVDEC would do differently from libav without saying so is refused (`NotFor
 given out): it deinterlaces streams that may hold fields, gives out pictures that refer to what lies before
 the run, and scales pictures after a change of size within a stream to the size before. What it conceals of
 damage it does not tell: PyNvVideoCodec prints cuvidGetDecodeStatus and offers no way to ask.
-Written against PyNvVideoCodec 2.2: its extension module, the NvDecoder.cpp of its source distribution, and
-its sample decode_reconfigure.py.
+Written against PyNvVideoCodec 2.2: the names in its extension module, its sample decode_reconfigure.py, and a
+published NvDecoder.cpp of an earlier release. Not run on a GPU yet.
 """
 
 from __future__ import annotations

@@ -97,10 +97,10 @@ def save_caption_weights(net: CaptionPairNet, path: Path, metadata: dict[str, st
 
     tensors = {key: value.detach().to(torch.float16).contiguous() for key, value in net.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(_with_metadata(save(tensors), {"architecture": ARCHITECTURE, **metadata}))
+    path.write_bytes(with_metadata(save(tensors), {"architecture": ARCHITECTURE, **metadata}))
 
 
-def _with_metadata(data: bytes, metadata: dict[str, str]) -> bytes:
+def with_metadata(data: bytes, metadata: dict[str, str]) -> bytes:
     """The file with this metadata in sorted order; the library's own order differs from run to run."""
     length = int.from_bytes(data[:8], "little")
     tensors = json.loads(data[8 : 8 + length])

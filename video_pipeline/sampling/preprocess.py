@@ -22,8 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from video_pipeline.errors import Internal
-from video_pipeline.media.colour import _LUMA_WEIGHTS as LUMA_WEIGHTS
-from video_pipeline.media.colour import effective_matrix, is_full_range
+from video_pipeline.media.colour import LUMA_WEIGHTS, effective_matrix, is_full_range
 from video_pipeline.media.frames import ColourTags, CroppedFrame, DeviceFrame
 from video_pipeline.models.classifier_spec import PreprocessSpec
 

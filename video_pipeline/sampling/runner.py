@@ -216,7 +216,7 @@ class _Run:
         self.logs = [VideoLog(address) for address in self.addresses]
         self.names = [without_secrets(address) for address in self.addresses]
         self.classifier: Classifier | None = None
-        self.decoders: list[str] = []
+        self.notes: list[str] = []
 
     def stream(
         self,
@@ -235,7 +235,7 @@ class _Run:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            with DecoderChooser(self.options.decoder, self.device) as chooser:
+            with DecoderChooser(self.options.decoder) as chooser:
                 context = Context(
                     options=self.options,
                     logs=self.logs,
@@ -246,7 +246,9 @@ class _Run:
                     cancel=cancel,
                     on_progress=on_progress,
                 )
-                return SampleStream(context).run(self.items.append)
+                report = SampleStream(context).run(self.items.append)
+                self.notes = chooser.notes
+                return report
         finally:
             torch.set_num_threads(threads)
 
@@ -305,7 +307,7 @@ class _Run:
                 "pictures_decoded": sum(row.pictures_decoded for row in rows),
                 "frames": rows,
                 "videos": videos,
-                "notes": (*notes, *classifier.notes),
+                "notes": (*notes, *classifier.notes, *self.notes),
             }
         )
 

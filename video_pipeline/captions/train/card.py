@@ -119,10 +119,10 @@ softness, and H.264 or JPEG. The split is by photograph, clip, font family and l
 - Strips are luma only: a change of colour at equal brightness is not seen.
 - The figures above are of scene recipe {RECIPE}; figures of different recipes do not compare. Recipe 2 was
   drawn up after looking at recipe 1's mistakes, on test scenes too; recipe 3 adds scrolling text; recipe 4
-  has a logo in 28 % of its scenes instead of 10 %, still lettering, longer fades and more changes of one word,
-  after looking at mistakes on the evaluation set. So the test scenes and the evaluation set are unseen by the
-  network but not by its makers. The scenes are harder than programmes on purpose: a caption changes every third
-  sample.
+  has a logo in 28 % of its scenes instead of 10 %, still lettering, longer fades and more changes of one
+  word, after looking at mistakes on the evaluation set. So the test scenes and the evaluation set are unseen
+  by the network but not by its makers. The scenes are harder than programmes on purpose: a caption changes
+  every third sample.
 - Training went on from the weights of recipe 3 (`--start-from`); those are in the history of this file.
 """
     weights.with_suffix(".md").write_text(text, encoding="utf-8")
