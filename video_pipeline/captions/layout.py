@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from video_pipeline.media.sparse import PicturePair
     from video_pipeline.models.caption_pairs import CaptionPairNet, Features
 
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 """Part of the layout's recipe."""
 
 FALLBACK = CropRegion(left=0.05, top=0.75, width=0.9, height=0.2)
@@ -41,6 +41,11 @@ BAND_HEIGHTS = (0.14, 0.22)
 
 ENOUGH = 3.0
 """Different captions that must have been seen in a band: one or two may be titles or signs."""
+
+CHANGING = 0.2
+"""Changes a shown moment beyond the first that must have been seen too. Something that never changes is
+called another one at up to 0.15 of its moments (a caption of the demo clip frozen over the whole of it); the
+clip's own captions, looked at every two seconds, at 0.58."""
 
 SURE = 0.6
 """P(same) from which a moment counts as showing a caption."""
@@ -63,6 +68,16 @@ class Band:
     score: float
     standing: tuple[float, ...]
     """P(same) at each moment."""
+
+    @property
+    def shown(self) -> int:
+        """Moments at which something stands in it."""
+        return sum(value >= SURE for value in self.standing)
+
+    @property
+    def changes(self) -> bool:
+        """Whether captions were seen: enough of them, and not one thing called another now and then."""
+        return self.score >= max(ENOUGH, 1 + CHANGING * (self.shown - 1))
 
 
 @dataclass(frozen=True)
@@ -131,10 +146,9 @@ class LayoutFinder:
                 key=lambda band: -band.score,
             )
         )
-        best = bands[0]
-        shown = sum(value >= SURE for value in best.standing)
-        seen = f"{best.score:.1f} different captions at {shown} of {len(standing)} moments"
-        if best.score < ENOUGH:
+        best = next((band for band in bands if band.changes), bands[0])
+        seen = f"{best.score:.1f} different captions at {best.shown} of {len(standing)} moments"
+        if not best.changes:
             return self._nothing(f"no band shows text that stands and changes: {seen} at most", bands)
         region = self._edges.region(best)
         reasons = (
