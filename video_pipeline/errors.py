@@ -6,7 +6,10 @@ what the reader can do. Does not belong here: retry rules (the backends own them
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 ErrorKind = Literal[
     "bad_input",
@@ -93,3 +96,12 @@ class Internal(PipelineError):
     """A defect of ours: an invariant did not hold."""
 
     kind = "internal"
+
+
+def problems_of(error: ValidationError, whole: str) -> str:
+    """Every problem of a model with its field, in one line, without the input; `whole` names what has no
+    field."""
+    return "; ".join(
+        f"{'.'.join(str(part) for part in item['loc']) or whole}: {item['msg']}"
+        for item in error.errors(include_url=False, include_context=False, include_input=False)
+    )

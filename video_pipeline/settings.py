@@ -15,7 +15,7 @@ from urllib.parse import urlparse
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from video_pipeline.errors import BadInput
+from video_pipeline.errors import BadInput, problems_of
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
@@ -91,11 +91,7 @@ def load_settings(**overrides: object) -> Settings:
     try:
         return Settings(**overrides)  # pyright: ignore[reportArgumentType]
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(str(part) for part in item['loc']) or 'settings'}: {item['msg']}"
-            for item in error.errors(include_input=False, include_url=False)
-        )
         raise BadInput(
-            f"The environment is not usable: {problems}",
+            f"The environment is not usable: {problems_of(error, 'settings')}",
             what_to_do="correct the variables; README.md, section Settings, lists them.",
         ) from None

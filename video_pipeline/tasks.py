@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from video_pipeline.errors import BadInput
+from video_pipeline.errors import BadInput, problems_of
 from video_pipeline.keys import SYSTEM_TENANT, canonical_json
 from video_pipeline.settings import Settings
 
@@ -70,12 +70,8 @@ class Task:
         try:
             return self.request_model.model_validate(raw)
         except ValidationError as error:
-            problems = "; ".join(
-                f"{'.'.join(str(part) for part in item['loc']) or 'request'}: {item['msg']}"
-                for item in error.errors(include_url=False, include_context=False, include_input=False)
-            )
             raise BadInput(
-                f"The request for {self.name} is not valid: {problems}",
+                f"The request for {self.name} is not valid: {problems_of(error, 'request')}",
                 input=self.name,
                 what_to_do="correct the named fields and submit again",
             ) from None

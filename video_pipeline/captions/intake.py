@@ -18,7 +18,7 @@ from video_pipeline.captions.request import (
     FindLayoutRequest,
     ReadCaptionsRequest,
 )
-from video_pipeline.errors import BadInput
+from video_pipeline.errors import BadInput, problems_of
 from video_pipeline.keys import VideoId
 from video_pipeline.media.geometry import CropRegion
 from video_pipeline.store.base import ObjectMissing, ObjectStore
@@ -53,12 +53,8 @@ def load_caption_request(store: ObjectStore, video: VideoId) -> CaptionRequest:
     try:
         return CaptionRequest.model_validate_json(text)
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(str(part) for part in item['loc']) or 'file'}: {item['msg']}"
-            for item in error.errors(include_url=False, include_context=False)
-        )
         raise BadInput(
-            f"caption_request.json is not valid: {problems}",
+            f"caption_request.json is not valid: {problems_of(error, 'file')}",
             input=f"{store.uri}/{where}",
             what_to_do="correct the named fields",
         ) from None

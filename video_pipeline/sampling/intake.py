@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from video_pipeline import keys
-from video_pipeline.errors import BadInput
+from video_pipeline.errors import BadInput, problems_of
 from video_pipeline.keys import SampleId
 from video_pipeline.sampling.request import RunInferenceRequest, SampleOptions
 from video_pipeline.store.base import ObjectMissing, ObjectStore
@@ -68,9 +68,4 @@ def add_sample(store: ObjectStore, sample: SampleId, video_urls: Sequence[str], 
 
 
 def _problems(error: Exception) -> str:
-    if not isinstance(error, ValidationError):
-        return str(error)
-    return "; ".join(
-        f"{'.'.join(str(part) for part in item['loc']) or 'request'}: {item['msg']}"
-        for item in error.errors(include_url=False, include_context=False, include_input=False)
-    )
+    return problems_of(error, "request") if isinstance(error, ValidationError) else str(error)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from video_pipeline import keys
-from video_pipeline.errors import BadInput
+from video_pipeline.errors import BadInput, problems_of
 from video_pipeline.media.ranges.base import RangeSource, RequestRecord
 from video_pipeline.sampling.account import (
     EXTRACTION,
@@ -370,12 +370,8 @@ def _options(**fields: Any) -> SampleOptions:
     try:
         return SampleOptions.model_validate(fields)
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(str(part) for part in item['loc']) or 'options'}: {item['msg']}"
-            for item in error.errors(include_url=False, include_context=False, include_input=False)
-        )
         raise BadInput(
-            f"the options are not valid: {problems}",
+            f"the options are not valid: {problems_of(error, 'options')}",
             input="run_inference_impl",
             what_to_do="correct the named fields.",
         ) from None
