@@ -61,11 +61,13 @@ def test_the_graph_is_the_one_the_readme_describes() -> None:
         "vp9_chunks": ["caption_layout", "source_video"],
         "captions": ["caption_frame_extents", "cropped_frames", "vp9_chunks"],
         "wasabi_upload": ["caption_frame_extents", "captions", "cropped_frames", "vp9_chunks"],
+        "frame_samples": [],
+        "frame_predictions": ["frame_samples"],
     }
     for key in graph.get_all_asset_keys():
         node = graph.get(key)
         assert node.description
-        assert node.group_name == "captions"
+        assert node.group_name in ("captions", "sampling")
         assert node.partitions_def is not None
 
 
