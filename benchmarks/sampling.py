@@ -133,7 +133,7 @@ class Ours:
                 return sum(len(group.samples) for group in unit.groups)
 
             decoded = sum(workers.map(show, units))
-            self.kept = dump_index(index)
+            self.index = index
             source.close()
         return decoded
 
@@ -178,7 +178,7 @@ def _cold_and_warm(
     server.log.clear()
     decoded = reader.frames(times)
     cold, requests, trips = server.sent(), len(server.log), reader.round_trips
-    reader.stored = reader.kept
+    reader.stored = dump_index(reader.index)
     server.log.clear()
     reader.frames(times)
     assert {logged.method for logged in server.log} == {"GET"}
