@@ -80,9 +80,9 @@ def test_the_cubic_goes_one_way_between_two_knots(given_knots: tuple[list[Fracti
 
 
 def test_the_cubic_is_monotone_by_its_slopes_and_not_by_the_clip_that_stops_rounding() -> None:
-    """Steep beside flat, on uneven times: where an ordinary spline overshoots most."""
-    times = [Fraction(0), Fraction(1, 100), Fraction(2), Fraction(201, 100), Fraction(5)]
-    values = np.array([[0.0], [100.0], [101.0], [300.0], [301.0]])
+    """Steep beside flat, on uneven times, and a turn: where an ordinary spline overshoots most."""
+    times = [Fraction(0), Fraction(1, 100), Fraction(2), Fraction(201, 100), Fraction(5), Fraction(6)]
+    values = np.array([[0.0], [100.0], [101.0], [300.0], [301.0], [250.0]])
     curve = Curve(times, values, "monotone_cubic")
     assert curve._slopes is not None
     for index, time in within(times, 200):
@@ -92,7 +92,7 @@ def test_the_cubic_is_monotone_by_its_slopes_and_not_by_the_clip_that_stops_roun
         y0, y1 = float(values[index, 0]), float(values[index + 1, 0])
         basis = (2 * s**3 - 3 * s**2 + 1, s**3 - 2 * s**2 + s, -2 * s**3 + 3 * s**2, s**3 - s**2)
         hermite = basis[0] * y0 + basis[1] * span * m0 + basis[2] * y1 + basis[3] * span * m1
-        assert y0 - 1e-9 <= hermite <= y1 + 1e-9
+        assert min(y0, y1) - 1e-9 <= hermite <= max(y0, y1) + 1e-9
         assert curve.at(time)[0] == pytest.approx(hermite, abs=1e-9)
 
 
@@ -114,6 +114,14 @@ def test_points_on_a_line_give_the_line_on_uneven_times(method: Interpolation) -
     curve = Curve(times, values, method)
     for _, time in within(times, 9):
         assert curve.at(time) == pytest.approx([float(3 * time + 1), float(20 - time)], abs=1e-12)
+
+
+def test_knots_on_a_gentle_parabola_give_the_parabola_on_uneven_times() -> None:
+    times = [Fraction(4), Fraction(5), Fraction(13, 2), Fraction(7), Fraction(9)]
+    curve = Curve(times, np.array([[float(time * time)] for time in times]), "monotone_cubic")
+    for index, time in within(times, 7):
+        if 0 < index < len(times) - 2:
+            assert curve.at(time)[0] == pytest.approx(float(time * time), abs=1e-9)
 
 
 def test_linear_is_the_weighted_mean_of_its_neighbours() -> None:
