@@ -7,8 +7,9 @@ from fractions import Fraction
 import pytest
 
 from video_pipeline.errors import BadInput
-from video_pipeline.sampling.account import frame_row, wall_seconds
+from video_pipeline.sampling.account import frame_row
 from video_pipeline.sampling.frames import Cost, Failed, Wanted
+from video_pipeline.telemetry.table import wall_seconds
 from video_pipeline.telemetry.timing import Span
 
 

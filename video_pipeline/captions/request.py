@@ -9,10 +9,11 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from video_pipeline.keys import VideoId, check_key
 from video_pipeline.media.geometry import CropRegion
+from video_pipeline.strict import StrictModel
 
 Stage = Literal["cropped_frames", "caption_frame_extents", "vp9_chunks"]
 STAGES: tuple[Stage, ...] = ("cropped_frames", "caption_frame_extents", "vp9_chunks")
@@ -39,12 +40,6 @@ def _to_rate(value: object) -> Fraction:
 
 
 Rate = Annotated[Fraction, BeforeValidator(_to_rate), PlainSerializer(str, return_type=str)]
-
-
-class StrictModel(BaseModel):
-    """Unknown fields are refused: a misspelt option must not become a default."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class CaptionRequest(StrictModel):

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import platform as machine
 import sys
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from video_pipeline.errors import PipelineError
 from video_pipeline.media.ranges.base import RequestRecord
 from video_pipeline.sampling.frames import Delivered, Failed, VideoLog
 from video_pipeline.sampling.request import FrameError, FrameRow, VideoRow
-from video_pipeline.telemetry.timing import Span
 
 EXTRACTION = ("index", "fetch", "fetch_again", "decode_pictures")
 MEGABYTE = 1_000_000
@@ -41,15 +40,6 @@ def device_facts(device: str) -> Device:
         )
     kind = "mac" if sys.platform == "darwin" and machine.machine() == "arm64" else "cpu"
     return Device(kind, device, None, None, torch.__version__)
-
-
-def wall_seconds(spans: Iterable[Span], names: Collection[str]) -> float:
-    """Seconds in which at least one span of these names was open: work side by side counts once."""
-    total, reached = 0.0, float("-inf")
-    for start, end in sorted((span.start, span.end) for span in spans if span.name in names):
-        total += max(0.0, end - max(start, reached))
-        reached = max(reached, end)
-    return total
 
 
 def frame_row(item: Delivered | Failed, url: str, png_key: str | None) -> FrameRow:

@@ -8,22 +8,17 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from video_pipeline.keys import check_key, check_name
 from video_pipeline.models.classifier_spec import ClassifierSpec, Prediction
+from video_pipeline.strict import StrictModel
 
 Strategy = Literal["random", "uniform", "timestamps", "key_frames"]
 DecoderName = Literal["auto", "pyav", "nvdec", "videotoolbox"]
 
 MAX_FRAMES = 100_000
 """Of one call. Each costs about 1.5 KB of the result, which is one object."""
-
-
-class StrictModel(BaseModel):
-    """Unknown fields are refused: a misspelt option must not become a default."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class SampleOptions(StrictModel):

@@ -23,7 +23,6 @@ from video_pipeline.sampling.account import (
     frame_row,
     received,
     video_row,
-    wall_seconds,
 )
 from video_pipeline.sampling.frames import Delivered, Failed, VideoLog
 from video_pipeline.sampling.indexes import Indexes
@@ -33,6 +32,7 @@ from video_pipeline.settings import Settings, load_settings
 from video_pipeline.streaming.cancel import CancellationToken
 from video_pipeline.streaming.pipeline import ProgressSnapshot
 from video_pipeline.streaming.stats import PipelineReport
+from video_pipeline.telemetry.table import wall_seconds
 from video_pipeline.telemetry.timing import Recorder, current_recorder, use_recorder
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ Belongs here: aggregation by name. Does not belong here: recording spans (`timin
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from video_pipeline.telemetry.timing import Span
@@ -95,3 +95,12 @@ def timing_metrics(spans: Iterable[Span]) -> dict[str, float]:
         values[f"timing_{row.name}_mean_s"] = row.mean
         values[f"timing_{row.name}_count"] = row.count
     return values
+
+
+def wall_seconds(spans: Iterable[Span], names: Collection[str]) -> float:
+    """Seconds in which at least one span of these names was open: work side by side counts once."""
+    total, reached = 0.0, float("-inf")
+    for start, end in sorted((span.start, span.end) for span in spans if span.name in names):
+        total += max(0.0, end - max(start, reached))
+        reached = max(reached, end)
+    return total
