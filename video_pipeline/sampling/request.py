@@ -194,7 +194,7 @@ class RunInferenceResult(StrictModel):
     frames: tuple[FrameRow, ...]
     videos: tuple[VideoRow, ...]
     frame_png_keys: tuple[str, ...] = ()
-    report_keys: dict[str, str] = {}
+    report_keys: dict[str, str] = Field(default_factory=dict)
     notes: tuple[str, ...] = ()
     degraded: tuple[str, ...] = ()
     wandb_run: str | None = None
