@@ -31,7 +31,7 @@ import av.error
 from video_pipeline.errors import BadInput
 from video_pipeline.media.container import COMPLETE, OpenedVideo, media_errors
 from video_pipeline.media.nal import NalReader
-from video_pipeline.media.schedule import Entry, PacketSchedule
+from video_pipeline.media.schedule import Entry, PacketSchedule, Sampler
 from video_pipeline.media.timeline import StreamingSampler
 
 MAX_PENDING = 96
@@ -93,7 +93,12 @@ class Shown:
 
 class PicturePass:
     """Runs one pass over `opened` and yields `(Shown, picture)` in presentation order: the pictures that some
-    sample shows, and those of the timeline for whose PTS `also` is true."""
+    sample shows, and those of the timeline for whose PTS `also` is true.
+
+    Without a `sampler` samples are taken at `rate`. Without `packets` those of the video stream are read from
+    where the container stands, which must be its beginning or a key packet. Give the packets of another part
+    with an iterator that begins with a key packet.
+    """
 
     def __init__(
         self,
@@ -101,6 +106,9 @@ class PicturePass:
         rate: Fraction,
         stats: DecodeStats,
         also: Callable[[int], bool] = lambda _pts: False,
+        *,
+        sampler: Sampler | None = None,
+        packets: Iterator[av.Packet] | None = None,
     ) -> None:
         self._opened = opened
         self._also = also
@@ -111,6 +119,8 @@ class PicturePass:
             raise BadInput("the video stream has no time base", input=opened.name, what_to_do=COMPLETE)
         self.time_base: Fraction = Fraction(time_base)
         self._rate = rate
+        self._sampler: Sampler = sampler or StreamingSampler(self.time_base, rate)
+        self._demuxer = packets
         self._codec = opened.stream.codec_context.name
         self._size: tuple[int, int] | None = None
         self._first_key_pts: int | None = None
@@ -137,7 +147,7 @@ class PicturePass:
     def _packets(self) -> Iterator[av.Packet]:
         """The stream's packets from the first key packet on. Where one cannot be read, a file that is cut off
         is told as such: it is the likelier story, and says better what to do."""
-        demuxer = self._opened.container.demux(self._opened.stream)
+        demuxer = self._demuxer or self._opened.container.demux(self._opened.stream)
         while True:
             try:
                 with media_errors(self._name, f"cannot read the video {self._after()}"):
@@ -175,7 +185,9 @@ class PicturePass:
     def _run_by_packets(
         self, packets: Iterator[av.Packet], backend: PictureBackend[PictureT], nal: NalReader
     ) -> Iterator[tuple[Shown, PictureT]]:
-        schedule: PacketSchedule[av.Packet] = PacketSchedule(self.time_base, self._rate, also=self._also)
+        schedule: PacketSchedule[av.Packet] = PacketSchedule(
+            self.time_base, self._rate, also=self._also, sampler=self._sampler
+        )
         for packet in packets:
             entry = self._entry(packet, nal)
             if entry is None:
@@ -243,7 +255,7 @@ class PicturePass:
     def _run_by_pictures(
         self, packets: Iterator[av.Packet], backend: PictureBackend[PictureT]
     ) -> Iterator[tuple[Shown, PictureT]]:
-        sampler = StreamingSampler(self.time_base, self._rate)
+        sampler = self._sampler
         pending: set[int] = set()
         stamps = _Stamps(self._opened)
         held: tuple[int, PictureT] | None = None

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from video_pipeline.media.timeline import StreamingSampler
 
@@ -25,6 +25,18 @@ LOOK_AHEAD = 34
 """Pictures: 16 frames of reordering, twice that where each field is a picture of its own, and two."""
 
 PacketT = TypeVar("PacketT")
+
+
+class Sampler(Protocol):
+    """Tells which samples a picture shows, as `StreamingSampler` does by its rule."""
+
+    def push(self, pts: int) -> range:
+        """The next picture has `pts`: the samples of the one before. ValueError if `pts` runs backwards."""
+        ...
+
+    def finish(self, last_duration: int | None) -> range:
+        """The stream is over: the samples of the last picture."""
+        ...
 
 
 @dataclass(slots=True)
@@ -45,7 +57,8 @@ class PacketSchedule(Generic[PacketT]):
     """Packets go in by `push` in decoding order and come out in that order, without those nobody needs.
 
     `samples_of(pts)` then tells which samples the decoded picture with that PTS shows. A picture for
-    whose PTS `also` is true is needed whether or not a sample shows it.
+    whose PTS `also` is true is needed whether or not a sample shows it. Samples are taken at `rate` unless
+    another `sampler` is given.
     """
 
     def __init__(
@@ -54,9 +67,11 @@ class PacketSchedule(Generic[PacketT]):
         rate: Fraction,
         look_ahead: int = LOOK_AHEAD,
         also: Callable[[int], bool] = lambda _pts: False,
+        *,
+        sampler: Sampler | None = None,
     ) -> None:
         self._also = also
-        self._sampler = StreamingSampler(time_base, rate)
+        self._sampler: Sampler = sampler or StreamingSampler(time_base, rate)
         self._look_ahead = look_ahead
         self._waiting: deque[Entry[PacketT]] = deque()
         self._by_pts: list[tuple[int, int, Entry[PacketT]]] = []
@@ -64,10 +79,6 @@ class PacketSchedule(Generic[PacketT]):
         self._latest: Entry[PacketT] | None = None
         self._due: dict[int, deque[range]] = {}
         self.dropped = 0
-
-    @property
-    def sampler(self) -> StreamingSampler:
-        return self._sampler
 
     def push(self, entry: Entry[PacketT]) -> Iterator[PacketT]:
         """Take one packet; yield those that are now known to be needed, in decoding order.
