@@ -24,8 +24,9 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -37,6 +38,7 @@ from video_pipeline.calls import (
     ErrorRecord,
     ResultRecord,
     WorkerIdentity,
+    read_call,
     read_result,
     write_result,
 )
@@ -48,6 +50,9 @@ from video_pipeline.streaming.cancel import CancellationToken
 from video_pipeline.tasks import Task, find_task, tenant_of
 from video_pipeline.telemetry.logs import configure_logging
 from video_pipeline.telemetry.timing import Recorder, timed_operation, use_recorder
+
+if TYPE_CHECKING:
+    from video_pipeline.compute.base import Compute
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +84,8 @@ class TaskContext:
     """What a task gets beside its request.
 
     `scratch` is an empty directory that is deleted afterwards. `cancel` ends the task when the call is
-    cancelled, times out or loses its claim. `attach_report` stores a file beside the result.
+    cancelled, times out or loses its claim. `attach_report` stores a file beside the result. `compute` is for
+    tasks that fan out (`compute.fan_out`).
     """
 
     store: ObjectStore
@@ -91,13 +97,28 @@ class TaskContext:
     call_key: str = ""
     reports: dict[str, tuple[bytes, str]] = field(default_factory=dict)
     last_progress: dict[str, Any] | None = None
+    children: dict[str, dict[str, Any]] | None = None
+    """The calls this one waits for, by key, as `compute.fan_out` notes them; those of a killed attempt before
+    this one stand here from the start. None in a task that has never fanned out."""
+    renew: Callable[[], None] = lambda: None
+    """Writes progress and children into the call's record now, not at the next heartbeat."""
+    claim_lost: bool = False
+    """Whether `cancel` was set because another worker holds the call now."""
 
     CONTENT_TYPES: ClassVar[dict[str, str]] = {
         ".html": "text/html",
         ".json": "application/json",
         ".txt": "text/plain",
         ".png": "image/png",
+        ".mp4": "video/mp4",
     }
+
+    @cached_property
+    def compute(self) -> Compute:
+        """The backend that the settings name, opened on first use: most tasks start no other."""
+        from video_pipeline.compute import open_compute
+
+        return open_compute(self.settings, self.store)
 
     def progress(self, stage: str, done: int, total: int | None, *, unit: str, started: float) -> None:
         """Tells how far the task is. `started` is from `time.monotonic()`; gives rate and time left."""
@@ -113,6 +134,12 @@ class TaskContext:
             "seconds_left": None if left is None else round(max(left, 0.0), 1),
         }
         self.emit({"event": "progress", **self.last_progress})
+
+    def recorded_progress(self) -> dict[str, Any] | None:
+        """What the call's record says: the last progress, and under `children` the calls waited for."""
+        if self.children is None:
+            return self.last_progress
+        return {**(self.last_progress or {}), "children": list(self.children.values())}
 
     def attach_report(self, name: str, content: str | bytes) -> None:
         data = content.encode() if isinstance(content, str) else content
@@ -143,7 +170,7 @@ class _Watch(threading.Thread):
             try:
                 if now >= next_beat:
                     next_beat = now + HEARTBEAT_S
-                    reason = self._claim.heartbeat(self._context.last_progress)
+                    reason = self._claim.heartbeat(self._context.recorded_progress())
                 else:
                     reason = self._claim.cancel_requested()
             except Exception as error:
@@ -152,6 +179,7 @@ class _Watch(threading.Thread):
                 log.warning("the claim could not be renewed: %s", error)
                 continue
             if not self._claim.owned:
+                self._context.claim_lost = True
                 self._end(_ClaimLost("another worker took this call over", input=self._claim.record.key))
             elif reason:
                 self._context.cancel.cancel(reason)
@@ -166,6 +194,14 @@ class _Watch(threading.Thread):
                 if now - started > self._timeout_s + GRACE_S:
                     log.error("the task did not stop within %.0f s of its time limit", GRACE_S)
                     os._exit(1)
+
+    def renew(self) -> None:
+        """Writes what the context has to say into the record, from any thread; a failure waits for the next
+        heartbeat, as in `run`."""
+        try:
+            self._claim.heartbeat(self._context.recorded_progress())
+        except Exception as error:
+            log.warning("the claim could not be renewed: %s", error)
 
     def _end(self, error: PipelineError) -> None:
         if self.outcome is None:
@@ -187,6 +223,7 @@ def execute(call: CallFile, settings: Settings, store: ObjectStore, identity: Wo
     if done is not None and done.is_reusable(task, store):
         emit({"event": "ended", "status": done.status})
         return 0
+    children = _left_by_a_killed_attempt(store, tenant, call.key)
     claim = Claim.take(
         store,
         CallRecord(
@@ -196,6 +233,7 @@ def execute(call: CallFile, settings: Settings, store: ObjectStore, identity: Wo
             tenant=tenant,
             request=call.request,
             worker=identity,
+            progress=None if children is None else {"children": list(children.values())},
         ),
     )
     if isinstance(claim, CallRecord):
@@ -212,9 +250,11 @@ def execute(call: CallFile, settings: Settings, store: ObjectStore, identity: Wo
         recorder=Recorder(),
         emit=emit,
         call_key=call.key,
+        children=children,
     )
     _stop_on_signals(context.cancel)
     watch = _Watch(claim, context, call.timeout_s)
+    context.renew = watch.renew
     watch.start()
     started_at, started = datetime.now(UTC), time.monotonic()
     result: BaseModel | None = None
@@ -230,6 +270,8 @@ def execute(call: CallFile, settings: Settings, store: ObjectStore, identity: Wo
         error = _error_record(watch.outcome or raised, raised, claim, context.cancel)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+        if context.children and not context.claim_lost:
+            _end_children(context)
     watch.stop()
     if error is not None:
         log.error("%s failed (%s): %s\n%s", task.name, error.kind, error, error.traceback)
@@ -257,6 +299,25 @@ def execute(call: CallFile, settings: Settings, store: ObjectStore, identity: Wo
     claim.finish()
     emit({"event": "ended", "status": record.status, "kind": error.kind if error else None})
     return 0
+
+
+def _left_by_a_killed_attempt(store: ObjectStore, tenant: str, key: str) -> dict[str, dict[str, Any]] | None:
+    """The calls that an attempt started which then died without ending them: they are this attempt's now."""
+    found = read_call(store, tenant, key)
+    if found is None or found[0].state == "finished" or not found[0].progress:
+        return None
+    children = found[0].progress.get("children")
+    return None if children is None else {child["key"]: child for child in children}
+
+
+def _end_children(context: TaskContext) -> None:
+    """Ends what a killed attempt left running and this one never came to wait for."""
+    from video_pipeline.compute.fan_out import end_children
+
+    try:
+        end_children(context.compute, (context.children or {}).values(), "its orchestrator has ended")
+    except Exception as error:
+        log.warning("calls that this one was to wait for could not be ended: %s", error)
 
 
 def _version_mismatch(call: CallFile, task: Task) -> PipelineError:

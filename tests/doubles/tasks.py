@@ -12,6 +12,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from video_pipeline import errors
+from video_pipeline.compute.fan_out import fan_out
 from video_pipeline.tasks import Hardware, Task
 from video_pipeline.worker import TaskContext
 
@@ -22,6 +23,7 @@ class Behaviour(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     tenant_id: str = "acme"
+    number: int = 0
     do: Literal[
         "return",
         "sleep",
@@ -85,6 +87,41 @@ def run(request: Behaviour, context: TaskContext) -> BaseModel:
     return Outcome(starts=starts, scratch=str(context.scratch))
 
 
+class Orchestration(BaseModel):
+    """What the orchestrating double runs: each behaviour as a call of its own. It begins when there is no
+    file `pause`, and fails by itself after its first call if it is to `fail`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    tenant_id: str = "acme"
+    children: list[Behaviour]
+    at_once: int | None = None
+    fail: bool = False
+    pause: str | None = None
+
+
+class Orchestrated(BaseModel):
+    starts: list[int]
+    attempts: list[int]
+
+
+def orchestrate(request: Orchestration, context: TaskContext) -> Orchestrated:
+    def progressed(done: int, total: int) -> None:
+        if request.fail:
+            raise ZeroDivisionError("a defect of the orchestrator")
+        context.progress("children", done, total, unit="calls", started=started)
+
+    while request.pause and Path(request.pause).exists():
+        context.cancel.raise_if_cancelled()
+        time.sleep(0.05)
+    started = time.monotonic()
+    records = fan_out(context, "double", request.children, at_once=request.at_once, on_progress=progressed)
+    outcomes = [Outcome.model_validate(record.result) for record in records]
+    return Orchestrated(
+        starts=[outcome.starts for outcome in outcomes], attempts=[record.attempt for record in records]
+    )
+
+
 TASKS = (
     Task(
         name="double",
@@ -94,5 +131,14 @@ TASKS = (
         result_path="tests.doubles.tasks:Outcome",
         hardware=Hardware(gpu=None, cpu_cores=1, memory_mib=256, timeout_s=60),
         summary="a double for tests",
+    ),
+    Task(
+        name="orchestrating_double",
+        version=1,
+        run_path="tests.doubles.tasks:orchestrate",
+        request_path="tests.doubles.tasks:Orchestration",
+        result_path="tests.doubles.tasks:Orchestrated",
+        hardware=Hardware(gpu=None, cpu_cores=1, memory_mib=256, timeout_s=60),
+        summary="a double for tests that runs others",
     ),
 )

@@ -34,6 +34,7 @@ from video_pipeline.calls import (
     write_result,
 )
 from video_pipeline.compute.base import CallOptions, Event, Handle, Status
+from video_pipeline.compute.fan_out import end_children
 from video_pipeline.settings import Settings
 from video_pipeline.store.base import ObjectStore
 from video_pipeline.tasks import call_key_of, find_task, tenant_of
@@ -181,12 +182,18 @@ class LocalCompute:
         if process is None and unclaimed is not None and unclaimed.poll() is None:
             # It has not claimed the call yet: nobody else knows of it.
             _stop_group(psutil.Process(unclaimed.pid), CANCEL_GRACE_S)
-            return
-        if process is None:
-            return
-        _stop_group(process, CANCEL_GRACE_S)
-        if read_result(self._store, handle.tenant, handle.key) is None:
+        if process is not None:
+            _stop_group(process, CANCEL_GRACE_S)
+        self._cancel_left_behind(handle, reason)
+        if process is not None and read_result(self._store, handle.tenant, handle.key) is None:
             self.bury(handle, Status("lost", detail="killed after a cancel it did not answer"))
+
+    def _cancel_left_behind(self, handle: Handle, reason: str) -> None:
+        """Ends the calls that a killed call had started. One that ended by itself ended them before."""
+        call = read_call(self._store, handle.tenant, handle.key)
+        if call is None or call[0].state == "finished" or call[0].is_alive():
+            return
+        end_children(self, (call[0].progress or {}).get("children", []), reason)
 
     def describe(self, handle: Handle) -> dict[str, Any]:
         call = read_call(self._store, handle.tenant, handle.key)

@@ -1,0 +1,376 @@
+"""Tasks that run other tasks, with real worker processes: order, limit, first failure, cancel, kill, nothing
+left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.compute.conftest import wait_until_claimed, workers_of
+from tests.compute.test_local_compute import starts
+from tests.doubles.tasks import Behaviour, Orchestration
+from video_pipeline.calls import CallRecord, list_calls, read_call, read_result
+from video_pipeline.compute.base import CallOptions, Event, Handle
+from video_pipeline.compute.fan_out import fan_out
+from video_pipeline.compute.follow import CallFailed, follow, run_call
+from video_pipeline.compute.local import LocalCompute
+from video_pipeline.errors import BadInput, Cancelled, PipelineError
+from video_pipeline.settings import Settings
+from video_pipeline.store.base import ObjectStore
+from video_pipeline.streaming.cancel import CancellationToken
+from video_pipeline.tasks import call_key_of, find_task
+from video_pipeline.telemetry.timing import Recorder
+from video_pipeline.worker import TaskContext
+
+
+@pytest.fixture
+def told() -> list[dict[str, Any]]:
+    return []
+
+
+@pytest.fixture
+def context(
+    task_settings: Settings, store: ObjectStore, compute: LocalCompute, told: list, tmp_path: Path
+) -> TaskContext:
+    """What a task gets, in this process; its calls are real workers (`compute` ends any that are left)."""
+    return TaskContext(
+        store=store,
+        settings=task_settings,
+        scratch=tmp_path,
+        cancel=CancellationToken(),
+        recorder=Recorder(),
+        emit=told.append,
+    )
+
+
+def behaviours(tmp_path: Path, *wanted: str, seconds: float = 60.0) -> list[Behaviour]:
+    """One double for each word, with a journal of its own."""
+    return [
+        Behaviour.model_validate(
+            {"number": number, "do": do, "seconds": seconds, "journal": str(tmp_path / f"journal-{number}")}
+        )
+        for number, do in enumerate(wanted)
+    ]
+
+
+def journals(requests: list[Behaviour]) -> list[int]:
+    return [starts(Path(request.journal or "")) for request in requests]
+
+
+def key_of(store: ObjectStore, settings: Settings, request: Behaviour) -> str:
+    return call_key_of(find_task("double", settings), request, store)
+
+
+def wait_for(condition: Callable[[], object], timeout_s: float = 40.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about in time"
+        time.sleep(0.05)
+
+
+def submit(compute: LocalCompute, children: list[Behaviour], **fields: Any) -> Handle:
+    return compute.submit("orchestrating_double", Orchestration(children=children, **fields))
+
+
+def wait_until_all_work(
+    store: ObjectStore, settings: Settings, handle: Handle, children: list[Behaviour]
+) -> CallRecord:
+    """Waits until every child works and stands in the orchestrator's record, which is returned."""
+    wait_for(lambda: all(journals(children)))
+    found = read_call(store, handle.tenant, handle.key)
+    assert found is not None
+    noted = [child["key"] for child in (found[0].progress or {})["children"]]
+    assert sorted(noted) == sorted(key_of(store, settings, child) for child in children)
+    return found[0]
+
+
+def test_results_come_in_the_order_of_the_requests_and_no_more_than_allowed_run_at_once(
+    context: TaskContext, tmp_path: Path, told: list[dict[str, Any]]
+) -> None:
+    requests = behaviours(tmp_path, *["sleep"] * 4)
+    for request, seconds in zip(requests, (1.2, 0.1, 0.6, 0.1), strict=True):
+        request.seconds = seconds
+    progress: list[tuple[int, int]] = []
+    records = fan_out(
+        context, "double", requests, at_once=2, on_progress=lambda done, total: progress.append((done, total))
+    )
+    assert [record.key for record in records] == [
+        key_of(context.store, context.settings, request) for request in requests
+    ]
+    assert progress == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    borders = sorted(
+        [(record.started_at, 1) for record in records] + [(record.finished_at, -1) for record in records]
+    )
+    running = [sum(step for _, step in borders[: count + 1]) for count in range(len(borders))]
+    assert max(running) == 2
+    assert journals(requests) == [1, 1, 1, 1]
+    submitted = [event for event in told if event["event"] == "fan_out"]
+    assert sorted(event["child"] for event in submitted) == [1, 2, 3, 4]
+    assert {event["call"] for event in submitted} == {record.key for record in records}
+    stages = {event["stage"] for event in told if event["event"] == "progress"}
+    assert "double 1 of 4, sleeping" in stages
+    assert context.children == {}
+
+
+def test_without_a_limit_the_local_backend_runs_as_many_as_there_are_cores(
+    context: TaskContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: list[dict[str, Any]]
+) -> None:
+    monkeypatch.setattr("video_pipeline.compute.fan_out.usable_cores", lambda: 1)
+    first, second = fan_out(context, "double", behaviours(tmp_path, "return", "return"))
+    assert first.finished_at <= second.started_at
+    overall = [event for event in told if event["event"] == "progress"]
+    assert [(event["stage"], event["done"], event["total"]) for event in overall] == [
+        ("double", 1, 2),
+        ("double", 2, 2),
+    ]
+
+
+def test_equal_requests_are_one_call_and_what_has_ended_is_not_run_again(
+    context: TaskContext, tmp_path: Path, told: list[dict[str, Any]]
+) -> None:
+    first, second = behaviours(tmp_path, "return", "return")
+    once = fan_out(context, "double", [first])
+    records = fan_out(context, "double", [first, second, first.model_copy()])
+    assert records[0] == records[2] == once[0]
+    assert journals([first, second]) == [1, 1]
+    submitted = [event for event in told if event["event"] == "fan_out"]
+    assert [(event["attached"], event["finished"]) for event in submitted if event["child"] == 1] == [
+        (False, False),
+        (True, True),
+    ]
+
+
+def test_no_requests_need_no_backend(context: TaskContext) -> None:
+    assert fan_out(context, "double", []) == []
+    assert "compute" not in vars(context)
+    assert context.compute is context.compute
+
+
+def test_no_calls_at_a_time_are_refused(context: TaskContext, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="0 calls at a time"):
+        fan_out(context, "double", behaviours(tmp_path, "return"), at_once=0)
+
+
+def test_a_call_whose_worker_died_is_started_again(context: TaskContext, tmp_path: Path, told: list) -> None:
+    requests = behaviours(tmp_path, "die_once", "return")
+    records = fan_out(context, "double", requests, at_once=2)
+    assert [record.status for record in records] == ["ok", "ok"]
+    assert journals(requests) == [2, 1]
+    assert [event["child"] for event in told if event["event"] == "retry"] == [1]
+
+
+@pytest.mark.parametrize(
+    ("do", "kind", "expected_starts"),
+    [("bad_input", "bad_input", 1), ("crash", "internal", 1), ("transient", "transient", 2)],
+)
+def test_the_first_failure_keeps_its_kind_names_the_call_and_ends_the_others(
+    context: TaskContext, tmp_path: Path, do: str, kind: str, expected_starts: int
+) -> None:
+    requests = behaviours(tmp_path, "sleep", do, "sleep")
+    with pytest.raises(PipelineError) as caught:
+        fan_out(context, "double", requests, at_once=2, options=CallOptions(max_attempts=2))
+    assert caught.value.kind == kind
+    assert not isinstance(caught.value, CallFailed)
+    key = key_of(context.store, context.settings, requests[1])
+    assert caught.value.input is not None
+    assert caught.value.input.startswith(f"double 2 of 3, call {key}")
+    if do == "bad_input":
+        assert caught.value.message == "this input is wrong"
+        assert caught.value.input.endswith(": the input")
+        assert caught.value.what_to_do == "bring another"
+    assert "in run\n" in "".join(caught.value.__notes__)
+    assert workers_of(context.settings) == []
+    assert journals(requests) == [1, expected_starts, 0]
+    cancelled = read_result(context.store, "acme", key_of(context.store, context.settings, requests[0]))
+    assert cancelled is not None
+    assert cancelled.error is not None
+    assert cancelled.error.kind == "cancelled"
+
+
+def test_a_request_whose_input_is_missing_is_named_and_ends_the_others(
+    context: TaskContext, tmp_path: Path
+) -> None:
+    running, missing = behaviours(tmp_path, "sleep", "return")
+    missing.video_key = "acme/client/videos/a/video.mp4"
+    with pytest.raises(BadInput, match=r"double 2 of 2: .*acme/client/videos/a/video\.mp4"):
+        fan_out(context, "double", [running, missing], at_once=2)
+    assert workers_of(context.settings) == []
+
+
+def test_a_failing_listener_ends_every_call(
+    context: TaskContext, tmp_path: Path, told: list[dict[str, Any]]
+) -> None:
+    def emit(event: dict[str, Any]) -> None:
+        told.append(event)
+        if event["event"] == "progress":
+            raise BrokenPipeError("nobody listens")
+
+    context.emit = emit
+    with pytest.raises(BrokenPipeError):
+        fan_out(context, "double", behaviours(tmp_path, "sleep", "sleep"), at_once=2)
+    assert any(event["event"] == "progress" for event in told)
+    assert workers_of(context.settings) == []
+
+
+def test_an_orchestrator_returns_what_its_calls_did(
+    compute: LocalCompute, tmp_path: Path, task_settings: Settings
+) -> None:
+    events: list[Event] = []
+    request = Orchestration(children=behaviours(tmp_path, "return", "return"), at_once=2)
+    _, record = run_call(compute, "orchestrating_double", request, on_event=events.append)
+    assert record.result == {"starts": [1, 1], "attempts": [1, 1]}
+    assert sorted(event.data["child"] for event in events if event.name == "fan_out") == [1, 2]
+    assert workers_of(task_settings) == []
+
+
+def test_an_orchestrator_whose_call_fails_fails_in_the_same_kind_and_leaves_nothing_running(
+    compute: LocalCompute, tmp_path: Path, task_settings: Settings
+) -> None:
+    request = Orchestration(children=behaviours(tmp_path, "sleep", "bad_input"), at_once=2)
+    with pytest.raises(CallFailed) as caught:
+        run_call(compute, "orchestrating_double", request)
+    assert caught.value.error.kind == "bad_input"
+    assert "double 2 of 2" in (caught.value.error.input or "")
+    assert "in the worker of call" in caught.value.error.traceback
+    assert workers_of(task_settings) == []
+
+
+def test_an_orchestrator_that_fails_itself_leaves_nothing_running(
+    compute: LocalCompute, tmp_path: Path, task_settings: Settings
+) -> None:
+    request = Orchestration(children=behaviours(tmp_path, "sleep", "return"), at_once=2, fail=True)
+    with pytest.raises(CallFailed, match="ZeroDivisionError"):
+        run_call(compute, "orchestrating_double", request)
+    assert workers_of(task_settings) == []
+
+
+def test_cancelling_an_orchestrator_ends_its_calls_within_seconds(
+    compute: LocalCompute, store: ObjectStore, task_settings: Settings, tmp_path: Path
+) -> None:
+    children = behaviours(tmp_path, "sleep", "sleep")
+    handle = submit(compute, children, at_once=2)
+    wait_until_all_work(store, task_settings, handle, children)
+    began = time.monotonic()
+    compute.cancel(handle, "a test asked")
+    assert time.monotonic() - began < 8
+    assert workers_of(task_settings) == []
+    assert _kinds(store) == {"orchestrating_double": {"cancelled"}, "double": {"cancelled"}}
+    assert journals(children) == [1, 1]
+
+
+def test_a_call_that_somebody_else_started_is_left_running(
+    compute: LocalCompute, store: ObjectStore, task_settings: Settings, tmp_path: Path
+) -> None:
+    children = behaviours(tmp_path, "sleep", "sleep")
+    theirs = compute.submit("double", children[0])
+    wait_until_claimed(store, theirs.tenant, theirs.key)
+    handle = submit(compute, children, at_once=2)
+    wait_until_all_work(store, task_settings, handle, children)
+    compute.cancel(handle, "a test asked")
+    assert len(workers_of(task_settings)) == 1
+    assert compute.poll(theirs).state == "running"
+
+
+def test_an_orchestrator_whose_call_was_taken_over_leaves_its_calls_to_the_other(
+    context: TaskContext, store: ObjectStore, tmp_path: Path
+) -> None:
+    children = behaviours(tmp_path, "sleep")
+
+    def lose(event: dict[str, Any]) -> None:
+        if event["event"] == "progress":
+            context.claim_lost = True
+            context.cancel.cancel("another worker took this call over")
+
+    context.emit = lose
+    with pytest.raises(Cancelled, match="took this call over"):
+        fan_out(context, "double", children)
+    assert len(workers_of(context.settings)) == 1
+
+
+def test_a_killed_orchestrators_calls_go_on_and_the_next_one_redoes_none(
+    compute: LocalCompute, store: ObjectStore, task_settings: Settings, tmp_path: Path
+) -> None:
+    children = behaviours(tmp_path, "return", "sleep", "sleep", seconds=6.0)
+    handle = submit(compute, children, at_once=2)
+    wait_for(lambda: journals(children)[:2] == [1, 1])
+    wait_for(lambda: read_result(store, "acme", key_of(store, task_settings, children[0])))
+    killed = wait_until_claimed(store, handle.tenant, handle.key)
+    os.kill(killed.worker.pid, signal.SIGKILL)
+    again, record = run_call(
+        LocalCompute(task_settings, store),
+        "orchestrating_double",
+        Orchestration(children=children, at_once=2),
+    )
+    assert again.key == handle.key
+    assert record.attempt == 2
+    assert record.result == {"starts": [1, 1, 1], "attempts": [1, 1, 1]}
+    assert journals(children) == [1, 1, 1]
+    assert workers_of(task_settings) == []
+
+
+@pytest.mark.parametrize("when", ["unclaimed", "waiting for them", "before it waits for them"])
+def test_the_calls_of_a_killed_attempt_are_ended_with_the_next_one(
+    compute: LocalCompute, store: ObjectStore, task_settings: Settings, tmp_path: Path, when: str
+) -> None:
+    children = behaviours(tmp_path, "sleep", "sleep")
+    pause = tmp_path / "pause"
+    handle = submit(compute, children, at_once=2, pause=str(pause))
+    first = wait_until_all_work(store, task_settings, handle, children)
+    os.kill(first.worker.pid, signal.SIGKILL)
+    wait_for(lambda: compute.poll(handle).state == "lost")
+    assert len(workers_of(task_settings)) == 2
+    if when == "before it waits for them":
+        pause.touch()
+    again = submit(compute, children, at_once=2, pause=str(pause))
+    if when != "unclaimed":
+        second = wait_until_claimed(store, again.tenant, again.key)
+        assert second.attempt == 2
+        wanted = "claimed" if pause.exists() else "fan_out"
+        wait_for(lambda: any(event.name == wanted for event in compute.events(again).read()))
+    compute.cancel(again, "a test asked")
+    assert workers_of(task_settings) == []
+    assert journals(children) == [1, 1]
+
+
+def test_cancelling_a_killed_orchestrator_ends_the_calls_it_left(
+    compute: LocalCompute, store: ObjectStore, task_settings: Settings, tmp_path: Path
+) -> None:
+    children = behaviours(tmp_path, "sleep", "sleep")
+    handle = submit(compute, children, at_once=2)
+    record = wait_until_all_work(store, task_settings, handle, children)
+    os.kill(record.worker.pid, signal.SIGKILL)
+    wait_for(lambda: compute.poll(handle).state == "lost")
+    compute.cancel(handle, "a test asked")
+    assert workers_of(task_settings) == []
+    assert _kinds(store) == {"double": {"cancelled"}}
+
+
+@pytest.mark.slow
+def test_cancelling_ends_even_calls_that_do_not_listen(
+    compute: LocalCompute, store: ObjectStore, task_settings: Settings, tmp_path: Path
+) -> None:
+    children = behaviours(tmp_path, "ignore_cancel", "ignore_cancel", seconds=120)
+    handle = submit(compute, children, at_once=2)
+    wait_until_all_work(store, task_settings, handle, children)
+    compute.cancel(handle, "a test asked")
+    assert workers_of(task_settings) == []
+    record = follow(compute, handle)
+    assert record.error is not None
+    assert record.error.kind == "cancelled"
+
+
+def _kinds(store: ObjectStore) -> dict[str, set[str]]:
+    """The kinds of error with which each task's calls ended; every call that has a result has one."""
+    found: dict[str, set[str]] = {}
+    for call in list_calls(store, "acme"):
+        result = read_result(store, call.tenant, call.key)
+        if result is not None:
+            assert result.error is not None
+            found.setdefault(call.task, set()).add(result.error.kind)
+    return found
