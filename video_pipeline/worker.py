@@ -38,10 +38,10 @@ from video_pipeline.calls import (
     ErrorRecord,
     ResultRecord,
     WorkerIdentity,
-    read_call,
     read_result,
     write_result,
 )
+from video_pipeline.compute.children import end_those_left, left_by_a_killed_attempt
 from video_pipeline.errors import Internal, PipelineError, TimedOut
 from video_pipeline.settings import Settings, load_settings
 from video_pipeline.store import open_store
@@ -223,7 +223,7 @@ def execute(call: CallFile, settings: Settings, store: ObjectStore, identity: Wo
     if done is not None and done.is_reusable(task, store):
         emit({"event": "ended", "status": done.status})
         return 0
-    children = _left_by_a_killed_attempt(store, tenant, call.key)
+    children = left_by_a_killed_attempt(store, tenant, call.key)
     claim = Claim.take(
         store,
         CallRecord(
@@ -270,8 +270,8 @@ def execute(call: CallFile, settings: Settings, store: ObjectStore, identity: Wo
         error = _error_record(watch.outcome or raised, raised, claim, context.cancel)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-        if context.children and not context.claim_lost:
-            _end_children(context)
+        if not context.claim_lost:
+            end_those_left(context)
     watch.stop()
     if error is not None:
         log.error("%s failed (%s): %s\n%s", task.name, error.kind, error, error.traceback)
@@ -299,25 +299,6 @@ def execute(call: CallFile, settings: Settings, store: ObjectStore, identity: Wo
     claim.finish()
     emit({"event": "ended", "status": record.status, "kind": error.kind if error else None})
     return 0
-
-
-def _left_by_a_killed_attempt(store: ObjectStore, tenant: str, key: str) -> dict[str, dict[str, Any]] | None:
-    """The calls that an attempt started which then died without ending them: they are this attempt's now."""
-    found = read_call(store, tenant, key)
-    if found is None or found[0].state == "finished" or not found[0].progress:
-        return None
-    children = found[0].progress.get("children")
-    return None if children is None else {child["key"]: child for child in children}
-
-
-def _end_children(context: TaskContext) -> None:
-    """Ends what a killed attempt left running and this one never came to wait for."""
-    from video_pipeline.compute.fan_out import end_children
-
-    try:
-        end_children(context.compute, (context.children or {}).values(), "its orchestrator has ended")
-    except Exception as error:
-        log.warning("calls that this one was to wait for could not be ended: %s", error)
 
 
 def _version_mismatch(call: CallFile, task: Task) -> PipelineError:

@@ -16,11 +16,11 @@ from tests.compute.conftest import wait_until_claimed, workers_of
 from tests.compute.test_local_compute import starts
 from tests.doubles.tasks import Behaviour, Orchestration
 from video_pipeline.calls import CallRecord, list_calls, read_call, read_result
-from video_pipeline.compute.base import CallOptions, Event, Handle
+from video_pipeline.compute.base import CallOptions, Event, Handle, Status
 from video_pipeline.compute.fan_out import fan_out
 from video_pipeline.compute.follow import CallFailed, follow, run_call
 from video_pipeline.compute.local import LocalCompute
-from video_pipeline.errors import BadInput, Cancelled, PipelineError
+from video_pipeline.errors import BadInput, Cancelled, PipelineError, Transient
 from video_pipeline.settings import Settings
 from video_pipeline.store.base import ObjectStore
 from video_pipeline.streaming.cancel import CancellationToken
@@ -134,9 +134,12 @@ def test_without_a_limit_the_local_backend_runs_as_many_as_there_are_cores(
 def test_equal_requests_are_one_call_and_what_has_ended_is_not_run_again(
     context: TaskContext, tmp_path: Path, told: list[dict[str, Any]]
 ) -> None:
-    first, second = behaviours(tmp_path, "return", "return")
+    first, second = behaviours(tmp_path, "sleep", "return", seconds=0.5)
     once = fan_out(context, "double", [first])
+    assert any("sleeping" in event.get("stage", "") for event in told)
+    news = len(told)
     records = fan_out(context, "double", [first, second, first.model_copy()])
+    assert not any("sleeping" in event.get("stage", "") for event in told[news:])
     assert records[0] == records[2] == once[0]
     assert journals([first, second]) == [1, 1]
     submitted = [event for event in told if event["event"] == "fan_out"]
@@ -203,6 +206,42 @@ def test_a_request_whose_input_is_missing_is_named_and_ends_the_others(
     assert workers_of(context.settings) == []
 
 
+def test_a_store_that_is_away_for_a_moment_ends_no_call(
+    context: TaskContext, tmp_path: Path, told: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("video_pipeline.compute.fan_out.AGAIN_AFTER_S", 0.1)
+    poll, polls = context.compute.poll, []
+
+    def away_for_a_moment(handle: Handle) -> Status:
+        polls.append(handle)
+        if len(polls) == 3:
+            raise Transient("the store is away")
+        return poll(handle)
+
+    monkeypatch.setattr(context.compute, "poll", away_for_a_moment)
+    requests = behaviours(tmp_path, "sleep", seconds=1.0)
+    (record,) = fan_out(context, "double", requests)
+    assert record.status == "ok"
+    assert journals(requests) == [1]
+    assert [event["message"] for event in told if event["event"] == "retry"] == ["the store is away"]
+
+
+def test_a_store_that_stays_away_fails_the_fan_out_as_transient_and_ends_the_calls(
+    context: TaskContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("video_pipeline.compute.fan_out.AGAIN_AFTER_S", 0.1)
+    requests = behaviours(tmp_path, "sleep")
+
+    def away(handle: Handle) -> Status:
+        wait_until_claimed(context.store, handle.tenant, handle.key)
+        raise Transient("the store is away")
+
+    monkeypatch.setattr(context.compute, "poll", away)
+    with pytest.raises(Transient, match="the store is away"):
+        fan_out(context, "double", requests)
+    assert workers_of(context.settings) == []
+
+
 def test_a_failing_listener_ends_every_call(
     context: TaskContext, tmp_path: Path, told: list[dict[str, Any]]
 ) -> None:
@@ -262,6 +301,23 @@ def test_cancelling_an_orchestrator_ends_its_calls_within_seconds(
     assert workers_of(task_settings) == []
     assert _kinds(store) == {"orchestrating_double": {"cancelled"}, "double": {"cancelled"}}
     assert journals(children) == [1, 1]
+
+
+@pytest.mark.parametrize(("end", "kind"), [("its machine", "preempted"), ("its time limit", "timeout")])
+def test_an_orchestrator_that_has_to_stop_ends_its_calls(
+    compute: LocalCompute, store: ObjectStore, task_settings: Settings, tmp_path: Path, end: str, kind: str
+) -> None:
+    children = behaviours(tmp_path, "sleep", "sleep")
+    request = Orchestration(children=children, at_once=2)
+    limit = 2.0 if end == "its time limit" else None
+    handle = compute.submit("orchestrating_double", request, CallOptions(timeout_s=limit))
+    wait_for(lambda: all(journals(children)))
+    if end == "its machine":
+        os.kill(wait_until_claimed(store, handle.tenant, handle.key).worker.pid, signal.SIGTERM)
+    record = follow(compute, handle)
+    assert record.error is not None
+    assert record.error.kind == kind
+    assert workers_of(task_settings) == []
 
 
 def test_a_call_that_somebody_else_started_is_left_running(

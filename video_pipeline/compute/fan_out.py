@@ -12,15 +12,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
 from video_pipeline.calls import ResultRecord
-from video_pipeline.compute.base import CallOptions, Compute, Event, Handle
+from video_pipeline.compute.base import CallOptions, Event, Handle
 from video_pipeline.compute.follow import CallFailed, Detached, Interruption, run_call
 from video_pipeline.errors import (
     BadInput,
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 LOOK_S = 0.1
 """How often the orchestrator looks whether it is cancelled while its calls run."""
+AGAIN_AFTER_S = 2.0
+"""How long a store that failed after its own retries is left alone before the call is looked at again."""
 PROGRESS_EVERY_S = 1.0
 """A call's progress is passed on no more often than this: many calls at once would fill the log."""
 
@@ -94,19 +96,6 @@ def fan_out(
     if not requests:
         return []
     return _FanOut(context, task, options or CallOptions()).run(requests, at_once, on_progress)
-
-
-def end_children(compute: Compute, children: Iterable[Mapping[str, Any]], reason: str) -> None:
-    """Cancels those of an orchestrator's `children` that it started itself, all at once, and waits for
-    their end. For calls that nobody follows: those of an attempt that was killed."""
-    left = [
-        Handle(child["tenant"], child["key"], child["task"], compute.backend, attached=True)
-        for child in children
-        if child["started"]
-    ]
-    if left:
-        with ThreadPoolExecutor(len(left), thread_name_prefix="end-children") as pool:
-            list(pool.map(lambda child: compute.cancel(child, reason), left))
 
 
 @dataclass(eq=False, slots=True)
@@ -175,32 +164,45 @@ class _FanOut:
         try:
             if self._stopping.is_set():
                 raise Cancelled("another call failed before this one was started")
-            _, record = run_call(
-                self._compute,
-                self._task,
-                child.request,
-                self._options,
-                on_submit=lambda handle: self._submitted(child, handle),
-                on_event=lambda event: self._pass_on(child, event),
-                interrupted=lambda: self._asked(child),
-            )
+            record = self._follow(child)
+            self._forget(child)
             return record
         except CallFailed as failed:
+            self._forget(child)
             raise self._as_it_was(child, failed) from failed
         except Detached:
             raise
         except BaseException as error:
-            # It was not followed to its end (the store is away, a consumer of events failed).
-            if child.handle is not None and child.ours and not self._context.claim_lost:
+            # It was not followed to its end: the store stayed away, or a listener failed.
+            if child.handle is not None and self._asked(child, stopping=True) == "cancel":
                 self._compute.cancel(child.handle, "its orchestrator failed")
+                self._forget(child)
             if isinstance(error, PipelineError):
                 raise self._named(child, error.kind, error.message, error.input, error.what_to_do) from error
             raise
-        finally:
-            self._forget(child)
 
-    def _asked(self, child: _Child) -> Interruption | None:
-        if not self._stopping.is_set():
+    def _follow(self, child: _Child) -> ResultRecord:
+        """`run_call`, and again where the store was away for a moment: the call goes on meanwhile."""
+        for attempt in range(1, self._options.max_attempts + 1):
+            try:
+                _, record = run_call(
+                    self._compute,
+                    self._task,
+                    child.request,
+                    self._options,
+                    on_submit=lambda handle: self._submitted(child, handle),
+                    on_event=lambda event: self._pass_on(child, event),
+                    interrupted=lambda: self._asked(child, stopping=self._stopping.is_set()),
+                )
+                return record
+            except Transient as error:
+                if attempt == self._options.max_attempts or self._stopping.wait(AGAIN_AFTER_S):
+                    raise
+                self._tell(child, "retry", kind=error.kind, message=str(error), attempt=attempt)
+        raise AssertionError("max_attempts is at least 1")
+
+    def _asked(self, child: _Child, *, stopping: bool) -> Interruption | None:
+        if not stopping:
             return None
         return "cancel" if child.ours and not self._context.claim_lost else "detach"
 
@@ -208,13 +210,13 @@ class _FanOut:
         """Puts the call into the orchestrator's record before anything waits for it: whoever finds this
         process dead finds its calls."""
         child.handle = handle
-        child.finished = handle.attached and self._compute.poll(handle).state == "done"
         with self._noting:
             known = self._context.children or {}
             child.ours = not handle.attached or known.get(handle.key, {}).get("started", False)
             note = {"tenant": handle.tenant, "key": handle.key, "task": handle.task, "started": child.ours}
             self._context.children = {**known, handle.key: {**note, "child": child.number}}
             self._context.renew()
+        child.finished = handle.attached and self._compute.poll(handle).state == "done"
         self._tell(
             child,
             "fan_out",
@@ -234,8 +236,6 @@ class _FanOut:
 
     def _pass_on(self, child: _Child, event: Event) -> None:
         if event.name == "retry":
-            if self._stopping.is_set():
-                raise Cancelled("another call failed before this one was started again")
             self._tell(child, "retry", **event.data)
         elif event.name == "progress" and not child.finished:
             now = time.monotonic()

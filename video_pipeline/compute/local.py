@@ -34,7 +34,7 @@ from video_pipeline.calls import (
     write_result,
 )
 from video_pipeline.compute.base import CallOptions, Event, Handle, Status
-from video_pipeline.compute.fan_out import end_children
+from video_pipeline.compute.children import end_children, left_by_a_killed_attempt
 from video_pipeline.settings import Settings
 from video_pipeline.store.base import ObjectStore
 from video_pipeline.tasks import call_key_of, find_task, tenant_of
@@ -191,9 +191,10 @@ class LocalCompute:
     def _cancel_left_behind(self, handle: Handle, reason: str) -> None:
         """Ends the calls that a killed call had started. One that ended by itself ended them before."""
         call = read_call(self._store, handle.tenant, handle.key)
-        if call is None or call[0].state == "finished" or call[0].is_alive():
+        if call is not None and call[0].is_alive():
             return
-        end_children(self, (call[0].progress or {}).get("children", []), reason)
+        left = left_by_a_killed_attempt(self._store, handle.tenant, handle.key) or {}
+        end_children(self, left.values(), reason)
 
     def describe(self, handle: Handle) -> dict[str, Any]:
         call = read_call(self._store, handle.tenant, handle.key)
