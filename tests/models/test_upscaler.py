@@ -13,7 +13,7 @@ from safetensors.torch import load, save_file
 from torch import Tensor
 
 from scripts.convert_upscaler import FLOAT16_TAG, SHA256, SIZE, weight_file
-from video_pipeline.errors import BadInput
+from video_pipeline.errors import BadInput, Internal
 from video_pipeline.models.srvgg import SRVGGNetCompact, SrvggSize, expected_shapes, size_of
 from video_pipeline.models.upscaler import (
     ARCHITECTURE,
@@ -220,6 +220,34 @@ def test_half_precision_differs_by_a_few_steps() -> None:
     apart = (half.upscale(crop("park")).int() - golden("park").int()).abs()
     assert int(apart.max()) <= 3
     assert float(apart.float().mean()) < 0.2
+
+
+@pytest.mark.parametrize("memory_limit", [1 << 30, 2 * 40 * 50 * (1024 + 240)])
+def test_what_the_network_gives_is_what_upscale_rounds(memory_limit: int) -> None:
+    upscaler = load_upscaler("cpu", memory_limit=memory_limit)
+    pictures = torch.cat([crop(name)[:, 10:50, 10:60] for name in ("street", "park", "street")])
+    parts = list(upscaler.enlarge(pictures))
+    assert [len(part) for part in parts] == ([3] if memory_limit == 1 << 30 else [2, 1])
+    enlarged = torch.cat(parts)
+    assert enlarged.shape == (3, 3, 160, 200)
+    assert enlarged.dtype == torch.float32
+    rounded = enlarged.clamp(0, 1).mul(255).round().permute(0, 2, 3, 1)
+    assert torch.equal(rounded.to(torch.uint8), upscaler.upscale(pictures))
+    with pytest.raises(BadInput, match="8-bit RGB"):
+        next(upscaler.enlarge(enlarged))
+
+
+def test_values_that_are_not_numbers_are_an_error_and_no_picture() -> None:
+    """Weights that overflow half precision, as a network can that was trained in full."""
+    net = small_net()
+    net.load_state_dict({key: value * 300 for key, value in net.state_dict().items()})
+    assert bool(net(torch.ones(1, 3, 9, 9)).isfinite().all())
+    half = Upscaler(net, device=torch.device("cpu"), sha256="", half=True)
+    white = torch.full((1, 9, 9, 3), 255, dtype=torch.uint8)
+    with pytest.raises(Internal, match="not numbers"):
+        half.upscale(white)
+    with pytest.raises(Internal, match="not numbers"):
+        next(half.enlarge(white))
 
 
 @pytest.mark.gpu

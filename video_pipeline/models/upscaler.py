@@ -15,6 +15,7 @@ import hashlib
 import io
 import pickle
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from safetensors.torch import load
 from torch import Tensor
 from torch.nn import functional
 
-from video_pipeline.errors import BadInput, OutOfMemory
+from video_pipeline.errors import BadInput, Internal, OutOfMemory
 from video_pipeline.models.srvgg import COLOURS, SRVGGNetCompact, size_of
 
 SHIPPED_UPSCALER_WEIGHTS = Path(__file__).parent / "weights" / "realesr_animevideov3_x4.safetensors"
@@ -93,14 +94,9 @@ class Upscaler:
         Pictures that do not fit `memory_limit` go through in tiles that overlap by the network's reach, so
         every output pixel has seen the same input as without tiles. BadInput for another shape or type, an
         empty size, or a picture that does not fit even in the smallest tiles; OutOfMemory if the device has
-        less than the limit.
+        less than the limit; Internal if the network gives values that are not numbers.
         """
-        if rgb.dtype != torch.uint8 or rgb.ndim != 4 or rgb.shape[3] != COLOURS or 0 in rgb.shape[1:3]:
-            raise BadInput(
-                "The upscaler takes 8-bit RGB pictures of shape (batch, height, width, 3).",
-                input=f"{rgb.dtype} of shape {tuple(rgb.shape)}",
-                what_to_do="give a uint8 tensor with the colours last",
-            )
+        _check_pictures(rgb)
         count, height, width = rgb.shape[:3]
         wanted = out_size or (height * self.scale, width * self.scale)
         if min(wanted) < 1:
@@ -110,17 +106,40 @@ class Upscaler:
                 what_to_do="give out_size as (height, width) in pixels",
             )
         plan = self.plan(height, width, wanted)
+        about = f"{count} pictures of {width}x{height} to {wanted[1]}x{wanted[0]} on {self.device}"
+        with torch.inference_mode(), self.memory_errors(about):
+            result = torch.empty((count, *wanted, COLOURS), dtype=torch.uint8, device=self.device)
+            for start in range(0, count, plan.pictures):
+                batch = slice(start, start + plan.pictures)
+                result[batch] = self._upscale_some(rgb[batch], plan, wanted)
+            return result
+
+    def enlarge(self, rgb: Tensor) -> Iterator[Tensor]:
+        """Pictures (B, H, W, 3) uint8, full-range RGB in any memory, to the network's own output.
+
+        Gives (b, 3, scale H, scale W) floats on the device, about 0..1 and not clamped, float16 with `half`:
+        one tensor where all pictures fit `memory_limit` at once, several otherwise, B pictures in all and in
+        order. For callers that cut, resize and convert before they quantise. Errors as `upscale`.
+        """
+        _check_pictures(rgb)
+        count, height, width = rgb.shape[:3]
+        plan = self.plan(height, width, (height * self.scale, width * self.scale))
+        about = f"{count} pictures of {width}x{height} on {self.device}"
+        for start in range(0, count, plan.pictures):
+            with torch.inference_mode(), self.memory_errors(about):
+                pictures = rgb[start : start + plan.pictures].to(self.device).permute(0, 3, 1, 2)
+                enlarged = self._enlarge(pictures, plan)
+            yield enlarged
+
+    @contextmanager
+    def memory_errors(self, about: str) -> Iterator[None]:
+        """Says in one error that the device's memory ran out, and over what."""
         try:
-            with torch.inference_mode():
-                result = torch.empty((count, *wanted, COLOURS), dtype=torch.uint8, device=self.device)
-                for start in range(0, count, plan.pictures):
-                    batch = slice(start, start + plan.pictures)
-                    result[batch] = self._upscale_some(rgb[batch], plan, wanted)
-                return result
+            yield
         except torch.OutOfMemoryError as error:
             raise OutOfMemory(
                 f"The device ran out of memory within the upscaler's limit of {self.memory_limit >> 20} MiB.",
-                input=f"{count} pictures of {width}x{height} to {wanted[1]}x{wanted[0]} on {self.device}",
+                input=about,
                 what_to_do="load the upscaler with a smaller memory_limit, or free memory on the device",
             ) from error
 
@@ -177,7 +196,21 @@ class Upscaler:
         return enlarged.mul_(255).round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
 
     def _enlarge(self, pictures: Tensor, plan: Plan) -> Tensor:
-        """Pictures (B, 3, H, W) uint8 to the network's output (B, 3, scale H, scale W), tile by tile."""
+        """Pictures (B, 3, H, W) uint8 to the network's output (B, 3, scale H, scale W), tile by tile.
+
+        Internal if any of it is not a number: 8 bits would hide that.
+        """
+        canvas = self._run_net(pictures, plan)
+        if not bool(canvas.sum(dtype=torch.float32).isfinite()):
+            height, width = pictures.shape[2:]
+            raise Internal(
+                "The upscaling network gave values that are not numbers.",
+                input=f"{len(pictures)} pictures of {width}x{height} in {self.dtype} on {self.device}",
+                what_to_do="with `half`, load the upscaler without it; otherwise check the device",
+            )
+        return canvas
+
+    def _run_net(self, pictures: Tensor, plan: Plan) -> Tensor:
         if plan.rows == plan.columns == 1:
             return self.net(self._as_input(pictures))
         height, width = pictures.shape[2:]
@@ -199,6 +232,15 @@ class Upscaler:
 
     def _as_input(self, pictures: Tensor) -> Tensor:
         return pictures.to(self.dtype, memory_format=torch.channels_last).div_(255)
+
+
+def _check_pictures(rgb: Tensor) -> None:
+    if rgb.dtype != torch.uint8 or rgb.ndim != 4 or rgb.shape[3] != COLOURS or 0 in rgb.shape[1:3]:
+        raise BadInput(
+            "The upscaler takes 8-bit RGB pictures of shape (batch, height, width, 3).",
+            input=f"{rgb.dtype} of shape {tuple(rgb.shape)}",
+            what_to_do="give a uint8 tensor with the colours last",
+        )
 
 
 def spans(length: int, parts: int) -> Iterator[tuple[int, int]]:
