@@ -90,6 +90,12 @@ class SoundTrack:
         self._time_base = Fraction(stream.time_base)
         with media_errors(self._name, "cannot read the sound"):
             self._first = next(self._packets(stream), None)
+        if self._first is not None:
+            # A fresh decoder drops the priming from whatever comes first, also after a seek. Damage here is
+            # told when the packet is wanted.
+            with contextlib.suppress(av.error.FFmpegError):
+                context.decode(self._first)
+            context.flush_buffers()
         self._at_beginning = True
 
     def blocks(self, start: Fraction) -> Iterator[np.ndarray]:
@@ -137,9 +143,8 @@ class SoundTrack:
     def _resampled(self, resampler: av.AudioResampler, frame: av.AudioFrame | None) -> Iterator[np.ndarray]:
         with media_errors(self._name, "cannot convert the sound"):
             # Where there is nothing to convert, the resampler passes on the None that flushes it.
-            converted = [out.to_ndarray() for out in resampler.resample(frame) if out is not None]
-        for data in converted:
-            yield data.reshape(-1, CHANNELS)
+            converted = [_two_sides(out) for out in resampler.resample(frame) if out is not None]
+        yield from converted
 
     # Placing
 
@@ -165,9 +170,15 @@ class SoundTrack:
         if self._time_base * frame.sample_rate <= 1 or self._first is None or self._first.pts is None:
             return stated
         skip = Fraction(_skipped_at_start(self._first), frame.sample_rate)
-        first_sound = (self._first.pts + round(skip / self._time_base)) * self._time_base
-        step = Fraction(frame.samples, frame.sample_rate)
-        place = first_sound - skip + round((stated - first_sound + skip) / step) * step
+        # libav took `skip` off the container's whole ticks, itself rounded to ticks (half up).
+        ticks = math.floor(skip / self._time_base + Fraction(1, 2))
+        first_sound = (self._first.pts + ticks) * self._time_base
+        if stated == first_sound:
+            return stated
+        grid = first_sound - skip
+        size = max(frame.samples, self._stream.codec_context.frame_size if self._stream else 0)
+        step = Fraction(size, frame.sample_rate)
+        place = grid + round((stated - grid) / step) * step
         return place if abs(place - stated) <= self._time_base else stated
 
     # Packets and frames
@@ -271,10 +282,22 @@ def _chain(first: av.Packet, rest: Iterator[av.Packet]) -> Iterator[av.Packet]:
 
 
 def _resampler(frame: av.AudioFrame) -> av.AudioResampler:
-    """libswresample to 48 kHz stereo float. Its downmix matrices may add up to more than 1 (5.1: 2.41), which
-    in float is not scaled down by default: rematrix_maxval=1 does that, so that nothing can clip."""
-    options = {"rematrix_maxval": "1.0"} if frame.layout.nb_channels > CHANNELS else None
-    return av.AudioResampler(format="flt", layout="stereo", rate=SAMPLE_RATE, options=options)
+    """libswresample to 48 kHz float: mono stays mono, which it would make 3 dB quieter on two sides; the rest
+    becomes stereo. Its downmix matrices may add up to more than 1 (5.1: 2.41), which in float is not scaled
+    down by default; with rematrix_maxval=1 it is, so that nothing clips."""
+    channels = frame.layout.nb_channels
+    return av.AudioResampler(
+        format="flt",
+        layout="mono" if channels == 1 else "stereo",
+        rate=SAMPLE_RATE,
+        options={"rematrix_maxval": "1.0"} if channels > CHANNELS else None,
+    )
+
+
+def _two_sides(frame: av.AudioFrame) -> np.ndarray:
+    """Float32 (n, 2) of packed floats; mono is heard on both sides."""
+    channels = frame.layout.nb_channels
+    return frame.to_ndarray().reshape(-1, channels).repeat(CHANNELS // channels, axis=1)
 
 
 def _skipped_at_start(packet: av.Packet) -> int:
