@@ -14,8 +14,8 @@ largest light at a pixel, and the largest amount of all active regions:
 - brightness_boost adds strength x light of the same, up to luma 235 and chroma 16..240. What lies beyond
   those already stays.
 
-Scaling Y' - 16, Cb - 128 and Cr - 128 alike scales R'G'B', of which they are sums (ITU-R BT.709-6, section
-3), so hue and saturation stay. The mask of a chroma sample is the mean of its 2x2 luma pixels.
+Scaling Y' - 16, Cb - 128 and Cr - 128 alike scales R'G'B', of which they are sums (ITU-R BT.709-6, signal
+format), so hue and saturation stay. The mask of a chroma sample is the mean of its 2x2 luma pixels.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from video_pipeline.media.frames import CroppedFrame
 Effect = Literal["dark_overlay", "brightness_boost", "original"]
 EFFECTS: tuple[Effect, ...] = ("dark_overlay", "brightness_boost", "original")
 
-_BLACK, _WHITE = 16, 235  # luma, limited range (BT.709-6, item 4.6)
+_BLACK, _WHITE = 16, 235  # luma, limited range (BT.709-6, digital representation with 8 bits)
 _NEUTRAL, _LEAST_CHROMA, _MOST_CHROMA = 128, 16, 240
 # Weights are parts of 256 in uint16: 255 x 256 + 128 still fits, and numpy does such products 16 at a time.
 _ONE, _HALF, _SHIFT = 256, 128, 8
 _STEPS = 4096  # of the falloff's table: one entry off is at most a third of a luma step
-_BAND = 128  # rows done at once: what lies between stays in the cache; 16..64 and 1080 took longer
+_BAND = 128  # rows done at once: what lies between stays in the cache; 16, 32 and 64 took longer
 _SMALLEST_RADIUS = 0.5  # pixels: less might pass between two pixel centres
 _SHARPEST_EDGE = 1e-6  # of the radius: keeps the table's indices far within an integer
 
