@@ -78,6 +78,25 @@ class PlaneCropper:
         return CroppedFrame(y=y, u=u, v=v, tags=tags)
 
 
+def frame_of_planes(frame: CroppedFrame) -> av.VideoFrame:
+    """A copy of the frame in libav's memory, whose lines may be longer than the picture is wide."""
+    picture = av.VideoFrame(frame.width, frame.height, "yuv420p")
+    for index, plane in enumerate((frame.y, frame.u, frame.v)):
+        _plane(picture, index)[: plane.shape[0], : plane.shape[1]] = plane
+    picture.color_primaries = frame.tags.primaries
+    picture.color_trc = frame.tags.transfer
+    picture.colorspace = frame.tags.matrix
+    picture.color_range = frame.tags.range
+    return picture
+
+
+def planes_of_frame(picture: av.VideoFrame, tags: ColourTags) -> CroppedFrame:
+    """The planes of a yuv420p picture of even size, copied; `tags` are taken as they are."""
+    whole = CodedCrop(0, 0, picture.width, picture.height)
+    y, u, v = (np.array(plane, order="C", copy=True) for plane in _native_planes(picture, whole))
+    return CroppedFrame(y=y, u=u, v=v, tags=tags)
+
+
 def colour_tags(frame: av.VideoFrame) -> ColourTags:
     """How the cropped picture's values are to be read (after the conversion that `PlaneCropper` makes)."""
     if frame.format.is_rgb:

@@ -12,17 +12,17 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Literal, cast
+from typing import Literal
 
 import av
 import numpy as np
 from av.codec.context import Flags
 from av.error import FFmpegError
-from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from video_pipeline.errors import Internal
 from video_pipeline.media.frames import ColourTags, CroppedFrame
+from video_pipeline.media.planes import frame_of_planes
 from video_pipeline.media.vp9_bitstream import NotVp9, read_headers
 from video_pipeline.media.webm import NotOurWebm, WebmVideo, parse_webm
 
@@ -94,7 +94,7 @@ def encode_chunk(frames: Sequence[CroppedFrame], *, rate: Fraction, preset: Pres
             stream = container.add_stream("libvpx-vp9", rate=rate, options=dict(_PRESETS[preset]))
             _configure(stream, width, height, tags)
             for place, frame in enumerate(frames):
-                picture = _to_av(frame)
+                picture = frame_of_planes(frame)
                 picture.pts, picture.duration = times[place], times[place + 1] - times[place]
                 picture.time_base = _MILLISECOND
                 mux(stream.encode(picture))
@@ -202,17 +202,3 @@ def _configure(stream: VideoStream, width: int, height: int, tags: ColourTags) -
     codec.color_trc = tags.transfer
     codec.colorspace = tags.matrix
     codec.color_range = tags.range
-
-
-def _to_av(frame: CroppedFrame) -> VideoFrame:
-    """The frame in libav's memory, whose lines may be longer than the picture is wide."""
-    picture = VideoFrame(frame.width, frame.height, "yuv420p")
-    for target, plane in zip(picture.planes, (frame.y, frame.u, frame.v), strict=True):
-        buffer = cast(memoryview, target)  # a plane has the buffer protocol, its stub does not say so
-        lines = np.frombuffer(buffer, np.uint8).reshape(-1, target.line_size)
-        lines[: plane.shape[0], : plane.shape[1]] = plane
-    picture.color_primaries = frame.tags.primaries
-    picture.color_trc = frame.tags.transfer
-    picture.colorspace = frame.tags.matrix
-    picture.color_range = frame.tags.range
-    return picture
