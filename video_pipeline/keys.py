@@ -84,6 +84,26 @@ class SampleId:
         return cls(*_split_partition_key(key, "sample"))
 
 
+@dataclass(frozen=True, slots=True)
+class ClipId:
+    """One clip of one tenant; its partition key is `tenant--clip`."""
+
+    tenant: str
+    clip: str
+
+    def __post_init__(self) -> None:
+        check_name("tenant", self.tenant)
+        check_name("clip", self.clip)
+
+    @property
+    def partition_key(self) -> str:
+        return f"{self.tenant}--{self.clip}"
+
+    @classmethod
+    def from_partition_key(cls, key: str) -> ClipId:
+        return cls(*_split_partition_key(key, "clip"))
+
+
 def _split_partition_key(key: str, what: str) -> tuple[str, str]:
     tenant, separator, name = key.partition("--")
     if not separator or "--" in name:
@@ -244,6 +264,25 @@ def samples_prefix(tenant: str) -> str:
 
 def _sample(tenant: str, sample: str) -> str:
     return f"{samples_prefix(tenant)}{check_name('sample', sample)}"
+
+
+def clip_request_key(clip: ClipId) -> str:
+    return f"{clip.tenant}/server/clips/{clip.clip}/request.json"
+
+
+def clip_current_key(clip: ClipId) -> str:
+    """Which render of each kind is the clip's present one."""
+    return f"{clip.tenant}/client/clips/{clip.clip}/current.json"
+
+
+def clip_parts_prefix(clip: ClipId, recipe: str) -> str:
+    """Where a parallel render keeps its chunks until the clip is joined."""
+    return f"{clip.tenant}/server/clips/{clip.clip}/parts/{_hash(recipe, 'clip recipe')}/"
+
+
+def clip_prefix(clip: ClipId, recipe: str) -> str:
+    """Where one render of a clip lies, or what was detected in it."""
+    return f"{clip.tenant}/client/clips/{clip.clip}/{_hash(recipe, 'clip recipe')}/"
 
 
 def call_key(tenant: str, key: str) -> str:
