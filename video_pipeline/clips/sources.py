@@ -1,0 +1,79 @@
+"""The videos a render reads: from the store, by range, opened when they are needed.
+
+Belongs here: opening inputs and the facts that frame arithmetic needs. Does not belong here: decoding.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import cast
+
+from video_pipeline.media.clip_source import ClipSource
+from video_pipeline.media.container import Source
+from video_pipeline.store.base import ObjectStore
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFacts:
+    """A source's displayed size in pixels, when its pictures begin and end, and its average frame rate."""
+
+    width: int
+    height: int
+    start: Fraction
+    stop: Fraction
+    frame_rate: Fraction
+    time_base: Fraction
+    has_audio: bool
+    notes: tuple[str, ...]
+
+    @property
+    def times(self) -> tuple[Fraction, Fraction]:
+        return self.start, self.stop
+
+
+class StoreSources:
+    """The sources of one render, by number; the same object may stand at several."""
+
+    def __init__(self, store: ObjectStore, source_keys: Sequence[str]) -> None:
+        self._store = store
+        self._keys = list(source_keys)
+        self._facts: dict[str, SourceFacts] = {}
+
+    def name(self, number: int) -> str:
+        """How errors call a source."""
+        return f"{self._store.uri}/{self._keys[number]}"
+
+    def facts(self, number: int) -> SourceFacts:
+        """Read once for each object. BadInput if it is no video."""
+        key = self._keys[number]
+        if key not in self._facts:
+            with self.open(number) as source:
+                self._facts[key] = SourceFacts(
+                    source.width,
+                    source.height,
+                    source.start,
+                    source.stop,
+                    source.frame_rate,
+                    source.time_base,
+                    source.probe.has_audio,
+                    source.notes,
+                )
+        return self._facts[key]
+
+    @contextlib.contextmanager
+    def open(self, number: int) -> Iterator[ClipSource]:
+        with self.open_bytes(number) as reader, ClipSource(reader, name=self.name(number)) as source:
+            yield source
+
+    @contextlib.contextmanager
+    def open_bytes(self, number: int) -> Iterator[Source]:
+        """The object's bytes, seekable."""
+        with self._store.open_reader(self._keys[number]) as reader:
+            yield cast(Source, reader)
+
+    def notes(self) -> tuple[str, ...]:
+        """What was done to the pictures of each source that was opened, said once."""
+        return tuple(dict.fromkeys(note for facts in self._facts.values() for note in facts.notes))
