@@ -10,7 +10,10 @@ from fontTools.pens.ttGlyphPen import TTGlyphPen
 from PIL import Image, features
 
 from video_pipeline.clips import font_choice, text_lines
-from video_pipeline.clips.annotate import (
+from video_pipeline.clips.annotate import Annotator
+from video_pipeline.clips.font_choice import BUNDLED, Face, clusters, faces_for
+from video_pipeline.clips.text_lines import ELLIPSIS, Paragraph, directions_of
+from video_pipeline.clips.title_card import (
     BAR_ALPHA,
     COLOURS,
     GREY,
@@ -18,14 +21,11 @@ from video_pipeline.clips.annotate import (
     SKY,
     WHITE,
     Annotation,
-    Annotator,
     Badge,
     Card,
     contrast,
     ink_on,
 )
-from video_pipeline.clips.font_choice import BUNDLED, Face, clusters, faces_for
-from video_pipeline.clips.text_lines import ELLIPSIS, Paragraph, directions_of
 from video_pipeline.errors import BadInput, Internal
 from video_pipeline.media.colour import frame_to_rgb
 from video_pipeline.media.frames import ColourTags, CroppedFrame
@@ -335,9 +335,35 @@ def test_a_rating_outside_one_to_five_is_refused(rating: int) -> None:
         Annotation("Rally", rating=rating)
 
 
-def test_a_clip_without_a_name_is_refused() -> None:
-    with pytest.raises(BadInput, match="needs a name"):
-        Annotation(" \n")
+def test_nothing_to_say_leaves_the_picture_alone() -> None:
+    frame = noise(640, 360)
+    for annotation in (Annotation(), Annotation(" ", "\n", None, ("",))):
+        assert Annotator(annotation, 640, 360).apply(frame) is frame
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [
+        Annotation(notes=LONG),
+        Annotation(tags=("volley",)),
+        Annotation(rating=4),
+        Annotation("", LONG, 2, ("a",)),
+    ],
+)
+def test_a_clip_without_a_name_shows_what_it_has(annotation: Annotation) -> None:
+    annotator = Annotator(annotation, 640, 360)
+    after = annotator.apply(flat(640, 360, 200))
+    changed = np.flatnonzero((after.y != 200).any(axis=1))
+    assert 20 < 360 - changed[0] < 90
+    assert annotator.notes == ()
+    assert np.ptp(after.y[changed[0] + 8 : -8].astype(int)) > 60
+
+
+def test_a_card_holds_colours_times_alpha() -> None:
+    image = Card(Annotation("Rally", LONG, 1, ("volley",)), 640, 360).image
+    card = np.asarray(image)
+    assert (card[:, :, :3] <= card[:, :, 3:]).all()
+    assert len(np.unique(card[:, :, 3])) > 20  # soft edges
 
 
 @pytest.mark.parametrize(("width", "height"), [(64, 360), (640, 48)])
