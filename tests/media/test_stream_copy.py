@@ -1,0 +1,179 @@
+"""Copied parts against the source: the same pictures and sound at the same times, in a file that plays."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from tests.fixtures.media_factory import MediaFactory
+from tests.media.test_decode_software import TURNED, UPRIGHT
+from video_pipeline.errors import BadInput
+from video_pipeline.media.clip_source import ClipPicture, ClipSource
+from video_pipeline.media.copy_order import CopyOrder, Timed
+from video_pipeline.media.stream_copy import CopiedRange, copy_range
+
+NOT_IN_MP4 = ("vp8", "msmpeg4_avi")
+COPIED = [name for name in (*UPRIGHT, *TURNED, "ten_bit", "h264_fragmented_small") if name not in NOT_IN_MP4]
+PARTS = [(Fraction(0), Fraction(1)), (Fraction(1, 2), Fraction(7, 10)), (Fraction(3, 10), Fraction(1, 2))]
+
+
+def read(path: Path) -> tuple[list[ClipPicture], ClipSource]:
+    with ClipSource(path, name="the video") as source:
+        pictures = list(source.pictures())
+        assert source.stop > source.start
+        return pictures, source
+
+
+def top_boxes(path: Path) -> list[str]:
+    data, position, kinds = path.read_bytes(), 0, []
+    while position < len(data):
+        kinds.append(data[position + 4 : position + 8].decode())
+        position += int.from_bytes(data[position : position + 4], "big")
+    return kinds
+
+
+def video_seconds(path: Path) -> Fraction:
+    """What the track's edit list says is played, which is what a player shows as the length."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        assert stream.duration is not None
+        assert stream.time_base is not None
+        return stream.duration * stream.time_base
+
+
+@pytest.mark.parametrize("variant", COPIED)
+def test_copied_parts_show_the_pictures_of_the_source(
+    media: MediaFactory, tmp_path: Path, variant: str
+) -> None:
+    pictures, source = read(media.path(variant))
+    length = pictures[-1].stop * source.time_base - source.start
+    path = tmp_path / "part.mp4"
+    for shares in PARTS:
+        start, stop = (source.start + length * share for share in shares)
+        copied = copy_range(media.path(variant), start, stop, path, name="the video")
+        assert copied.start <= max(start, source.start)
+        assert copied.stop >= stop
+        expected = [p for p in pictures if copied.start <= p.pts * source.time_base < copied.stop]
+        got, part = read(path)
+        assert copied.frames == len(expected)
+        assert [p.pts * part.time_base for p in got] == [
+            p.pts * source.time_base - copied.start for p in expected
+        ]
+        for ours, theirs in zip(got, expected, strict=True):
+            for plane in "yuv":
+                assert np.array_equal(getattr(ours.frame, plane), getattr(theirs.frame, plane))
+        assert abs(video_seconds(path) - (copied.stop - copied.start)) <= Fraction(1, 1000)
+        assert part.probe.rotation == source.probe.rotation
+        assert part.probe.color_matrix == source.probe.color_matrix
+        kinds = top_boxes(path)
+        assert kinds.index("moov") < kinds.index("mdat")
+
+
+def sound_at(path: Path, begin: Fraction, samples: int) -> np.ndarray:
+    """Mono float samples from `begin` (seconds of the container), zeros where the file has none."""
+    heard = np.zeros(samples, np.float32)
+    with av.open(str(path)) as container:
+        rate = container.streams.audio[0].rate
+        for frame in container.decode(audio=0):
+            assert frame.pts is not None
+            assert frame.time_base is not None
+            data = frame.to_ndarray().astype(np.float32).reshape(-1, frame.samples)[0]
+            at = round((frame.pts * frame.time_base - begin) * rate)
+            first, last = max(at, 0), min(at + len(data), samples)
+            if first < last:
+                heard[first:last] = data[first - at : last - at]
+    return heard
+
+
+@pytest.mark.parametrize("variant", ["h264_b", "h264_mkv", "h264_ts", "h264_fragmented", "edit_empty"])
+@pytest.mark.parametrize("part", PARTS, ids=["all", "late", "early"])
+def test_sound_stays_with_the_pictures(
+    media: MediaFactory, tmp_path: Path, variant: str, part: tuple[Fraction, Fraction]
+) -> None:
+    path = media.path(variant)
+    with ClipSource(path, name="the video") as source:
+        length = source.stop - source.start
+        start, stop = (source.start + length * share for share in part)
+    copied = copy_range(path, start, stop, tmp_path / "part.mp4", name="the video")
+    with av.open(str(tmp_path / "part.mp4")) as container:
+        rate = container.streams.audio[0].rate
+    samples = int((copied.stop - copied.start) * rate)
+    ours = sound_at(tmp_path / "part.mp4", Fraction(0), samples)
+    theirs = sound_at(path, copied.start, samples)
+    assert np.abs(theirs).mean() > 0.01
+    # AAC's noise substitution is random at -80 dB; Matroska rounds to milliseconds, the part to samples.
+    errors = [float(np.abs(np.roll(ours, shift) - theirs).mean()) for shift in (-1, 0, 1)]
+    assert errors[1] < 1e-4
+    assert errors[1] == min(errors)
+
+
+def test_pictures_keep_their_order_where_the_container_stores_no_decoding_times() -> None:
+    packets = [
+        Timed("I", 0, 40),
+        Timed("P", 160, 40),
+        Timed("B", 80, 40),
+        Timed("b", 40, 40),
+        Timed("b", 120, 40),
+    ]
+    order = CopyOrder(iter(packets))
+    timed = list(order.until(Fraction(200)))
+    assert [(t.packet, t.pts, t.dts) for t in timed] == [
+        ("I", 0, -80), ("P", 160, -40), ("B", 80, 0), ("b", 40, 40), ("b", 120, 80)
+    ]  # fmt: skip
+    assert (order.end, order.whole) == (200, True)
+
+
+def test_a_part_ends_where_no_picture_is_missing_in_between() -> None:
+    decoding_order = [0, 4, 2, 1, 3, 8, 6, 5, 7, 12, 10, 9, 11]
+    for stop in range(1, 13):
+        order = CopyOrder(iter([Timed(pts, pts, 1) for pts in decoding_order]))
+        kept = [timed.pts for timed in order.until(Fraction(stop))]
+        assert sorted(kept) == list(range(order.end))
+        assert kept == decoding_order[: len(kept)]
+        # The first end at or after the stop: after 0, 4, 8 and 12, each with the B pictures before it.
+        assert order.end == min(end for end in (1, 5, 9, 13) if end >= stop)
+
+
+def test_impossible_timestamps_are_told() -> None:
+    late = [Timed(pts, pts, 1) for pts in (*range(10, 60), 1)]
+    with pytest.raises(ValueError, match="PTS 1 comes too late"):
+        list(CopyOrder(iter(late)).until(Fraction(1000)))
+
+
+@pytest.mark.parametrize("variant", NOT_IN_MP4)
+def test_what_mp4_cannot_hold_is_left_to_the_accurate_mode(
+    media: MediaFactory, tmp_path: Path, variant: str
+) -> None:
+    path = tmp_path / "part.mp4"
+    with pytest.raises(BadInput, match="MP4 cannot hold") as caught:
+        copy_range(media.path(variant), Fraction(0), Fraction(1), path, name="the video")
+    assert "mode accurate" in str(caught.value)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("start", "stop", "message"),
+    [
+        (Fraction(1), Fraction(1), "is empty"),
+        (Fraction(1), Fraction(3), "from 1.000 s to 3.000 s is not in the video, which ends at 2.400 s"),
+        (Fraction(5, 2), Fraction(3), "is not in the video"),
+    ],
+)
+def test_times_outside_the_video_are_refused(
+    media: MediaFactory, tmp_path: Path, start: Fraction, stop: Fraction, message: str
+) -> None:
+    path = tmp_path / "part.mp4"
+    with pytest.raises(BadInput, match=message):
+        copy_range(media.path("h264_b"), start, stop, path, name="the video")
+    assert not path.exists()
+
+
+def test_a_reader_is_read_and_left_open(media: MediaFactory, tmp_path: Path) -> None:
+    with media.path("h264_b").open("rb") as reader:
+        copied = copy_range(reader, Fraction(0), Fraction(1), tmp_path / "part.mp4", name="the video")
+        assert copied == CopiedRange(Fraction(0), Fraction(1), 25)
+        assert not reader.closed
