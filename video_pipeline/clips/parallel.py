@@ -1,0 +1,208 @@
+"""`process_framing_ai_parallel`: one clip in several calls, joined without a seam.
+
+Belongs here: how many chunks, their frame ranges, joining, and taking the parts away. Does not belong here:
+a chunk's own work (`framing.py`), running calls (`compute.fan_out`).
+
+A chunk is a whole number of the encoder's segments, each of which begins with a fresh encoder wherever it is
+made. So the joined clip has the same packets as one rendered in one process, however many chunks there are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import time
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from video_pipeline.clips.finishing import finish_render
+from video_pipeline.clips.framing import FramingPlan, framed_output, process_framing_ai
+from video_pipeline.clips.publishing import ClipOutput
+from video_pipeline.clips.render import Rendered
+from video_pipeline.clips.request import (
+    ProcessFramingAiChunkRequest,
+    ProcessFramingAiParallelRequest,
+    ProcessFramingAiRequest,
+)
+from video_pipeline.clips.result import ChunkResult, ChunkRow, RenderResult
+from video_pipeline.compute.fan_out import fan_out
+from video_pipeline.errors import Internal, Preempted, Transient
+from video_pipeline.media.clip_audio import render_audio
+from video_pipeline.media.h264 import segment_frames
+from video_pipeline.media.h264_parts import read_part
+from video_pipeline.media.mp4_write import ClipWriter
+from video_pipeline.telemetry.timing import timed_operation
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from video_pipeline.calls import ResultRecord
+    from video_pipeline.store.base import ObjectStore
+    from video_pipeline.worker import TaskContext
+
+CHUNK = "process_framing_ai_chunk"
+
+PAYS_FROM = ((Fraction(10), 4), (Fraction(3), 2))
+"""Chunks by the clip's seconds: the thresholds an earlier suite published (449 frames on 1, 2, 4 and 8 GPUs
+took 310, 161, 87 and 103 s). They stand until costs are fitted to measurements of our own."""
+
+
+def process_framing_ai_parallel(
+    request: ProcessFramingAiParallelRequest, context: TaskContext
+) -> RenderResult:
+    """The clip of `process_framing_ai`, in `num_chunks` calls. Parts are deleted when the clip is there, and
+    when the render fails; those of a killed one are used by the next."""
+    whole = _whole(request)
+    if request.preview:
+        return process_framing_ai(whole, context)
+    began = time.monotonic()
+    output = framed_output(context.store, whole)
+    existing = output.existing()
+    if existing is not None:
+        delete_parts(context.store, output)
+        return existing
+    plan = FramingPlan.of(whole, context.store)
+    ranges = chunk_ranges(plan.programme.frames, plan.format.frame_rate, request.num_chunks)
+    if len(ranges) == 1:
+        return process_framing_ai(whole, context)
+    chunks = [_chunk(whole, first, stop) for first, stop in ranges]
+    try:
+        with timed_operation("chunks", {"chunks": len(chunks)}):
+            records = fan_out(context, CHUNK, chunks)
+        results = [ChunkResult.model_validate(record.result) for record in records]
+        rendered, path = _join(context, plan, results)
+        fields = _facts(results, records)
+        result = finish_render(
+            context,
+            output,
+            path,
+            plan.format,
+            rendered,
+            started=began,
+            start_seconds=float(plan.programme.clips[0].timeline.pieces[0].start),
+            **fields,
+        )
+    except BaseException as error:
+        if not _goes_on_elsewhere(context, error):
+            with contextlib.suppress(Exception):
+                delete_parts(context.store, output)
+        raise
+    with timed_operation("cleanup"):
+        delete_parts(context.store, output)
+    return result
+
+
+def _goes_on_elsewhere(context: TaskContext, error: BaseException) -> bool:
+    """Whether another attempt will use the parts: after a machine was taken away, after an error that is
+    retried, and where another worker has taken the call over already."""
+    told_by_machine = context.cancel.cancelled and context.cancel.reason.startswith("SIG")
+    return context.claim_lost or told_by_machine or isinstance(error, Transient | Preempted)
+
+
+def _whole(request: ProcessFramingAiParallelRequest) -> ProcessFramingAiRequest:
+    return ProcessFramingAiRequest.model_validate(request.model_dump(exclude={"num_chunks"}))
+
+
+def _chunk(request: ProcessFramingAiRequest, first: int, stop: int) -> ProcessFramingAiChunkRequest:
+    fields = request.model_dump(exclude={"preview"})
+    return ProcessFramingAiChunkRequest(**fields, start_frame=first, end_frame=stop)
+
+
+def chunk_ranges(frames: int, rate: Fraction, wanted: int | None) -> list[tuple[int, int]]:
+    """Half-open ranges of output frames on segment borders, as even as segments allow; no more of them than
+    segments. `wanted` None: as many as pay for a clip of this length."""
+    segment = segment_frames(rate)
+    segments = -(-frames // segment)
+    if wanted is None:
+        wanted = next((count for seconds, count in PAYS_FROM if frames / rate >= seconds), 1)
+    count = max(1, min(wanted, segments))
+    borders = [place * segments // count * segment for place in range(count)] + [frames]
+    return list(itertools.pairwise(borders))
+
+
+def _join(context: TaskContext, plan: FramingPlan, results: Sequence[ChunkResult]) -> tuple[Rendered, Path]:
+    """The parts' packets behind each other, with the sound of the whole clip, made once."""
+    _check_ranges(results, plan.programme.frames)
+    path = context.scratch / "clip.mp4"
+    rendered = Rendered()
+    sound = plan.sound()
+    audio = render_audio(
+        sound.spans, sound.samples, sound.open_source, name=sound.name, cancel=context.cancel
+    )
+    with contextlib.ExitStack() as stack, timed_operation("join"):
+        writer: ClipWriter | None = None
+        for result in results:
+            local = context.scratch / "part"
+            local.write_bytes(_verified(context.store, result))
+            part = read_part(local, name=f"{context.store.uri}/{result.part_key}")
+            if writer is None:
+                rendered.extradata = part.extradata
+                writer = stack.enter_context(
+                    ClipWriter(path, plan.format, part.extradata, audio=audio, cancel=context.cancel)
+                )
+            if part.extradata != rendered.extradata:
+                raise Internal(
+                    "two parts of a clip were encoded with different settings",
+                    input=result.part_key,
+                    what_to_do="deploy one version to all workers, and run it again",
+                )
+            for packet in part.packets:
+                writer.write(packet)
+                rendered.pts.append(packet.pts)
+                rendered.end_pts = max(rendered.end_pts, packet.pts + packet.duration)
+        assert writer is not None
+        writer.close()
+    rendered.pts.sort()
+    rendered.frames = len(rendered.pts)
+    if rendered.frames != plan.programme.frames:
+        raise Internal(f"the parts hold {rendered.frames} frames, not {plan.programme.frames}")
+    return rendered, path
+
+
+def _check_ranges(results: Sequence[ChunkResult], frames: int) -> None:
+    at = 0
+    for result in results:
+        if result.start_frame != at or result.frames != result.end_frame - result.start_frame:
+            raise Internal(
+                f"a part holds frames {result.start_frame} to {result.end_frame}, wanted from {at}"
+            )
+        at = result.end_frame
+    if at != frames:
+        raise Internal(f"the parts end at frame {at}, the clip has {frames}")
+
+
+def _verified(store: ObjectStore, result: ChunkResult) -> bytes:
+    data = store.get(result.part_key)
+    if hashlib.sha256(data).hexdigest() != result.sha256:
+        raise Transient("a part in the store is not what its call wrote", input=result.part_key)
+    return data
+
+
+def _facts(results: Sequence[ChunkResult], records: Sequence[ResultRecord]) -> dict:
+    rows = tuple(
+        ChunkRow(
+            start_frame=result.start_frame,
+            end_frame=result.end_frame,
+            call=record.key,
+            seconds=round((record.finished_at - record.started_at).total_seconds(), 3),
+            attempt=record.attempt,
+        )
+        for result, record in zip(results, records, strict=True)
+    )
+    return {
+        "chunks": rows,
+        "enlarged_frames": sum(result.enlarged_frames for result in results),
+        "model_sha256": next((result.model_sha256 for result in results if result.model_sha256), None),
+        "notes": tuple(dict.fromkeys(note for result in results for note in result.notes)),
+        "degraded": tuple(dict.fromkeys(line for result in results for line in result.degraded)),
+    }
+
+
+def delete_parts(store: ObjectStore, output: ClipOutput) -> int:
+    """Take away every part of a clip; how many there were."""
+    found = [item.key for item in store.list(output.parts_prefix)]
+    for key in found:
+        store.delete(key)
+    return len(found)
