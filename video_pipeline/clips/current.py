@@ -1,0 +1,98 @@
+"""Which render of each kind is a clip's present one.
+
+Belongs here: `current.json` of a clip, reading it and changing it safely. Does not belong here: rendering, or
+what a request asks for. A reader never sees a render that is not whole: the pointer changes last.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Literal
+
+from pydantic import Field
+
+from video_pipeline import keys
+from video_pipeline.clips.result import RenderResult
+from video_pipeline.errors import BadInput, Transient
+from video_pipeline.keys import ClipId
+from video_pipeline.store.base import ObjectMissing, ObjectStore, PreconditionFailed
+from video_pipeline.strict import StrictModel
+
+Stage = Literal["clip", "overlay_clip", "framed_clip", "multi_clip", "annotated_compilation"]
+
+ATTEMPTS = 10
+
+
+class CurrentRender(StrictModel):
+    """One kind's present render."""
+
+    recipe: str
+    output_key: str
+    manifest_key: str
+    start_seconds: float | None
+    frames: int
+    duration_seconds: float
+
+
+class CurrentRenders(StrictModel):
+    schema_version: Literal[1] = 1
+    renders: dict[Stage, CurrentRender] = Field(default_factory=dict)
+
+    def need(self, stage: Stage, clip: ClipId) -> CurrentRender:
+        """BadInput that says which asset to materialise."""
+        if stage not in self.renders:
+            raise BadInput(
+                f"the clip {clip.partition_key} has no {stage} yet",
+                input=keys.clip_current_key(clip),
+                what_to_do=f"materialise {stage} for this partition first",
+            )
+        return self.renders[stage]
+
+    def furthest(self, stages: tuple[Stage, ...], clip: ClipId) -> CurrentRender:
+        """The first of `stages` that there is."""
+        return next((self.renders[stage] for stage in stages if stage in self.renders), None) or self.need(
+            stages[-1], clip
+        )
+
+
+def current_renders(store: ObjectStore, clip: ClipId) -> CurrentRenders:
+    try:
+        return CurrentRenders.model_validate_json(store.get(keys.clip_current_key(clip)))
+    except ObjectMissing:
+        return CurrentRenders()
+
+
+def set_current(store: ObjectStore, clip: ClipId, stage: Stage, result: RenderResult) -> None:
+    """Make a finished render the present one of its kind; others stay. By compare-and-swap, so two that end
+    at once are both in it."""
+    assert result.output_key is not None
+    assert result.manifest_key is not None
+    render = CurrentRender(
+        recipe=result.recipe,
+        output_key=result.output_key,
+        manifest_key=result.manifest_key,
+        start_seconds=result.start_seconds,
+        frames=result.frames,
+        duration_seconds=result.duration_seconds,
+    )
+    key = keys.clip_current_key(clip)
+    conditional = store.conditional_writes()
+    for _ in range(ATTEMPTS):
+        etag: str | None = None
+        renders = CurrentRenders()
+        try:
+            data, etag = store.get_with_etag(key)
+            renders = CurrentRenders.model_validate_json(data)
+        except ObjectMissing:
+            pass
+        if renders.renders.get(stage) == render:
+            return
+        changed = CurrentRenders(renders={**renders.renders, stage: render})
+        content = json.dumps(changed.model_dump(mode="json"), indent=1).encode()
+        conditions = {"if_match": etag, "if_none_match": etag is None} if conditional else {}
+        try:
+            store.put(key, content, content_type="application/json", **conditions)
+            return
+        except PreconditionFailed:
+            continue
+    raise Transient("the clip's pointer is being changed by too many at once", input=key)
