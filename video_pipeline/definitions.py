@@ -13,13 +13,23 @@ import dagster as dg
 
 from video_pipeline.assets.caption_files import caption_layout, captions
 from video_pipeline.assets.captions import caption_pass, source_video, wasabi_upload
+from video_pipeline.assets.clips import (
+    annotated_compilation,
+    clip,
+    framed_clip,
+    multi_clip,
+    overlay_clip,
+    player_detections,
+)
 from video_pipeline.assets.samples import sample_pass
 from video_pipeline.jobs import default_jobs
 from video_pipeline.resources.compute import ComputeResource
 from video_pipeline.resources.console import console
 from video_pipeline.resources.store import StoreResource
 
-default_assets = [source_video, caption_layout, caption_pass, captions, wasabi_upload, sample_pass]
+caption_assets = [source_video, caption_layout, caption_pass, captions, wasabi_upload]
+clip_assets = [clip, player_detections, overlay_clip, framed_clip, multi_clip, annotated_compilation]
+default_assets = [*caption_assets, sample_pass, *clip_assets]
 
 
 def build_definitions(*, resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:

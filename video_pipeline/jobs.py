@@ -16,19 +16,42 @@ from video_pipeline.keys import VIDEO_EXTENSIONS, VideoId, check_name, videos_pr
 from video_pipeline.partitions import VIDEOS
 from video_pipeline.resources.store import StoreResource
 
+_RETRIES = {"dagster/max_retries": "1", "dagster/retry_strategy": "FROM_ASSET_FAILURE"}
+
 caption_video = dg.define_asset_job(
     "caption_video",
     selection=dg.AssetSelection.groups(GROUP),
     description="One video, from its source to its published captions set. Choose the video by partition.",
-    tags={"dagster/max_retries": "1", "dagster/retry_strategy": "FROM_ASSET_FAILURE"},
+    tags=_RETRIES,
 )
 
 sample_videos = dg.define_asset_job(
     "sample_videos",
     selection=dg.AssetSelection.groups("sampling"),
     description="One sample: frames of many videos, and what a classifier sees in them. Choose by partition.",
-    tags={"dagster/max_retries": "1", "dagster/retry_strategy": "FROM_ASSET_FAILURE"},
+    tags=_RETRIES,
 )
+
+make_clip = dg.define_asset_job(
+    "make_clip",
+    selection=dg.AssetSelection.assets("clip", "player_detections", "overlay_clip", "framed_clip"),
+    description="One clip, as far as its request goes: cut, people found, lit, re-framed. By partition.",
+    tags=_RETRIES,
+)
+
+single_clip_jobs = [
+    dg.define_asset_job(
+        f"{name}_only", selection=dg.AssetSelection.assets(name), description=text, tags=_RETRIES
+    )
+    for name, text in (
+        ("clip", "Cut one clip from its source."),
+        ("player_detections", "Find the people in one clip."),
+        ("overlay_clip", "Put spotlights over one clip."),
+        ("framed_clip", "Re-frame one clip."),
+        ("multi_clip", "Re-frame several clips and join them."),
+        ("annotated_compilation", "Join clips with their annotations."),
+    )
+]
 
 _SOURCE = re.compile(rf"(?P<video>[^/]+)/video\.(?:{'|'.join(VIDEO_EXTENSIONS)})")
 
@@ -72,4 +95,4 @@ def register_videos() -> None:
     find_videos()
 
 
-default_jobs = [caption_video, sample_videos, register_videos]
+default_jobs = [caption_video, sample_videos, make_clip, *single_clip_jobs, register_videos]

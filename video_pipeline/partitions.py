@@ -1,4 +1,4 @@
-"""The partitions: one per video, one per sample. A chunk is never one: an hour of video alone has 1,478.
+"""The partitions: one per video, sample or clip. A chunk is never one: an hour of video alone has 1,478.
 
 Belongs here: partition definitions and registering a key. Does not belong here: finding new videos
 (`jobs.register_videos`, sensors).
@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import dagster as dg
 
-from video_pipeline.keys import SampleId, VideoId
+from video_pipeline.keys import ClipId, SampleId, VideoId
 
 VIDEOS = "videos"
 video_partitions = dg.DynamicPartitionsDefinition(name=VIDEOS)
 
 SAMPLES = "samples"
 sample_partitions = dg.DynamicPartitionsDefinition(name=SAMPLES)
+
+CLIPS = "clips"
+clip_partitions = dg.DynamicPartitionsDefinition(name=CLIPS)
 
 
 def video_of(context: dg.AssetExecutionContext) -> VideoId:
@@ -33,6 +36,13 @@ def sample_of(context: dg.AssetExecutionContext) -> SampleId:
     sample = SampleId.from_partition_key(context.partition_key)
     _register(context, SAMPLES, sample.partition_key)
     return sample
+
+
+def clip_of(context: dg.AssetExecutionContext) -> ClipId:
+    """The run's clip, registered like a video."""
+    clip = ClipId.from_partition_key(context.partition_key)
+    _register(context, CLIPS, clip.partition_key)
+    return clip
 
 
 def _register(context: dg.AssetExecutionContext, definition: str, key: str) -> None:

@@ -1,0 +1,314 @@
+"""The clip assets: one clip per partition, from what its request in the store asks for.
+
+    clip -> overlay_clip -> framed_clip,  clip -> player_detections
+    framed_clip of other partitions -> multi_clip, annotated_compilation
+
+Belongs here: what exists, of what it is made, what to show and check. Does not belong here: pixels, requests'
+forms (`clips.intake`). A part that the request does not ask for is skipped where several assets run together,
+and an error where it was chosen alone.
+"""
+
+# No `from __future__ import annotations`: Dagster reads these functions' annotations, not their text.
+
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+
+import dagster as dg
+from pydantic import BaseModel
+
+from video_pipeline.assets.common import OWNERS, check_result
+from video_pipeline.assets.metadata import link, store_picture
+from video_pipeline.clips import intake
+from video_pipeline.clips.current import Stage, set_current
+from video_pipeline.clips.detect_request import DetectPlayersResult
+from video_pipeline.clips.intake import ClipRequest, load_clip_request
+from video_pipeline.clips.result import RenderResult
+from video_pipeline.errors import PipelineError
+from video_pipeline.failures import to_failure
+from video_pipeline.keys import ClipId
+from video_pipeline.partitions import clip_of, clip_partitions
+from video_pipeline.resources.compute import ComputeResource
+from video_pipeline.resources.store import StoreResource
+from video_pipeline.store.base import ObjectStore
+from video_pipeline.tasks import find_task
+
+GROUP = "clips"
+POOL = "clips"
+CLIP, PLAYERS, OVERLAY, FRAMED, MULTI, COMPILATION = (
+    dg.AssetKey(name)
+    for name in (
+        "clip",
+        "player_detections",
+        "overlay_clip",
+        "framed_clip",
+        "multi_clip",
+        "annotated_compilation",
+    )
+)
+OTHER_CLIPS = dg.AssetDep(FRAMED, partition_mapping=dg.AllPartitionMapping())
+
+AAC_FRAME_MS = 1000 * 1024 / 48000
+SOUND_CHECK, FRAMES_CHECK = "sound_fits", "frames_add_up"
+
+Build = Callable[[ObjectStore, ClipId, ClipRequest], BaseModel]
+
+
+def _asset(key: dg.AssetKey, task: str, deps: list, description: str) -> Callable:
+    return dg.asset(
+        key=key,
+        deps=deps,
+        partitions_def=clip_partitions,
+        group_name=GROUP,
+        kinds={"video", "pytorch"} if find_task(task).hardware.gpu else {"video"},
+        owners=OWNERS,
+        code_version=str(find_task(task).version),
+        pool=POOL,
+        output_required=False,
+        check_specs=[
+            dg.AssetCheckSpec(
+                FRAMES_CHECK, asset=key, description="frames, chunks and length agree with each other"
+            ),
+            dg.AssetCheckSpec(
+                SOUND_CHECK, asset=key, description="sound begins and ends with the picture, to an AAC frame"
+            ),
+        ],
+        description=description,
+    )
+
+
+@_asset(CLIP, "extract_clip", [], "The part of the source video that the request names, cut at exact frames.")
+def clip(
+    context: dg.AssetExecutionContext, store: StoreResource, compute: ComputeResource
+) -> Iterator[dg.MaterializeResult]:
+    yield from _render(
+        context,
+        store,
+        compute,
+        "clip",
+        "extract_clip",
+        "source_key",
+        lambda _store, clip, asked: intake.extract_request(clip, asked),
+    )
+
+
+@_asset(
+    OVERLAY,
+    "render_overlay",
+    [CLIP],
+    "The clip under spotlights that follow key frames; a copy of it where the request has none.",
+)
+def overlay_clip(
+    context: dg.AssetExecutionContext, store: StoreResource, compute: ComputeResource
+) -> Iterator[dg.MaterializeResult]:
+    yield from _render(
+        context, store, compute, "overlay_clip", "render_overlay", "source_key", intake.overlay_request
+    )
+
+
+@_asset(
+    FRAMED,
+    "process_framing_ai_parallel",
+    [CLIP, OVERLAY],
+    "The clip re-framed along key frames, enlarged by a network where it has too few pixels, with its trims "
+    "and speed changes; in several calls side by side where that pays.",
+)
+def framed_clip(
+    context: dg.AssetExecutionContext, store: StoreResource, compute: ComputeResource
+) -> Iterator[dg.MaterializeResult]:
+    yield from _render(
+        context,
+        store,
+        compute,
+        "framed_clip",
+        "process_framing_ai_parallel",
+        "framing",
+        intake.framing_request,
+    )
+
+
+@_asset(MULTI, "process_multi_clip", [OTHER_CLIPS], "Several clips re-framed and joined with transitions.")
+def multi_clip(
+    context: dg.AssetExecutionContext, store: StoreResource, compute: ComputeResource
+) -> Iterator[dg.MaterializeResult]:
+    yield from _render(
+        context,
+        store,
+        compute,
+        "multi_clip",
+        "process_multi_clip",
+        "multi_clip",
+        intake.multi_clip_request,
+    )
+
+
+@_asset(
+    COMPILATION,
+    "create_annotated_compilation",
+    [OTHER_CLIPS],
+    "Clips one after the other, each with its name, notes, rating and tags written over it.",
+)
+def annotated_compilation(
+    context: dg.AssetExecutionContext, store: StoreResource, compute: ComputeResource
+) -> Iterator[dg.MaterializeResult]:
+    yield from _render(
+        context,
+        store,
+        compute,
+        "annotated_compilation",
+        "create_annotated_compilation",
+        "compilation",
+        intake.compilation_request,
+    )
+
+
+@dg.asset(
+    key=PLAYERS,
+    deps=[CLIP],
+    partitions_def=clip_partitions,
+    group_name=GROUP,
+    kinds={"pytorch", "json"},
+    owners=OWNERS,
+    code_version=str(find_task("detect_players_batch").version),
+    pool=POOL,
+    output_required=False,
+    description="Where people stand in frames of the clip: boxes with centre, size and confidence as JSON, "
+    "and the frames with the boxes drawn.",
+)
+def player_detections(
+    context: dg.AssetExecutionContext, store: StoreResource, compute: ComputeResource
+) -> Iterator[dg.MaterializeResult]:
+    try:
+        objects = store.open()
+        which = clip_of(context)
+        asked = load_clip_request(objects, which)
+        if _skipped(context, asked, "players", which):
+            return
+        request = intake.players_request(objects, which, asked)
+    except PipelineError as error:
+        raise to_failure(context, error) from None
+    handle, record = compute.run(context, "detect_players_batch", request, [PLAYERS])
+    result = DetectPlayersResult.model_validate(record.result)
+    for line in result.degraded:
+        context.log.warning(f"done other than asked: {line}")
+    fullest = max(result.frames, key=lambda frame: len(frame.detections), default=None)
+    yield dg.MaterializeResult(
+        data_version=dg.DataVersion(result.recipe),
+        metadata={
+            "call": handle.key,
+            "people": store_picture(objects, fullest.picture_key if fullest else None, "the fullest frame"),
+            "frames": len(result.frames),
+            "detections": result.detections,
+            "pictures_without": result.pictures_without,
+            "model_sha256": result.model_sha256,
+            "seconds_taken": result.seconds_taken,
+            "json": link(objects, result.detections_key),
+        },
+    )
+
+
+def _render(
+    context: dg.AssetExecutionContext,
+    store: StoreResource,
+    compute: ComputeResource,
+    stage: Stage,
+    task: str,
+    section: str,
+    build: Build,
+) -> Iterator[dg.MaterializeResult]:
+    """One render: request from the store, call, present render, metadata and checks."""
+    key = dg.AssetKey(stage)
+    try:
+        objects = store.open()
+        which = clip_of(context)
+        asked = load_clip_request(objects, which)
+        if _skipped(context, asked, section, which):
+            return
+        request = build(objects, which, asked)
+    except PipelineError as error:
+        raise to_failure(context, error) from None
+    handle, record = compute.run(context, task, request, [key])
+    result = RenderResult.model_validate(record.result)
+    for line in result.degraded:
+        context.log.warning(f"done other than asked: {line}")
+    try:
+        set_current(objects, which, stage, result)
+    except PipelineError as error:
+        raise to_failure(context, error) from None
+    yield _render_result(objects, key, result, handle.key, record.report_keys)
+
+
+def _skipped(context: dg.AssetExecutionContext, asked: ClipRequest, section: str, clip: ClipId) -> bool:
+    """Whether the request has nothing for this asset; BadInput follows where it was chosen alone."""
+    if getattr(asked, section) is not None:
+        return False
+    alone = context.job_name.endswith("_only") or len(context.run.asset_selection or ()) == 1
+    if not alone:
+        context.log.info(f"skipped: the request of {clip.partition_key} has no {section!r}")
+    return not alone
+
+
+def _render_result(
+    store: ObjectStore, key: dg.AssetKey, result: RenderResult, call: str, reports: dict[str, str]
+) -> dg.MaterializeResult:
+    assert result.output_key is not None
+    return dg.MaterializeResult(
+        asset_key=key,
+        data_version=dg.DataVersion(result.recipe),
+        metadata={
+            "call": call,
+            "clip": link(store, result.output_key),
+            "before_and_after": store_picture(store, result.picture_key, "before and after"),
+            "frames": result.frames,
+            "duration_seconds": result.duration_seconds,
+            "size": f"{result.width}x{result.height}",
+            "frame_rate": result.frame_rate,
+            "megabytes": (result.size_bytes or 0) / 1e6,
+            "av_offset_ms": result.av_offset_ms if result.av_offset_ms is not None else "no sound",
+            "enlarged_frames": result.enlarged_frames,
+            "copied": result.copied,
+            "chunks": len(result.chunks) or 1,
+            "ms_per_frame": result.ms_per_frame if result.ms_per_frame is not None else float("nan"),
+            "start_seconds": result.start_seconds if result.start_seconds is not None else "joined",
+            "made": result.made,
+            "notes": dg.MetadataValue.md("\n".join(f"- {line}" for line in result.notes) or "none"),
+            **{name.replace(".", "_"): link(store, where) for name, where in reports.items()},
+        },
+        check_results=[
+            check_result(FRAMES_CHECK, key, frame_problems(result)),
+            check_result(SOUND_CHECK, key, sound_problems(result)),
+        ],
+    )
+
+
+def frame_problems(result: RenderResult) -> list[str]:
+    """What is wrong with a clip's frame count: against its chunks, and its length at a constant rate."""
+    problems: list[str] = []
+    at = 0
+    for chunk in result.chunks:
+        if chunk.start_frame != at:
+            problems.append(f"a chunk begins at frame {chunk.start_frame}, the one before it ends at {at}")
+        at = chunk.end_frame
+    if result.chunks and at != result.frames:
+        problems.append(f"the chunks end at frame {at}, the clip has {result.frames}")
+    if result.kind not in ("extract_clip", "render_overlay"):
+        length = float(result.frames / Fraction(result.frame_rate))
+        if abs(length - result.duration_seconds) > 0.001:
+            problems.append(
+                f"{result.frames} frames at {result.frame_rate} last {length:.3f} s, the clip "
+                f"{result.duration_seconds:.3f} s"
+            )
+    return problems
+
+
+def sound_problems(result: RenderResult) -> list[str]:
+    """What is wrong with a clip's sound. A copied clip keeps its source's sound, or none."""
+    if result.av_offset_ms is None:
+        return [] if result.copied else ["the clip has no sound track"]
+    problems: list[str] = []
+    limit = AAC_FRAME_MS + (0 if not result.copied else 25)
+    if abs(result.av_offset_ms) > limit:
+        problems.append(f"the sound begins {result.av_offset_ms:.1f} ms after the picture")
+    away = (result.audio_seconds or 0.0) - result.duration_seconds
+    if not result.copied and abs(away) * 1000 > AAC_FRAME_MS:
+        problems.append(f"the sound is {away * 1000:.1f} ms longer than the picture")
+    return problems
