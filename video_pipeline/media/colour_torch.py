@@ -1,8 +1,8 @@
 """BT.709 limited-range 4:2:0 to 8-bit RGB and back, in torch, for pictures that a network works on.
 
-Belongs here: the two conversions with chroma interpolated where it lies, on any device. Does not belong here:
-other matrices and ranges (`clip_source` converts to this one; `colour` reads the others for looking),
-scaling, the network.
+Belongs here: the two conversions with chroma interpolated where it lies, on any device, and the planes that
+go in and come out. Does not belong here: the same done faster on a CPU (`colour_cpu`), other matrices and
+ranges (`clip_source` converts to this one; `colour` reads the others for looking), scaling, the network.
 
 Chroma lies as in nearly every H.264 stream (ITU-T H.264 (08/2021), chroma_sample_loc_type 0, the default):
 across on the even luma columns, down half-way between two luma rows. Repeating or averaging 2x2 blocks
@@ -24,18 +24,14 @@ BT709_LIMITED = ColourTags(primaries=1, transfer=1, matrix=1, range=1)
 
 Planes = TypeVar("Planes", Tensor, np.ndarray)
 
-STRIP_ROWS = 64
-"""Rows converted at once on a CPU: 0.6 MB of 810 columns in float32, which stays in the caches. A picture
-of 810x1440 at once took twice as long (one thread: 11.8 ms; 32 to 128 rows at a time: 4.8 to 6.1)."""
-
-_KR, _KB = LUMA_WEIGHTS[1]
-_KG = 1 - _KR - _KB
-_LUMA = 219 / 255
-_CHROMA = 224 / 255
-_TO_LUMA = [_LUMA * _KR, _LUMA * _KG, _LUMA * _KB]
+KR, KB = LUMA_WEIGHTS[1]
+KG = 1 - KR - KB
+LUMA = 219 / 255
+CHROMA = 224 / 255
+_TO_LUMA = [LUMA * KR, LUMA * KG, LUMA * KB]
 _TO_CHROMA = [
-    [-_CHROMA * _KR / (2 * (1 - _KB)), -_CHROMA * _KG / (2 * (1 - _KB)), _CHROMA / 2],
-    [_CHROMA / 2, -_CHROMA * _KG / (2 * (1 - _KR)), -_CHROMA * _KB / (2 * (1 - _KR))],
+    [-CHROMA * KR / (2 * (1 - KB)), -CHROMA * KG / (2 * (1 - KB)), CHROMA / 2],
+    [CHROMA / 2, -CHROMA * KG / (2 * (1 - KR)), -CHROMA * KB / (2 * (1 - KR))],
 ]
 """Per Cb and Cr, from R, G and B; ITU-T H.273 (07/2021), section 8.3."""
 
@@ -60,11 +56,11 @@ def rgb_from_planes(y: Tensor, u: Tensor, v: Tensor) -> Tensor:
     `y` (B, H, W), `u` and `v` (B, H/2 + 2, W/2 + 1), uint8. Chroma is interpolated linearly between its
     samples, values are rounded to the nearest of 0..255 once, at the end. ITU-T H.273 (07/2021), section 8.3.
     """
-    luma = (y.float() - 16).div_(_LUMA)
-    cb, cr = (_chroma_of_each_pixel(plane).sub_(128).div_(_CHROMA) for plane in (u, v))
-    red = luma + 2 * (1 - _KR) * cr
-    green = luma.sub(cr, alpha=2 * (1 - _KR) * _KR / _KG).sub_(cb, alpha=2 * (1 - _KB) * _KB / _KG)
-    blue = luma.add_(cb, alpha=2 * (1 - _KB))
+    luma = (y.float() - 16).div_(LUMA)
+    cb, cr = (_chroma_of_each_pixel(plane).sub_(128).div_(CHROMA) for plane in (u, v))
+    red = luma + 2 * (1 - KR) * cr
+    green = luma.sub(cr, alpha=2 * (1 - KR) * KR / KG).sub_(cb, alpha=2 * (1 - KB) * KB / KG)
+    blue = luma.add_(cb, alpha=2 * (1 - KB))
     return torch.stack((red, green, blue), dim=-1).round_().clamp_(0, 255).to(torch.uint8)
 
 
@@ -77,36 +73,34 @@ def planes_from_rgb(rgb: Tensor) -> Tensor:
     """
     height, width = rgb.shape[1:]
     planes = torch.empty(height * width * 3 // 2, dtype=torch.uint8, device=rgb.device)
-    y, u, v = _views(planes, height, width)
+    y, u, v = views(planes, height, width)
     to_luma = torch.tensor([_TO_LUMA], device=rgb.device) * 255
     # The weights 1:2:1 across and 1:1 down sum to eight.
     to_chroma = torch.tensor(_TO_CHROMA, device=rgb.device) * (255 / 8)
-    rows = STRIP_ROWS if rgb.device.type == "cpu" else height
-    for top in range(0, height, rows):
-        bottom = min(height, top + rows)
-        strip = rgb[:, top:bottom].to(torch.float32, memory_format=torch.contiguous_format, copy=True)
-        strip = strip.div_(255) if rgb.dtype == torch.uint8 else strip.clamp_(0, 1)
-        # Conversion to uint8 cuts off what is behind the point, hence the half.
-        y[top:bottom] = (to_luma @ strip.view(3, -1)).add_(16.5).view(bottom - top, width)
-        pairs = strip.view(3, -1, 2, width)
-        both = pairs[:, :, 0] + pairs[:, :, 1]
-        halves = (to_chroma @ both.view(3, -1)).view(2, -1, width // 2, 2)
-        even, odd = halves[..., 0], halves[..., 1]
-        chroma = (2 * even).add_(odd)
-        chroma[..., 1:] += odd[..., :-1]
-        chroma[..., 0] += even[..., 0]
-        chroma += 128.5
-        u[top // 2 : bottom // 2], v[top // 2 : bottom // 2] = chroma[0], chroma[1]
+    full = rgb.to(torch.float32, memory_format=torch.contiguous_format, copy=True)
+    full = full.div_(255) if rgb.dtype == torch.uint8 else full.clamp_(0, 1)
+    # Conversion to uint8 cuts off what is behind the point, hence the half.
+    y.copy_((to_luma @ full.view(3, -1)).add_(16.5).view(height, width))
+    pairs = full.view(3, height // 2, 2, width)
+    both = pairs[:, :, 0] + pairs[:, :, 1]
+    halves = (to_chroma @ both.view(3, -1)).view(2, height // 2, width // 2, 2)
+    even, odd = halves[..., 0], halves[..., 1]
+    chroma = (2 * even).add_(odd)
+    chroma[..., 1:] += odd[..., :-1]
+    chroma[..., 0] += even[..., 0]
+    chroma += 128.5
+    u.copy_(chroma[0])
+    v.copy_(chroma[1])
     return planes
 
 
 def frame_from_planes(planes: np.ndarray, height: int, width: int) -> CroppedFrame:
     """The frame whose planes lie in `planes` as `planes_from_rgb` puts them; views, nothing is copied."""
-    y, u, v = _views(planes, height, width)
+    y, u, v = views(planes, height, width)
     return CroppedFrame(y=y, u=u, v=v, tags=BT709_LIMITED)
 
 
-def _views(planes: Planes, height: int, width: int) -> tuple[Planes, Planes, Planes]:
+def views(planes: Planes, height: int, width: int) -> tuple[Planes, Planes, Planes]:
     """y, u and v as they lie in one row of bytes."""
     luma, quarter = height * width, height * width // 4
     y = planes[:luma].reshape(height, width)
