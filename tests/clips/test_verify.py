@@ -204,3 +204,24 @@ def test_the_same_times_in_another_order_are_told_apart(clip: Path) -> None:
     assert all(a < b for a, b in pairwise(pts for pts, _ in TIMES))
     with pytest.raises(Internal, match="2 pictures have another PTS"):
         check(clip, pts=swapped)
+
+
+def test_a_copied_clip_keeps_its_source_s_kind_but_is_counted_timed_and_decoded(
+    clip: Path, tmp_path: Path
+) -> None:
+    path = remux(clip, tmp_path / "copy.mp4", "-an", "-bsf:v", "h264_metadata=matrix_coefficients=6",
+                 "-video_track_timescale", "30000")  # fmt: skip
+    facts = check(path, audio=False, copied=True)
+    assert (facts.frames, facts.audio_seconds) == (COUNT, None)
+    for other, said in (
+        ({"frames": 149}, "the count of pictures"),
+        ({"duration": LASTS * 2}, "the picture lasts"),
+        ({"audio": True}, "there is no sound"),
+    ):
+        with pytest.raises(Internal, match=said):
+            check(path, **{"audio": False, "copied": True, **other})
+    data = bytearray(path.read_bytes())
+    data[-300:] = bytes(300)
+    path.write_bytes(data)
+    with pytest.raises(Internal, match=r"with errors|cannot be read back|decodes to"):
+        check(path, audio=False, copied=True)

@@ -20,15 +20,8 @@ import pytest
 from tests.media.test_h264 import HEIGHT, NTSC, WIDTH, encode, even, segments, uneven
 from video_pipeline.errors import BadInput, Cancelled, Internal
 from video_pipeline.media.h264 import EncodedPacket, VideoFormat
-from video_pipeline.media.mp4_write import (
-    AAC_FRAME,
-    SAMPLE_RATE,
-    ClipWriter,
-    Part,
-    join_parts,
-    read_part,
-    write_part,
-)
+from video_pipeline.media.h264_parts import Part, join_parts, read_part, write_part
+from video_pipeline.media.mp4_write import AAC_FRAME, SAMPLE_RATE, ClipWriter
 from video_pipeline.streaming.cancel import CancellationToken
 
 Times = Sequence[tuple[int, int]]

@@ -31,8 +31,8 @@ ENCODER_VERSION = 1
 """Part of a clip's recipe: bump it when a setting below or the times of the packets change."""
 
 SEGMENT_SECONDS = 2
-"""A segment's length. A seek in a player decodes at most this much; 1 s would cost 7 % more bytes, 4 s would
-save 2 %."""
+"""A segment's length. A seek in a player decodes at most this much; of a 1080p street scene 1 s costs 3.6 %
+more bytes and 7 % more CPU, 4 s saves 1.1 % of the bytes."""
 
 THREADS = 4
 """libx264's output depends on its thread count (lookahead and motion range are cut by it), so the count must
@@ -163,12 +163,14 @@ class SegmentEncoder:
         PTS and duration in ticks, PTS rising. `Internal` for a frame of another size, type or colour, for
         times that do not rise, and for a failure of libx264.
         """
+        from video_pipeline.media.planes import frame_of_planes
+
         if self._finished:
             raise Internal("a frame came after the end of a clip's encoder")
         self._check(frame, pts, duration)
         if self._codec is None:
             self._codec = self._open()
-        picture = _to_av(frame)
+        picture = frame_of_planes(frame)
         picture.pts, picture.time_base = pts, self._format.time_base
         self._durations[pts] = duration
         self._last_pts = pts
@@ -278,15 +280,3 @@ class SegmentEncoder:
             self._last_dts = packet.dts
             out.append(packet)
         return out
-
-
-def _to_av(frame: CroppedFrame) -> VideoFrame:
-    """The frame in libav's memory, whose lines may be longer than the picture is wide."""
-    from av.video.frame import VideoFrame
-
-    picture = VideoFrame(frame.width, frame.height, "yuv420p")
-    for target, plane in zip(picture.planes, (frame.y, frame.u, frame.v), strict=True):
-        buffer = cast(memoryview, target)  # a plane has the buffer protocol, its stub does not say so
-        lines = np.frombuffer(buffer, np.uint8).reshape(-1, target.line_size)
-        lines[: plane.shape[0], : plane.shape[1]] = plane
-    return picture

@@ -21,7 +21,6 @@ import numpy as np
 
 from video_pipeline.errors import Internal
 from video_pipeline.media.h264 import BT709, EncodedPacket, VideoFormat, next_dts
-from video_pipeline.media.h264_parts import Part, join_parts, read_part, write_part
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
     from video_pipeline.streaming.cancel import CancellationToken
-
-__all__ = ["ClipWriter", "Part", "join_parts", "read_part", "write_part"]
 
 SAMPLE_RATE = 48_000
 AAC_FRAME = 1024
