@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import io
+import subprocess
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
 import av
+import imageio_ffmpeg
 import numpy as np
 import pytest
 
+from tests.fixtures.media_factory import MediaFactory
 from tests.media.clip_audio_media import (
     clicks,
     level,
@@ -200,6 +204,39 @@ def test_damage_outside_the_part_does_not_matter(tmp_path: Path) -> None:
         render([one_span(2, 4)], [damaged])
 
 
+def test_the_rest_of_a_frame_at_the_beginning_is_silence_and_a_second_broken_one_is_damage(
+    tmp_path: Path,
+) -> None:
+    whole = write_video(tmp_path / "whole.mkv", sine(440, 3), codec="flac", bit_rate=0)
+    with pytest.raises(BadInput, match=r"damaged at 0\.\d+ s"):
+        render([one_span(0, 3)], [_with_broken_packets(whole, tmp_path / "two.mkv", 2)])
+    expected = render([one_span(0, 3)], [whole])
+    sound = render([one_span(0, 3)], [_with_broken_packets(whole, tmp_path / "one.mkv", 1)])
+    assert not sound[:4608].any()
+    np.testing.assert_array_equal(sound[4608:], expected[4608:])
+
+
+def test_timestamps_that_jitter_leave_no_seam(tmp_path: Path) -> None:
+    whole = write_video(tmp_path / "whole.mp4", sine(440, 4), codec="flac", bit_rate=0)
+    jittering = tmp_path / "jitter.mp4"
+    rng = np.random.default_rng(7)
+    _copy(whole, jittering, lambda packet, number: int(rng.integers(-200, 200)) if number else 0)
+    np.testing.assert_array_equal(render([one_span(0, 4)], [jittering]), render([one_span(0, 4)], [whole]))
+
+
+def test_sound_is_what_ffmpeg_decodes(media: MediaFactory) -> None:
+    path = media.path("h264_mov")
+    read = ["-v", "error", "-i", str(path), "-map", "0:a"]
+    write = ["-f", "f32le", "-ac", "1", "-ar", "48000", "-"]
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), *read, *write]
+    raw = subprocess.run(command, check=True, capture_output=True).stdout
+    expected = np.frombuffer(raw, np.float32)[:90_000, None]
+    sound = render([one_span(0, 2)], [path])[:90_000, :1]
+    assert level(expected) > 0.02
+    # ffmpeg's resampler rounds otherwise.
+    assert level(sound - expected) < level(expected) / 200
+
+
 class _Counted(io.BytesIO):
     read_bytes = 0
 
@@ -223,14 +260,45 @@ def test_a_second_in_the_middle_reads_a_small_part_of_the_file(tmp_path: Path, s
 
 def _without_packets(source: Path, target: Path, start: Fraction, stop: Fraction) -> Path:
     """A copy without the audio packets of [start, stop)."""
+    return _copy(
+        source,
+        target,
+        lambda packet, _number: (
+            None if start <= (packet.dts or 0) * Fraction(packet.time_base or 1) < stop else 0
+        ),
+    )
+
+
+def _with_broken_packets(source: Path, target: Path, count: int) -> Path:
+    """A copy whose first `count` audio packets have lost their first halves."""
+    return _copy(source, target, lambda _packet, _number: 0, broken=count)
+
+
+def _copy(
+    source: Path, target: Path, shift: Callable[[av.Packet, int], int | None], *, broken: int = 0
+) -> Path:
+    """A copy whose audio packet n is shifted by `shift` ticks, or left out where that is None."""
+    number = 0
     with av.open(str(source)) as reading, av.open(str(target), "w") as writing:
         targets = {s.index: writing.add_stream_from_template(s) for s in reading.streams}
         for packet in reading.demux():
-            if not packet.size or packet.dts is None:
+            if not packet.size or packet.dts is None or packet.pts is None:
                 continue
-            seconds = packet.dts * Fraction(packet.time_base)
-            if packet.stream.type == "audio" and start <= seconds < stop:
-                continue
+            if packet.stream.type == "audio":
+                by = shift(packet, number)
+                if by is None:
+                    continue
+                if number < broken:
+                    packet = _second_half(packet)
+                packet.pts, packet.dts = (packet.pts or 0) + by, (packet.dts or 0) + by
+                number += 1
             packet.stream = targets[packet.stream_index]
             writing.mux(packet)
     return target
+
+
+def _second_half(packet: av.Packet) -> av.Packet:
+    half = av.Packet(bytes(packet)[packet.size // 2 :])
+    half.pts, half.dts, half.duration = packet.pts, packet.dts, packet.duration
+    half.time_base, half.stream = packet.time_base, packet.stream
+    return half

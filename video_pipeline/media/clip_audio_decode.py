@@ -8,7 +8,11 @@ it without a seam: recorders write PTS from clocks that jitter, and players play
 ticks longer than a sample (Matroska: 1 ms, 48 samples) cannot say it exactly after a seek, but codecs with
 frames of one length lie on a grid that begins at the first packet; the PTS then only tells which place on the
 grid. The grid begins `skip` samples before the first sound, the priming that Matroska's CodecDelay (RFC 9559,
-5.1.4.1.25) and libav's packet side data state.
+5.1.4.1.25) and libav's packet side data state. AVI, MPEG-TS and fragments without an edit list state no
+priming: their sound is as late as players play it (AAC 1024 samples, MP3 1105).
+
+Damage. Opus and PCM decode from any bytes: there, and where a container skips what it cannot parse, damage is
+noise or a gap and not found.
 """
 
 from __future__ import annotations
@@ -184,6 +188,9 @@ class SoundTrack:
     # Packets and frames
 
     def _frames(self, start: Fraction) -> Iterator[av.AudioFrame]:
+        """Frames from PREROLL before `start` on. Two failures are no damage: one before `start`, where a
+        decoder that begins there may lack what came before (MP3's reservoir); and one of the track's first
+        packet, the rest of a frame where a file was cut from a longer one (AC-3 in AVI, MPEG-TS)."""
         stream = self._stream
         if stream is None:
             return
@@ -193,8 +200,8 @@ class SoundTrack:
                     raise self._damaged(packet, "data is incomplete")
                 frames = self._decoded(stream, packet)
             except BadInput:
-                if self._end_of(packet) <= start:
-                    continue  # Warm-up: MP3 lacks its reservoir here, and nobody hears it.
+                if self._end_of(packet) <= start or self._is_first(packet):
+                    continue
                 self._opened.check_complete()
                 raise
             yield from frames
@@ -208,6 +215,9 @@ class SoundTrack:
             return stream.codec_context.decode(packet)
         except av.error.FFmpegError as error:
             raise self._damaged(packet, error.strerror or str(error)) from error
+
+    def _is_first(self, packet: av.Packet) -> bool:
+        return self._first is not None and (packet.pts, packet.dts) == (self._first.pts, self._first.dts)
 
     def _end_of(self, packet: av.Packet) -> Fraction:
         return ((packet.pts or 0) + (packet.duration or 0)) * self._time_base
