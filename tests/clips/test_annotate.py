@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
+from fontTools.ttLib import TTFont
 from PIL import Image, features
 
 from video_pipeline.clips import font_choice, text_lines
@@ -245,10 +246,10 @@ def test_chinese_breaks_between_characters_but_not_before_a_full_stop(installed:
 def test_one_font_draws_a_text_if_one_has_it_all_and_else_as_few_as_needed(installed: Path) -> None:
     font_with(installed / "SansTwo.ttf", "她提")
     font_with(installed / "SansOne.ttf", "她")
-    font_with(installed / "SansLatin.ttf", "她ab")
+    font_with(installed / "SansZLatin.ttf", "她ab")
     font_with(installed / "broken.ttf", "她").write_bytes(b"\0\1\0\0 this is no font")
     assert {face.path for face in faces_for("ab c", input="name").values()} == {BUNDLED}
-    assert {face.path.name for face in faces_for("a她b", input="name").values()} == {"SansLatin.ttf"}
+    assert {face.path.name for face in faces_for("a她b", input="name").values()} == {"SansZLatin.ttf"}
     assert faces_for("a她提", input="name") == {
         "a": Face(BUNDLED),
         "她": Face(installed / "SansTwo.ttf"),
@@ -259,6 +260,14 @@ def test_one_font_draws_a_text_if_one_has_it_all_and_else_as_few_as_needed(insta
 def test_plain_faces_are_taken_before_bold_mono_and_serif_ones(installed: Path) -> None:
     for name in ("ASerif", "SansBold", "SansMono", "ZSans", "SansItalic"):
         font_with(installed / f"{name}.ttf", "她")
+    assert faces_for("她", input="name")["她"].path.stem == "ZSans"
+
+
+def test_a_font_without_outlines_is_not_taken(installed: Path) -> None:
+    font_with(installed / "ZSans.ttf", "她")
+    with TTFont(font_with(installed / "ASans.ttf", "她")) as pictures:
+        del pictures["glyf"], pictures["loca"]
+        pictures.save(installed / "ASans.ttf")
     assert faces_for("她", input="name")["她"].path.stem == "ZSans"
 
 
@@ -314,10 +323,13 @@ def test_signs_and_digits_take_the_direction_of_what_is_around_them(
 @pytest.mark.skipif(not features.check("raqm"), reason="Pillow has no RAQM here")
 def test_a_line_of_two_fonts_runs_as_its_text_does(installed: Path) -> None:
     font_with(installed / "Sans.ttf", "ไ")
+    font_with(installed / "SansMandaic.ttf", "ࡀ")
     (line,), _ = Paragraph("שלום ไ עולם", 20, input="name").lines(1000, 1)
     assert [run.text.strip() for run in line.runs] == ["עולם", "ไ", "שלום"]
     (line,), _ = Paragraph("ab ไ שלום cd", 20, input="name").lines(1000, 1)
     assert "|".join(f"{run.text}{run.direction}" for run in line.runs) == "ab ltr|ไltr| ltr|שלוםrtl| cdltr"
+    (line,), _ = Paragraph("ab שלום ࡀ cd", 20, input="name").lines(1000, 1)
+    assert "|".join(f"{run.text}{run.direction}" for run in line.runs) == "ab ltr|ࡀrtl|שלום rtl| cdltr"
 
 
 def test_without_raqm_plain_scripts_are_drawn_and_others_refused(monkeypatch: pytest.MonkeyPatch) -> None:

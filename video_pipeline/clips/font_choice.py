@@ -82,7 +82,8 @@ def needed_glyphs(text: str) -> frozenset[int]:
 
 def faces_for(text: str, *, input: str) -> Mapping[str, Face]:
     """The face of each cluster of `text`: one for all if any font has all, else as few as choosing the
-    best next one gives; the bundled font first.
+    best next one gives; the bundled font first. Of a collection its first face is taken: Chinese characters
+    then look as that face's language writes them (in Noto Sans CJK as Japanese does).
 
     BadInput, naming `input` and the characters, where no font of this machine has them.
     """
