@@ -20,7 +20,7 @@ import pytest
 from tests.media.test_h264 import HEIGHT, NTSC, WIDTH, encode, even, segments, uneven
 from video_pipeline.errors import BadInput, Cancelled, Internal
 from video_pipeline.media.h264 import EncodedPacket, VideoFormat
-from video_pipeline.media.h264_parts import Part, join_parts, read_part, write_part
+from video_pipeline.media.h264_parts import read_part, write_part
 from video_pipeline.media.mp4_write import AAC_FRAME, SAMPLE_RATE, ClipWriter
 from video_pipeline.streaming.cancel import CancellationToken
 
@@ -84,9 +84,9 @@ def test_direct_and_through_parts_by_several_encoders_gives_the_same_bytes(
     for number, (first, stop) in enumerate(((0, 60), (60, 150))):
         extradata, packets = encode(times[first:stop], first=first)
         write_part(tmp_path / f"{number}.part", NTSC, extradata, packets)
-    whole = join_parts(read_part(tmp_path / f"{number}.part", name=f"part {number}") for number in range(2))
-    assert whole.format == NTSC
-    encoded = whole.extradata, list(whole.packets)
+    parts = [read_part(tmp_path / f"{number}.part", name=f"part {number}") for number in range(2)]
+    assert {(part.extradata, part.format) for part in parts} == {(extradata, NTSC)}
+    encoded = extradata, [packet for part in parts for packet in part.packets]
     other = write(tmp_path / "joined.mp4", times, audio=sound(samples_of(times)), encoded=encoded)
     assert other.read_bytes() == direct.read_bytes()
 
@@ -313,28 +313,6 @@ def test_a_part_is_read_from_a_file_a_buffer_and_a_raw_reader_alike(tmp_path: Pa
     assert list(read_part(io.BytesIO(path.read_bytes()), name="a").packets) == packets
     with io.FileIO(path) as raw:
         assert list(read_part(raw, name="a").packets) == packets
-
-
-def test_parts_of_other_settings_another_size_or_in_the_wrong_order_are_refused() -> None:
-    fmt = VideoFormat(HEIGHT, WIDTH, NTSC.time_base, NTSC.frame_rate)
-    first, second = EncodedPacket(b"a", 0, 0, 1, True), EncodedPacket(b"b", 1, 1, 1, True)
-    inner = EncodedPacket(b"c", 1, 1, 1, False)
-
-    def join(*parts: tuple[bytes, EncodedPacket, VideoFormat]) -> list[EncodedPacket]:
-        return list(join_parts(Part(extra, iter([packet]), fmt) for extra, packet, fmt in parts).packets)
-
-    good = (b"x", first, NTSC)
-    assert join(good, (b"x", second, NTSC)) == [first, second]
-    for other, why in (
-        ((b"y", second, NTSC), "part 1 of a clip was encoded with other settings"),
-        ((b"x", second, fmt), "part 1 of a clip has the format"),
-        ((b"x", first, NTSC), "part 1 of a clip begins at PTS 0, which is not after 0"),
-        ((b"x", inner, NTSC), "part 1 of a clip does not begin with a key frame"),
-    ):
-        with pytest.raises(Internal, match=why):
-            join(good, other)
-    with pytest.raises(Internal, match="at least one part"):
-        join()
 
 
 def test_an_error_while_a_part_is_written_leaves_no_file(tmp_path: Path) -> None:

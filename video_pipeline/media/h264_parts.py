@@ -14,7 +14,6 @@ Matroska counts milliseconds, MP4 begins every file at 0, NUT stores no DTS. Lay
 from __future__ import annotations
 
 import io
-import itertools
 import json
 import os
 import struct
@@ -106,40 +105,6 @@ def read_part(path: Path | BinaryIO, *, name: str) -> Part:
             file.close()
         raise
     return Part(extradata, _packets(reader, file, owned), fmt)
-
-
-def join_parts(parts: Iterable[Part]) -> Part:
-    """The packets of all parts, in the order given, as one part. Parts are taken one at a time, as their
-    turn comes, so a generator may open each only then.
-
-    `Internal`, naming the part by its place, for other encoder settings (SPS and PPS differ), another format,
-    a first packet that is no key frame, and a beginning that is not after what came before; and for no parts.
-    """
-    left = iter(parts)
-    first = next(left, None)
-    if first is None:
-        raise Internal("a clip is joined from at least one part")
-
-    def packets() -> Iterator[EncodedPacket]:
-        latest: int | None = None
-        for place, part in enumerate(itertools.chain([first], left)):
-            if part.extradata != first.extradata:
-                raise Internal(f"part {place} of a clip was encoded with other settings than part 0")
-            if part.format != first.format:
-                raise Internal(f"part {place} of a clip has the format {part.format}, not {first.format}")
-            begins = True
-            for packet in part.packets:
-                if begins and not packet.key:
-                    raise Internal(f"part {place} of a clip does not begin with a key frame")
-                if begins and latest is not None and packet.pts <= latest:
-                    raise Internal(
-                        f"part {place} of a clip begins at PTS {packet.pts}, which is not after {latest}"
-                    )
-                begins = False
-                latest = packet.pts if latest is None else max(latest, packet.pts)
-                yield packet
-
-    return Part(first.extradata, packets(), first.format)
 
 
 def _packets(reader: _PartReader, file: BinaryIO, owned: bool) -> Iterator[EncodedPacket]:
