@@ -1,5 +1,5 @@
-"""BT.709 limited-range 4:2:0 to RGB and back in float64, written to be read: what the fast conversions are
-held against. Chroma lies on the even luma columns, half-way between the rows."""
+"""BT.709 limited-range 4:2:0 to RGB and back, and a resize, in float64, written to be read: what the fast
+ones are held against. Chroma lies on the even luma columns, half-way between the rows."""
 
 from __future__ import annotations
 
@@ -55,3 +55,24 @@ def steps_apart(one: CroppedFrame, other: CroppedFrame) -> int:
     pairs = ((one.y, other.y), (one.u, other.u), (one.v, other.v))
     assert all(a.shape == b.shape for a, b in pairs)
     return max(int(np.abs(a.astype(int) - b).max()) for a, b in pairs)
+
+
+def bicubic_weights(length: int, start: float, stop: float, count: int) -> np.ndarray:
+    """(count, length): how much each of `length` samples counts in a sample of [start, stop) cut into
+    `count`. Keys' cubic with a = -0.5, widened by the reduction, normalised where the picture ends."""
+    step = (stop - start) / count
+    wide = max(1.0, step)
+    centres = start + (np.arange(count) + 0.5) * step
+    x = np.abs((np.arange(length) + 0.5)[None] - centres[:, None]) / wide
+    near, far = 1.5 * x**3 - 2.5 * x**2 + 1, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
+    weights = np.where(x < 1, near, np.where(x < 2, far, 0))
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+def resized(
+    plane: np.ndarray, rows: tuple[float, float], columns: tuple[float, float], height: int, width: int
+) -> np.ndarray:
+    """A part of a plane (H, W) to (height, width) in float64."""
+    down = bicubic_weights(plane.shape[0], *rows, height)
+    across = bicubic_weights(plane.shape[1], *columns, width)
+    return down @ plane.astype(float) @ across.T

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from tests.clips.colours import TAGS, frame_of, rgb_of, steps_apart, to_8_bits
+from tests.clips.colours import TAGS, frame_of, resized, rgb_of, steps_apart, to_8_bits
 from video_pipeline.clips import reframe
 from video_pipeline.clips.crop import Crop, Shape, cut_around
 from video_pipeline.clips.interpolation import Curve
@@ -56,27 +56,6 @@ def pictures_seen(upscaler: Upscaler) -> list[int]:
     seen: list[int] = []
     upscaler.net.register_forward_hook(lambda _net, given, _out: seen.append(len(given[0])))
     return seen
-
-
-def bicubic_weights(length: int, start: float, stop: float, count: int) -> np.ndarray:
-    """(count, length): how much each of `length` samples counts in a sample of [start, stop) cut into
-    `count`. Keys' cubic with a = -0.5, widened by the reduction, normalised where the picture ends."""
-    step = (stop - start) / count
-    wide = max(1.0, step)
-    centres = start + (np.arange(count) + 0.5) * step
-    x = np.abs((np.arange(length) + 0.5)[None] - centres[:, None]) / wide
-    near, far = 1.5 * x**3 - 2.5 * x**2 + 1, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
-    weights = np.where(x < 1, near, np.where(x < 2, far, 0))
-    return weights / weights.sum(axis=1, keepdims=True)
-
-
-def resized(
-    plane: np.ndarray, rows: tuple[float, float], columns: tuple[float, float], height: int, width: int
-):
-    """A part of a plane (H, W) to (height, width) in float64."""
-    down = bicubic_weights(plane.shape[0], *rows, height)
-    across = bicubic_weights(plane.shape[1], *columns, width)
-    return down @ plane.astype(float) @ across.T
 
 
 def reference(upscaler: Upscaler, frame: CroppedFrame, crop: Crop, shape: Shape) -> CroppedFrame:
