@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from video_pipeline.clips.crop import Shape, needs_upscaling
+from video_pipeline.clips.crop import Shape, may_need_upscaling
 from video_pipeline.clips.finishing import finish_render, progress_of, store_preview
 from video_pipeline.clips.interpolation import Curve
 from video_pipeline.clips.publishing import ClipOutput, put_checked
-from video_pipeline.clips.reframe import Reframer
+from video_pipeline.clips.reframe import PLAIN_GRID, Reframer
 from video_pipeline.clips.render import (
     OutputFrame,
     Rendered,
@@ -208,11 +208,8 @@ class Frames:
     def _framed(self, framing: Framing, facts: SourceFacts) -> Framed:
         curve = crop_curve(framing, facts)
         shape = Shape(facts.width, facts.height, self.output.output_width, self.output.output_height)
-        plain = Reframer(curve, shape, None)
-        # Between two key frames a crop is no smaller than at one of them.
-        small = any(needs_upscaling(plain.crop_at(time), shape) for time in curve.times)
-        if not small or self.output.upscale == "never":
-            return Framed(plain)
+        if self.output.upscale == "never" or not may_need_upscaling(curve.values, shape, PLAIN_GRID):
+            return Framed(Reframer(curve, shape, None))
         if self.upscaler is None:
             self.upscaler = self._load()
         return Framed(Reframer(curve, shape, self.upscaler))
