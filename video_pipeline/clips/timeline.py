@@ -191,14 +191,15 @@ class Programme:
         spans: list[AudioSpan] = []
         for number, clip in enumerate(self.clips):
             begin = clip.first / self.rate
-            borders = [samples_at(begin + piece.at) for piece in clip.timeline.pieces]
-            borders.append(samples_at(clip.stop / self.rate))
+            end = samples_at(clip.stop / self.rate)
+            # A clip rounded down to whole frames may end before its last pieces begin: they are not heard.
+            borders = [min(samples_at(begin + piece.at), end) for piece in clip.timeline.pieces] + [end]
             for index, piece in enumerate(clip.timeline.pieces):
                 samples = borders[index + 1] - borders[index]
                 if samples <= 0:
                     continue
                 fade_in = self._fade(clip.fade_in, samples) if index == 0 else 0
-                last = index == len(clip.timeline.pieces) - 1
+                last = borders[index + 1] == end
                 fade_out = self._fade(clip.fade_out, samples) if last else 0
                 spans.append(
                     AudioSpan(
