@@ -7,13 +7,10 @@ not belong here: cuts at an exact picture (those decode and encode again).
 from __future__ import annotations
 
 import contextlib
-import math
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import cast
 
 import av
 import av.container
@@ -24,15 +21,15 @@ from video_pipeline.errors import BadInput
 from video_pipeline.media.clip_source import ROUNDED
 from video_pipeline.media.container import COMPLETE, Source, media_errors, open_video
 from video_pipeline.media.copy_order import CopyOrder, Timed
+from video_pipeline.media.copy_sound import CopiedSound
 from video_pipeline.media.picture_range import packets_from
 from video_pipeline.media.schedule import LOOK_AHEAD
 
 ACCURATE = "use mode accurate, which decodes and encodes again."
 
 _SOUND_LEAD_S = 2
-_SOUND_LAG_S = 10
-"""Sound lies in the file at most so far before and behind the pictures of the same time (FFmpeg's muxers keep
-within 10 s behind, and within 1 s of the demuxer's own view of an MP4)."""
+"""Sound lies in the file at most so far before the pictures of the same time. FFmpeg's muxers put both in the
+order of time; of an MP4 its demuxer does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +90,7 @@ class _Copy:
         packets = self._packets()
         with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as target:
             video, sounds = self._add_streams(target)
-            sound = _Sound(sounds, self._origin * self._tick, target)
+            sound = CopiedSound(sounds, self._origin * self._tick, target, self._name)
             order = CopyOrder(self._pictures(packets, sound))
             latest = self._origin
             try:
@@ -106,6 +103,10 @@ class _Copy:
                     packet.stream = video
                     target.mux(packet)
                     sound.write_until(latest * self._tick)
+            except av.error.FFmpegError as error:
+                if not isinstance(error, ValueError):
+                    raise
+                raise self._refuse(f"MP4 does not take its packets as they are ({error})") from error
             except ValueError as error:
                 raise self._refuse(f"the timestamps contradict the order of the pictures: {error}") from error
             end = order.end * self._tick
@@ -182,7 +183,7 @@ class _Copy:
         self._opened.close()
         self._opened = open_video(self._source, name=self._name)
 
-    def _pictures(self, packets: Iterator[av.Packet], sound: _Sound) -> Iterator[Timed[av.Packet]]:
+    def _pictures(self, packets: Iterator[av.Packet], sound: CopiedSound) -> Iterator[Timed[av.Packet]]:
         """The video's packets without the leading pictures of the first; sound goes where it belongs."""
         for packet in packets:
             if packet.size == 0:
@@ -238,77 +239,6 @@ class _Copy:
 
     def _refuse(self, why: str, what_to_do: str = ACCURATE) -> BadInput:
         return BadInput(f"the part cannot be copied: {why}", input=self._name, what_to_do=what_to_do)
-
-
-class _Sound:
-    """The sound of the part: packets wait here until the pictures of their time are written."""
-
-    def __init__(
-        self, streams: dict[int, av.stream.Stream], origin: Fraction, target: av.container.OutputContainer
-    ) -> None:
-        self._streams = streams
-        self._origin = origin
-        self._target = target
-        self._before: dict[int, av.Packet] = {}
-        self._waiting: deque[tuple[Fraction, av.Packet]] = deque()
-        self._seen: dict[int, Fraction] = {}
-
-    def take(self, packet: av.Packet) -> None:
-        """Keep a packet that sounds in the part, and the one right before it."""
-        stamp = packet.pts if packet.pts is not None else packet.dts
-        if stamp is None:
-            return
-        tick = Fraction(packet.time_base)
-        index = packet.stream.index
-        begin = stamp * tick
-        self._seen[index] = begin
-        if begin + self._length(packet) <= self._origin:
-            self._before[index] = packet
-            return
-        before = self._before.pop(index, None)
-        if before is not None and begin <= self._origin + tick:
-            # It is hidden, whole, so it must end where this one begins, whatever gap lay between them.
-            length = round(self._length(before) / tick)
-            before.pts = before.dts = stamp - length
-            before.duration = length
-            self._waiting.append((before.pts * tick, before))
-        self._waiting.append((begin, packet))
-
-    @staticmethod
-    def _length(packet: av.Packet) -> Fraction:
-        """Seconds of sound in a packet: before a gap its stated duration is longer, and players that are told
-        to skip that much would skip into the packets behind it."""
-        stated = (packet.duration or 0) * Fraction(packet.time_base)
-        coder = cast("av.AudioCodecContext", packet.stream.codec_context)
-        if not coder.frame_size or not coder.sample_rate:
-            return stated
-        return min(stated, Fraction(coder.frame_size, coder.sample_rate))
-
-    def write_until(self, moment: Fraction) -> None:
-        """Write what begins before `moment` (seconds of the source)."""
-        while self._waiting and self._waiting[0][0] < moment:
-            _, packet = self._waiting.popleft()
-            shift = math.floor(self._origin / Fraction(packet.time_base) + Fraction(1, 2))
-            if packet.pts is not None:
-                packet.pts -= shift
-            if packet.dts is not None:
-                packet.dts -= shift
-            packet.stream = self._streams[packet.stream.index]
-            self._target.mux(packet)
-
-    def write_rest(self, end: Fraction, packets: Iterator[av.Packet], video_index: int) -> None:
-        """Read on until every track has passed `end`, and write what sounds before it."""
-        for packet in packets:
-            if all(self._seen.get(index, self._origin) >= end for index in self._streams):
-                break
-            if packet.size == 0:
-                continue
-            if packet.stream.index != video_index:
-                self.take(packet)
-            elif packet.dts is not None and packet.dts * Fraction(packet.time_base) > end + _SOUND_LAG_S:
-                break
-        self._waiting = deque(sorted(self._waiting, key=lambda item: item[0]))
-        self.write_until(end)
 
 
 def _span(start: Fraction, stop: Fraction) -> str:
