@@ -11,6 +11,7 @@ import av
 import numpy as np
 import pytest
 from av.video.codeccontext import VideoCodecContext
+from av.video.frame import PictureType, VideoFrame
 
 from video_pipeline.errors import Internal
 from video_pipeline.media.frames import ColourTags, CroppedFrame
@@ -60,9 +61,10 @@ def even(count: int, start: int = 0) -> list[tuple[int, int]]:
 
 
 def uneven(count: int) -> list[tuple[int, int]]:
-    """Steps of 1 to 3000 ticks, as from a phone, and runs of single ticks around a border of segments."""
+    """Steps of 1 to 3000 ticks, as from a phone. Around a border of segments, steps of one tick and then
+    long ones: the second segment's encoder dates its first packets before the last of the first."""
     steps = np.random.default_rng(5).choice([1, 500, 1001, 3000], count)
-    steps[55:66] = 1
+    steps[50:60], steps[60:66] = 1, 3000
     starts = np.concatenate(([0], np.cumsum(steps)))
     return [(int(start), int(step)) for start, step in zip(starts, steps, strict=False)]
 
@@ -152,6 +154,46 @@ def test_each_segment_decodes_alone_to_what_it_is_in_the_whole() -> None:
         assert all(np.array_equal(frame.to_ndarray(), whole[frame.pts]) for frame in alone)
 
 
+def test_a_hard_cut_inside_a_segment_gets_an_intra_picture_that_is_no_key_frame() -> None:
+    noise = np.random.default_rng(1).integers(16, 236, (HEIGHT, WIDTH), dtype=np.uint8)
+    slope = np.ascontiguousarray(np.tile(np.linspace(40, 200, WIDTH).astype(np.uint8), (HEIGHT, 1)))
+    grey = np.full((HEIGHT // 2, WIDTH // 2), 128, np.uint8)
+    with SegmentEncoder(NTSC, H264Settings(crf=24, preset="medium")) as encoder:
+        packets = []
+        for place in range(60):
+            y = noise if place < 30 else slope
+            packets += encoder.encode(CroppedFrame(y, grey, grey, BT709), 1001 * place, 1001)
+        packets += encoder.finish()
+    frames = decode(encoder.extradata, packets)
+    assert [place for place, frame in enumerate(frames) if frame.pict_type == PictureType.I] == [0, 30]
+    assert [packet.pts for packet in packets if packet.key] == [0]
+
+
+def test_a_slow_drain_changes_nothing_and_holds_up_the_end_of_the_next_segment() -> None:
+    settings = H264Settings(crf=24, preset="ultrafast")
+    _, wanted = encode(even(200), settings=settings)
+    release = threading.Event()
+
+    class SlowDrain(SegmentEncoder):
+        """A double: the first drain waits for `release`."""
+
+        def _packets(self, codec: VideoCodecContext, picture: VideoFrame | None) -> list[EncodedPacket]:
+            if picture is None:
+                assert release.wait(10)
+            return super()._packets(codec, picture)
+
+    packets = []
+    with SlowDrain(NTSC, settings) as encoder:
+        for place in range(200):
+            if place == 118:
+                threading.Timer(0.2, release.set).start()
+            packets += encoder.encode(picture(place), 1001 * place, 1001)
+            if place == 118:
+                assert all(packet.pts < 60 * 1001 for packet in packets)
+        packets += encoder.finish()
+    assert packets == wanted
+
+
 def test_the_pictures_come_back_as_they_were_and_in_order() -> None:
     extradata, packets = encode(even(100))
     for number, frame in enumerate(decode(extradata, packets)):
@@ -175,7 +217,7 @@ def test_pictures_are_not_cut_into_slices_and_four_threads_are_used_on_any_machi
         encoder.encode(CroppedFrame(grey[0], grey[1], grey[2], BT709), 0, 1)
         (packet,) = encoder.finish()
     said = packet.data[: packet.data.index(b" aq=")].decode("latin-1").split()
-    assert {"threads=4", "sliced_threads=0", "open_gop=0", "keyint=infinite"} <= set(said)
+    assert {"threads=4", "sliced_threads=0", "open_gop=0"} <= set(said)
 
 
 def test_packets_come_while_frames_go_in_and_the_thread_ends_with_the_context() -> None:

@@ -41,11 +41,6 @@ not come from the machine. Four keep up to six cores busy, as two segments overl
 BT709 = ColourTags(1, 1, 1, 1)
 """ITU-R BT.709 primaries, transfer and matrix, limited range: what every finished clip has."""
 
-# No IDR but a segment's first: a hard cut still gets an intra picture. cpu-independent: the same bytes on any
-# processor. Without it core 165 gave up to 14 different outputs in 40 runs on one with AVX-512, in widths
-# that are no multiple of 128 and with any thread count; without mbtree or without AVX-512 it did not.
-_X264 = "keyint=infinite:min-keyint=infinite:open-gop=0:cpu-independent=1"
-
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 
 
@@ -215,7 +210,12 @@ class SegmentEncoder:
             "crf": repr(float(self._settings.crf)),
             "preset": self._settings.preset,
             "profile": "high",
-            "x264-params": _X264,
+            # A second IDR would need a distance of min-keyint (at most half of keyint): a hard cut inside a
+            # segment gets an intra picture that is none. cpu-independent: the same bytes on any processor.
+            # Without it core 165 gave up to 14 different outputs in 40 runs on one with AVX-512, in widths
+            # that are no multiple of 128, with any thread count; without mbtree it did not.
+            "x264-params": f"keyint={2 * self._length + 2}:min-keyint={self._length + 1}:open-gop=0"
+            ":cpu-independent=1",
         }
         try:
             codec.open()
