@@ -96,6 +96,10 @@ def test_a_start_before_a_late_first_picture_begins_with_it(media: MediaFactory)
         assert source.start == Fraction(2, 5)
         first = next(iter(source.pictures(Fraction(0), Fraction(1))))
         assert first.pts * source.time_base == source.start
+        with pytest.raises(
+            BadInput, match=r"from 0.000 s to 0.400 s is not in the video, which goes from 0.400"
+        ):
+            source.pictures(Fraction(0), Fraction(2, 5))
 
 
 def test_neighbouring_parts_share_no_picture_and_miss_none(media: MediaFactory) -> None:
@@ -159,18 +163,34 @@ def test_an_error_of_the_reader_passes_unchanged(media: MediaFactory) -> None:
             list(source.pictures(Fraction(50), Fraction(51)))
 
 
-def test_a_new_part_ends_the_one_before_and_closing_ends_all(media: MediaFactory) -> None:
+def test_an_iterator_whose_source_went_on_does_not_end_as_if_it_were_done(media: MediaFactory) -> None:
     with media.path("h264_b").open("rb") as reader:
         source = ClipSource(reader, name="the video")
         first = source.pictures()
         next(first)
         second = source.pictures(Fraction(1), Fraction(2))
-        assert list(first) == []
+        with pytest.raises(RuntimeError, match="asked for something else"):
+            next(first)
         next(second)
+        assert source.stop == Fraction(12, 5)
+        with pytest.raises(RuntimeError, match="asked for something else"):
+            next(second)
+        third = source.pictures()
+        assert len(list(third)) == 60
+        fourth = source.pictures()
         source.close()
         source.close()
-        assert list(second) == []
+        with pytest.raises(RuntimeError, match="closed"):
+            next(fourth)
         assert not reader.closed
+
+
+def test_an_iterator_left_early_does_not_disturb_the_next(media: MediaFactory) -> None:
+    with ClipSource(media.path("h264_open_gop"), name="the video") as source:
+        whole = [picture.frame.y for picture in source.pictures()]
+        for _ in range(3):
+            left = source.pictures(Fraction(1), Fraction(2))
+            assert (next(left).frame.y == whole[25]).all()
 
 
 def test_several_threads_give_the_same_pictures(media: MediaFactory) -> None:

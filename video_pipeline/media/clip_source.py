@@ -8,10 +8,10 @@ Times are seconds of the container's timeline: PTS times the time base, edit lis
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal, TypeVar
+from typing import Literal
 
 import av
 
@@ -56,7 +56,7 @@ class ClipSource:
         self.stats = DecodeStats()
         self._source = source
         self._threads: int | Literal["auto"] = threads
-        self._running: Iterator[ClipPicture] = iter(())
+        self._turn = 0
         self._stop: Fraction | None = None
         self._open()
         try:
@@ -92,9 +92,10 @@ class ClipSource:
     @property
     def stop(self) -> Fraction:
         """The end of the last picture, in seconds. Found when first asked for, from the packets of the last
-        group of pictures: containers state durations of tracks, which are not the same to the tick."""
+        group of pictures: containers state durations of tracks, which are not the same to the tick. Ask
+        before iterating."""
         if self._stop is None:
-            self._end_running()
+            self._turn += 1
             self._stop = self._find_stop() * self.time_base
         return self._stop
 
@@ -103,13 +104,13 @@ class ClipSource:
 
         From the one shown at `start` (the largest PTS not after it; the first picture, if `start` lies
         between 0 and it) to the last whose PTS is before `stop`; both with half a tick to spare. None is the
-        beginning and the end. A call ends the iterator of the call before it. Raises BadInput at once if the
-        times lie outside the video, and while iterating for damage as `PicturePass` does.
+        beginning and the end. Raises BadInput at once if the times lie outside the video, and while iterating
+        for damage as `PicturePass` does. There is one decoder: an iterator raises RuntimeError when it is
+        taken further after another call, after `stop` had to be found, or after `close`.
         """
-        self._end_running()
+        self._turn += 1
         self._check(start, stop)
-        self._running = self._run(start, stop)
-        return self._running
+        return self._run(start, stop, self._turn)
 
     def _check(self, start: Fraction | None, stop: Fraction | None) -> None:
         asked = f"{_seconds(self.start if start is None else start)} to " + (
@@ -119,7 +120,9 @@ class ClipSource:
             raise BadInput(
                 f"the part from {asked} is empty", input=self.name, what_to_do="let it end after it starts."
             )
-        outside = start is not None and start < min(self.start, 0)
+        outside = (start is not None and start < min(self.start, 0)) or (
+            stop is not None and stop - self.time_base / 2 <= self.start
+        )
         if not outside:
             latest = max((t for t in (start, stop) if t is not None), default=None)
             outside = latest is not None and not self._reaches(latest, is_stop=stop is not None)
@@ -140,7 +143,8 @@ class ClipSource:
             return True
         return moment <= self.stop + ROUNDED if is_stop else moment < self.stop
 
-    def _run(self, start: Fraction | None, stop: Fraction | None) -> Iterator[ClipPicture]:
+    def _run(self, start: Fraction | None, stop: Fraction | None, turn: int) -> Iterator[ClipPicture]:
+        self._check_turn(turn)
         chosen = PictureRange(
             None if start is None else start / self.time_base,
             None if stop is None else stop / self.time_base,
@@ -148,24 +152,21 @@ class ClipSource:
         )
         packets = self._packets(start)
         run = PicturePass(self._opened, _ONE_A_SECOND, self.stats, sampler=chosen, packets=packets)
-        pictures = run.run(self._backend)
-        try:
-            for shown, picture in pictures:
-                until = chosen.stops.pop(shown.pts)
-                if (until - shown.pts) * self.time_base > LONGEST_PICTURE_S:
-                    hours = float((until - shown.pts) * self.time_base) / 3600
-                    raise BadInput(
-                        f"the video is damaged at {_seconds(shown.pts * self.time_base)}: the next picture's "
-                        f"timestamp is {hours:.0f} hours later",
-                        input=self.name,
-                        what_to_do=COMPLETE,
-                    )
-                self.stats.samples += 1
-                yield ClipPicture(shown.pts, until, self._converter.convert(picture))
-                if chosen.ended_by(until):
-                    return
-        finally:
-            _close(pictures)
+        for shown, picture in run.run(self._backend):
+            until = chosen.stops.pop(shown.pts)
+            if (until - shown.pts) * self.time_base > LONGEST_PICTURE_S:
+                hours = float((until - shown.pts) * self.time_base) / 3600
+                raise BadInput(
+                    f"the video is damaged at {_seconds(shown.pts * self.time_base)}: the next picture's "
+                    f"timestamp is {hours:.0f} hours later",
+                    input=self.name,
+                    what_to_do=COMPLETE,
+                )
+            self.stats.samples += 1
+            yield ClipPicture(shown.pts, until, self._converter.convert(picture))
+            self._check_turn(turn)
+            if chosen.ended_by(until):
+                return
 
     def _packets(self, start: Fraction | None) -> Iterator[av.Packet]:
         """Packets from which the picture shown at `start` can be decoded; the decoder is ready for them."""
@@ -204,13 +205,13 @@ class ClipSource:
     def _usual_step(self) -> int:
         return max(1, round(1 / (self.frame_rate * self.time_base)))
 
-    def _end_running(self) -> None:
-        _close(self._running)
-        self._running = iter(())
+    def _check_turn(self, turn: int) -> None:
+        if turn != self._turn:
+            raise RuntimeError(f"{self.name}: the source was closed or asked for something else meanwhile")
 
     def close(self) -> None:
         """Free the decoder, the container and a file that we opened."""
-        self._end_running()
+        self._turn += 1
         self._opened.close()
 
     def __enter__(self) -> ClipSource:
@@ -227,15 +228,6 @@ def sane_rate(rate: Fraction) -> Fraction:
     ntsc = max(1, round(rate * Fraction(1001, 1000))) * Fraction(1000, 1001)
     nearest = min((Fraction(whole), ntsc), key=lambda candidate: abs(candidate - rate))
     return nearest if abs(nearest - rate) <= rate * _NEAR else rate.limit_denominator(1001)
-
-
-T = TypeVar("T")
-
-
-def _close(iterator: Iterator[T]) -> None:
-    close: Callable[[], None] | None = getattr(iterator, "close", None)
-    if close is not None:
-        close()
 
 
 def _seconds(moment: Fraction) -> str:
