@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "video-pipeline", description="Captions and frame predictions from videos in object storage."
+        "video-pipeline", description="Captions, frame predictions and clips from videos in object storage."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -72,6 +72,10 @@ def _parser() -> argparse.ArgumentParser:
     from video_pipeline.sampling.commands import add_sampling_commands
 
     add_sampling_commands(commands)
+
+    from video_pipeline.clips.commands import add_clip_commands
+
+    add_clip_commands(commands, _call)
 
     calls = commands.add_parser("calls", help="show and end calls").add_subparsers(
         required=True, metavar="ACTION"
