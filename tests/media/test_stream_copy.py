@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
 from fractions import Fraction
 from pathlib import Path
 
 import av
+import imageio_ffmpeg
 import numpy as np
 import pytest
 
@@ -201,3 +203,38 @@ def test_a_reader_is_read_and_left_open(media: MediaFactory, tmp_path: Path) -> 
         copied = copy_range(reader, Fraction(0), Fraction(1), tmp_path / "part.mp4", name="the video")
         assert copied == CopiedRange(Fraction(0), Fraction(1), 25)
         assert not reader.closed
+
+
+@pytest.mark.parametrize(
+    "variant", ["h264_b", "h264_open_gop", "hevc_open_gop", "h264_open_gop_ts", "av1", "vfr"]
+)
+def test_another_player_reads_the_part_without_a_warning(
+    media: MediaFactory, tmp_path: Path, variant: str
+) -> None:
+    path = tmp_path / "part.mp4"
+    copied = copy_range(media.path(variant), Fraction(3, 2), Fraction(19, 10), path, name="the video")
+    command = [
+        imageio_ffmpeg.get_ffmpeg_exe(),
+        "-v",
+        "warning",
+        "-i",
+        str(path),
+        "-map",
+        "0",
+        "-f",
+        "framemd5",
+        "-",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    pictures = [line for line in done.stdout.splitlines() if line.startswith("0,")]
+    assert len(pictures) == copied.frames
+
+
+def test_damage_in_a_cut_off_file_is_refused_and_leaves_no_file(media: MediaFactory, tmp_path: Path) -> None:
+    path = tmp_path / "part.mp4"
+    for variant in ("truncated_faststart_60", "truncated_mkv", "text", "audio_only"):
+        with pytest.raises(BadInput) as caught:
+            copy_range(media.path(variant), Fraction(0), Fraction(2), path, name="the video")
+        assert caught.value.input == "the video"
+        assert not path.exists()
