@@ -9,6 +9,7 @@ survives any crop of the width. U rises from left to right, so a crop's place ca
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -20,6 +21,8 @@ from typing import Any, cast
 import av
 import numpy as np
 
+from video_pipeline.media.colour import frame_to_rgb
+from video_pipeline.media.frames import ColourTags, CroppedFrame
 from video_pipeline.settings import Settings
 from video_pipeline.store.directory import DirectoryStore
 from video_pipeline.streaming.cancel import CancellationToken
@@ -102,6 +105,8 @@ def make_film(
         stream.gop_size = gop
         stream.codec_context.time_base = time_base
         stream.codec_context.thread_count = 1
+        for tag in ("colorspace", "color_primaries", "color_trc", "color_range"):
+            setattr(stream.codec_context, tag, 1)
         track = None
         if sound is not None:
             track = cast(Any, container.add_stream(sound.codec, rate=sound.rate, layout=sound.layout))
@@ -196,6 +201,17 @@ def number_in(y: np.ndarray, rows: tuple[float, float] | None = None) -> int:
 
 def numbers(pictures: Sequence[Shown]) -> list[int]:
     return [one.number for one in pictures]
+
+
+def rgb_of(one: Shown) -> np.ndarray:
+    """A decoded picture as 8-bit RGB (H, W, 3)."""
+    return frame_to_rgb(CroppedFrame(one.y, one.u, one.v, ColourTags(1, 1, 1, 1)))
+
+
+def psnr(one: np.ndarray, other: np.ndarray) -> float:
+    """Of two 8-bit pictures, in dB; infinite where they are equal."""
+    error = float(((one.astype(float) - other.astype(float)) ** 2).mean())
+    return 10 * math.log10(255**2 / error) if error else math.inf
 
 
 def column_of(u: np.ndarray, width: int = WIDTH) -> float:
