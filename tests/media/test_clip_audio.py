@@ -78,6 +78,29 @@ def test_40_joined_spans_of_awkward_lengths_do_not_drift(clicking: Path) -> None
     assert [loudest_near(sound, at) for at in expected] == expected
 
 
+@pytest.mark.parametrize("speed", ["7/3", "1/4", "37/100", "1/10", "10", "999/1000"])
+def test_awkward_speeds_give_exactly_the_samples_asked_for_with_sound_to_the_last(
+    humming: Path, speed: str
+) -> None:
+    span = one_span(Fraction(1, 3), Fraction(29, 7), Fraction(speed))
+    sound = render([span], [humming])
+    assert len(sound) == span.samples == samples_at((Fraction(29, 7) - Fraction(1, 3)) / Fraction(speed))
+    assert level(sound[:2000]) == pytest.approx(0.5 / np.sqrt(2), rel=0.05)
+    assert level(sound[-2000:]) == pytest.approx(0.5 / np.sqrt(2), rel=0.05)
+
+
+def test_what_follows_a_stretched_part_lies_at_its_exact_sample(clicking: Path) -> None:
+    border = samples_at(Fraction(3) / Fraction(7, 3))
+    spans = [
+        AudioSpan(0, Fraction(1), Fraction(4), Fraction(7, 3), 0, border),
+        AudioSpan(0, Fraction(4), Fraction(8), Fraction(1), border, 192_000),
+    ]
+    sound = render(spans, [clicking])
+    expected = [border + c - 192_000 for c in CLICKS if 192_000 <= c < 384_000]
+    assert len(expected) == 4
+    assert [loudest_near(sound, at, 1200) for at in expected] == expected
+
+
 def test_spans_that_overlap_are_added(clicking: Path) -> None:
     alone = render([one_span(1, 3)], [clicking])
     twice = render([one_span(1, 3), one_span(1, 3)], [clicking])
@@ -129,6 +152,15 @@ def test_a_crossfade_keeps_its_level(tmp_path: Path, curve) -> None:
     sound = render(spans, paths)
     tenths = [level(sound[at : at + 4800]) for at in range(96000, 144000, 4800)]
     assert np.allclose(tenths, level(sound[:96000]), rtol=0.05)
+
+
+def test_a_linear_crossfade_of_a_sound_with_itself_is_that_sound(humming: Path) -> None:
+    whole = render([one_span(1, 4)], [humming])
+    spans = [
+        AudioSpan(0, Fraction(1), Fraction(3), Fraction(1), 0, 96000, 0, 37),
+        AudioSpan(0, 1 + Fraction(95963, 48000), Fraction(4), Fraction(1), 95963, 48037, 37, 0),
+    ]
+    np.testing.assert_allclose(render(spans, [humming]), whole, atol=1e-6)
 
 
 def test_fades_begin_and_end_in_silence_and_reach_full_level(humming: Path) -> None:

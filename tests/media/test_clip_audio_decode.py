@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from pathlib import Path
+from types import MappingProxyType
 
 import av
 import imageio_ffmpeg
@@ -208,12 +209,40 @@ def test_the_rest_of_a_frame_at_the_beginning_is_silence_and_a_second_broken_one
     tmp_path: Path,
 ) -> None:
     whole = write_video(tmp_path / "whole.mkv", sine(440, 3), codec="flac", bit_rate=0)
+    late = _copy(whole, tmp_path / "late.mkv", lambda _packet, _number: 500)
+    one = _copy(whole, tmp_path / "one.mkv", lambda _packet, _number: 500, broken={0: _second_half})
+    two = _copy(
+        whole, tmp_path / "two.mkv", lambda _packet, _number: 500, broken=dict.fromkeys((0, 1), _second_half)
+    )
     with pytest.raises(BadInput, match=r"damaged at 0\.\d+ s"):
-        render([one_span(0, 3)], [_with_broken_packets(whole, tmp_path / "two.mkv", 2)])
-    expected = render([one_span(0, 3)], [whole])
-    sound = render([one_span(0, 3)], [_with_broken_packets(whole, tmp_path / "one.mkv", 1)])
-    assert not sound[:4608].any()
-    np.testing.assert_array_equal(sound[4608:], expected[4608:])
+        render([one_span(0, 3)], [two])
+    expected, sound = render([one_span(0, 3)], [late]), render([one_span(0, 3)], [one])
+    assert not sound[:28_608].any()
+    np.testing.assert_array_equal(sound[28_608:], expected[28_608:])
+
+
+def test_damage_just_before_the_part_does_not_matter(tmp_path: Path) -> None:
+    whole = write_video(tmp_path / "whole.mp4", sine(440, 4), codec="flac", bit_rate=0)
+    # Packet 29 holds 2.784 s to 2.880 s, which is decoded to warm up for 3 s.
+    damaged = _copy(whole, tmp_path / "damaged.mp4", lambda _packet, _number: 0, broken={29: _second_half})
+    np.testing.assert_array_equal(render([one_span(3, 4)], [damaged]), render([one_span(3, 4)], [whole]))
+    with pytest.raises(BadInput, match=r"damaged at 2\.784 s"):
+        render([one_span(2, 4)], [damaged])
+
+
+def test_one_wrong_bit_that_only_the_checksum_shows_is_damage(tmp_path: Path) -> None:
+    noise = np.random.default_rng(8).standard_normal((2, 4 * SAMPLE_RATE)).astype(np.float32) * 0.1
+    whole = write_video(tmp_path / "whole.mp4", noise, codec="flac", bit_rate=0)
+    damaged = _copy(whole, tmp_path / "damaged.mp4", lambda _packet, _number: 0, broken={20: _one_wrong_bit})
+    with pytest.raises(BadInput, match=r"damaged at 1\.920 s"):
+        render([one_span(1, 3)], [damaged])
+
+
+def test_the_last_samples_come_out_of_the_resampler(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "low.mkv", sine(440, 2)[:, :88_200], codec="flac", rate=44_100, bit_rate=0)
+    sound = render([one_span(0, 2)], [path])
+    assert level(sound[-8:]) > 0.1
+    assert np.abs(sound[-8:]).min() > 0
 
 
 def test_timestamps_that_jitter_leave_no_seam(tmp_path: Path) -> None:
@@ -269,15 +298,15 @@ def _without_packets(source: Path, target: Path, start: Fraction, stop: Fraction
     )
 
 
-def _with_broken_packets(source: Path, target: Path, count: int) -> Path:
-    """A copy whose first `count` audio packets have lost their first halves."""
-    return _copy(source, target, lambda _packet, _number: 0, broken=count)
-
-
 def _copy(
-    source: Path, target: Path, shift: Callable[[av.Packet, int], int | None], *, broken: int = 0
+    source: Path,
+    target: Path,
+    shift: Callable[[av.Packet, int], int | None],
+    *,
+    broken: Mapping[int, Callable[[bytes], bytes]] = MappingProxyType({}),
 ) -> Path:
-    """A copy whose audio packet n is shifted by `shift` ticks, or left out where that is None."""
+    """A copy whose audio packet n is shifted by `shift` ticks, or left out where that is None;
+    `broken` changes the bytes of some."""
     number = 0
     with av.open(str(source)) as reading, av.open(str(target), "w") as writing:
         targets = {s.index: writing.add_stream_from_template(s) for s in reading.streams}
@@ -288,8 +317,8 @@ def _copy(
                 by = shift(packet, number)
                 if by is None:
                     continue
-                if number < broken:
-                    packet = _second_half(packet)
+                if number in broken:
+                    packet = _with_bytes(packet, broken[number](bytes(packet)))
                 packet.pts, packet.dts = (packet.pts or 0) + by, (packet.dts or 0) + by
                 number += 1
             packet.stream = targets[packet.stream_index]
@@ -297,8 +326,17 @@ def _copy(
     return target
 
 
-def _second_half(packet: av.Packet) -> av.Packet:
-    half = av.Packet(bytes(packet)[packet.size // 2 :])
-    half.pts, half.dts, half.duration = packet.pts, packet.dts, packet.duration
-    half.time_base, half.stream = packet.time_base, packet.stream
-    return half
+def _with_bytes(packet: av.Packet, data: bytes) -> av.Packet:
+    changed = av.Packet(data)
+    changed.pts, changed.dts, changed.duration = packet.pts, packet.dts, packet.duration
+    changed.time_base, changed.stream = packet.time_base, packet.stream
+    return changed
+
+
+def _second_half(data: bytes) -> bytes:
+    return data[len(data) // 2 :]
+
+
+def _one_wrong_bit(data: bytes) -> bytes:
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]

@@ -1,7 +1,8 @@
 """The sound of a clip: spans of sources, each at its place, speed and fade, added up.
 
 Belongs here: spans, fades, adding up, which sources are open. Does not belong here: where a source's samples
-lie (`clip_audio_decode`), speed (`clip_audio_speed`), encoding (`mp4_write`).
+lie (`clip_audio_decode`), how they are converted (`clip_audio_convert`), speed (`clip_audio_speed`), encoding
+(`mp4_write`).
 
 Everything is 48 kHz stereo float32, 1.0 is full scale. Sums are not limited: a linear crossfade never
 exceeds the louder side, one of equal power of two like signals can by 3 dB.

@@ -1,7 +1,7 @@
 """The sound of a video as 48 kHz stereo from any moment on, at its place on the movie timeline.
 
-Belongs here: the audio stream, the seek, decoding, where each sample lies, conversion to one format. Does not
-belong here: speed (`clip_audio_speed`), spans, fades and adding up (`clip_audio`).
+Belongs here: the audio stream, the seek, decoding, where each sample lies. Does not belong here: conversion
+to one format (`clip_audio_convert`), speed (`clip_audio_speed`), spans, fades and sums (`clip_audio`).
 
 Place. A frame's PTS says where it lies, but a frame that follows its predecessor within `JITTER` is joined to
 it without a seam: recorders write PTS from clocks that jitter, and players play through that. Containers with
@@ -31,7 +31,8 @@ import av.stream
 import numpy as np
 
 from video_pipeline.errors import BadInput
-from video_pipeline.media.clip_audio import BLOCK, CHANNELS, SAMPLE_RATE, samples_at
+from video_pipeline.media.clip_audio import BLOCK, CHANNELS, samples_at
+from video_pipeline.media.clip_audio_convert import converted
 from video_pipeline.media.container import COMPLETE, Source, media_errors, open_video
 
 JITTER = Fraction(1, 100)
@@ -110,7 +111,7 @@ class SoundTrack:
         Raises BadInput for damage and for a file that ends too early.
         """
         due = samples_at(start)
-        for position, data in self._converted(start):
+        for position, data in converted(self._placed(start), self._name):
             while due < position:
                 hole = min(position - due, BLOCK)
                 yield np.zeros((hole, CHANNELS), np.float32)
@@ -119,36 +120,6 @@ class SoundTrack:
             for first in range(0, len(new), BLOCK):
                 yield new[first : first + BLOCK]
             due += len(new)
-
-    # Conversion
-
-    def _converted(self, start: Fraction) -> Iterator[tuple[int, np.ndarray]]:
-        """(sample of the 48 kHz grid, samples) in order. Each unbroken run has a resampler of its own, so its
-        samples are counted from where the run begins; at other rates that is up to half a sample off."""
-        resampler: av.AudioResampler | None = None
-        kind: tuple[str, str, int] | None = None
-        position = 0
-        for at, joined, frame in self._placed(start):
-            this = (frame.format.name, frame.layout.name, frame.sample_rate)
-            if resampler is None or not joined or this != kind:
-                if resampler is not None:
-                    for data in self._resampled(resampler, None):
-                        yield position, data
-                        position += len(data)
-                resampler, kind, position = _resampler(frame), this, samples_at(at)
-            for data in self._resampled(resampler, frame):
-                yield position, data
-                position += len(data)
-        if resampler is not None:
-            for data in self._resampled(resampler, None):
-                yield position, data
-                position += len(data)
-
-    def _resampled(self, resampler: av.AudioResampler, frame: av.AudioFrame | None) -> Iterator[np.ndarray]:
-        with media_errors(self._name, "cannot convert the sound"):
-            # Where there is nothing to convert, the resampler passes on the None that flushes it.
-            converted = [_two_sides(out) for out in resampler.resample(frame) if out is not None]
-        yield from converted
 
     # Placing
 
@@ -289,25 +260,6 @@ class SoundTrack:
 def _chain(first: av.Packet, rest: Iterator[av.Packet]) -> Iterator[av.Packet]:
     yield first
     yield from rest
-
-
-def _resampler(frame: av.AudioFrame) -> av.AudioResampler:
-    """libswresample to 48 kHz float: mono stays mono, which it would make 3 dB quieter on two sides; the rest
-    becomes stereo. Its downmix matrices may add up to more than 1 (5.1: 2.41), which in float is not scaled
-    down by default; with rematrix_maxval=1 it is, so that nothing clips."""
-    channels = frame.layout.nb_channels
-    return av.AudioResampler(
-        format="flt",
-        layout="mono" if channels == 1 else "stereo",
-        rate=SAMPLE_RATE,
-        options={"rematrix_maxval": "1.0"} if channels > CHANNELS else None,
-    )
-
-
-def _two_sides(frame: av.AudioFrame) -> np.ndarray:
-    """Float32 (n, 2) of packed floats; mono is heard on both sides."""
-    channels = frame.layout.nb_channels
-    return frame.to_ndarray().reshape(-1, channels).repeat(CHANNELS // channels, axis=1)
 
 
 def _skipped_at_start(packet: av.Packet) -> int:
