@@ -1,12 +1,12 @@
 """`make eval`: the product on the evaluation set, each figure beside its target; exits 1 if one falls short.
 
-    python -m evaluation.run [--programmes NAMES] [--limit N] [--no-text] [--model FILE]
+    python -m evaluation.run [--programmes NAMES] [--limit N] [--no-text] [--model FILE] [--development]
 
 Belongs here: running the product's tasks over each programme. Does not belong here: what is counted
 (`score`), targets and tables (`report`).
 
 Results of the whole set go to `evaluation/results/captions.json`, those of a part of it to
-`.cache/evaluation/part.json`.
+`.cache/evaluation/part.json`. `--development` takes the programmes that settings are chosen on instead.
 """
 
 from __future__ import annotations
@@ -26,14 +26,16 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.harness import machine
+from evaluation.development import DEVELOPMENT
 from evaluation.programmes import PROGRAMMES, Programme
 from evaluation.report import figures_of, group_table, groups_of, table, write_results
 from evaluation.score import Predicted, Records, joined, records_of
-from evaluation.set import MEDIA, ROOT, SET, choose, make_set
+from evaluation.set import DEVELOPMENT_SET, MEDIA, ROOT, SET, choose, make_set
 from evaluation.truth import Truth, read_truth
 from video_pipeline.captions.document import CaptionsDocument
 from video_pipeline.captions.extents import find_extents, read_probabilities
 from video_pipeline.captions.manifest import Manifest
+from video_pipeline.captions.train.media import Split
 from video_pipeline.settings import load_settings
 from video_pipeline.store import open_store
 from video_pipeline.streaming.cancel import CancellationToken
@@ -134,13 +136,13 @@ def _run_task(name: str, request: Mapping[str, object], context: TaskContext, ar
 
 
 def evaluate(
-    programmes: Sequence[Programme], *, text: bool, model: Path | None
+    programmes: Sequence[Programme], *, text: bool, model: Path | None, folder: Path = SET
 ) -> tuple[Records, list[Truth]]:
     """Records of all programmes together, with their truths. Says on stderr how each went."""
     parts, truths = [], []
     for number, programme in enumerate(programmes, 1):
         started = time.monotonic()
-        truth = read_truth(SET / f"{programme.name}.cues.json", RATE)
+        truth = read_truth(folder / f"{programme.name}.cues.json", RATE)
         outcome = run_product(truth.video, truth.crop_region, text=text, model=model)
         part = records_of(
             truth,
@@ -175,19 +177,26 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--limit", type=int, help="only so many of them")
     parser.add_argument("--no-text", action="store_true", help="find captions without reading them")
     parser.add_argument("--model", type=Path, help="a checkpoint in place of the shipped weights")
+    parser.add_argument("--development", action="store_true", help="programmes to choose settings on")
     arguments = parser.parse_args(argv)
-    programmes = choose(arguments.programmes)[: arguments.limit]
-    make_set(programmes, root=MEDIA, output=SET)
+    folder = DEVELOPMENT_SET if arguments.development else SET
+    sets: dict[Split, tuple[Programme, ...]] = DEVELOPMENT if arguments.development else {"test": PROGRAMMES}
+    programmes = choose(arguments.programmes, [each for some in sets.values() for each in some])
+    programmes = programmes[: arguments.limit]
+    for split, some in sets.items():
+        made = [programme for programme in some if programme in programmes]
+        make_set(made, root=MEDIA, output=folder, split=split)
     facts = machine() | {"weights": weights_of(arguments.model)}
-    records, truths = evaluate(programmes, text=not arguments.no_text, model=arguments.model)
+    text = not arguments.no_text
+    records, truths = evaluate(programmes, text=text, model=arguments.model, folder=folder)
     for by in ("programme", "language", "effect"):
         print(group_table(groups_of(records, by)), end="\n\n")
     figures = figures_of(records)
     print(table(figures))
     unseen = {truth.name: [caption.text for caption in truth.unseen] for truth in truths if truth.unseen}
     print(f"left out, shown by no sample: {sum(map(len, unseen.values()))} captions {json.dumps(unseen)}")
-    whole = len(programmes) == len(PROGRAMMES) and not arguments.no_text and arguments.model is None
-    path = RESULTS if whole else SET / "part.json"
+    whole = programmes == list(PROGRAMMES) and text and arguments.model is None
+    path = RESULTS if whole else folder / "part.json"
     captions = sum(len(truth.captions) for truth in truths)
     seconds = sum(truth.frame_count for truth in truths) / float(RATE)
     facts |= {"programmes": len(truths), "captions": captions, "minutes": round(seconds / 60, 1)}

@@ -27,13 +27,14 @@ from evaluation.backgrounds import choose_shots, graph
 from evaluation.programmes import PROGRAMMES, Programme
 from evaluation.render import Plan, caption_boxes, encode, encode_arguments
 from evaluation.schedule import make_schedule
-from evaluation.texts import LANGUAGES, CaptionTexts, face_of, lines_of, width_by
-from video_pipeline.captions.train.media import Media, load_media
+from evaluation.texts import LANGUAGES, CaptionTexts, face_of, family_in, lines_of, width_by
+from video_pipeline.captions.train.media import Media, Split, load_media
 from video_pipeline.errors import BadInput
 
 ROOT = Path(__file__).resolve().parents[1]
 MEDIA = ROOT / ".cache" / "training"
 SET = ROOT / ".cache" / "evaluation"
+DEVELOPMENT_SET = ROOT / ".cache" / "development"
 SEED = 20
 DESCRIPTION = (
     "Captions of the video. Frame ranges are half-open and count source frames; start and end are seconds "
@@ -48,8 +49,8 @@ def make_plan(programme: Programme, media: Media, root: Path = MEDIA) -> Plan:
     language = LANGUAGES[programme.language]
     path = next((path for path in media.fonts[language.script] if path.name == programme.look.font), None)
     if path is None:
-        raise BadInput(f"the font {programme.look.font} is not in the test split", input=str(root))
-    face = face_of(path, language.family)
+        raise BadInput(f"the font {programme.look.font} is not in the {media.split} split", input=str(root))
+    face = face_of(path, family_in(path, language))
     room = 0.88 - (0.14 if programme.logo else 0) - (0.4 if programme.position in ("left", "right") else 0)
     texts = CaptionTexts(
         lines_of(root, media, programme.language),
@@ -137,9 +138,15 @@ def truth_of(plan: Plan) -> dict[str, Any]:
     }
 
 
-def make_set(programmes: Sequence[Programme] = PROGRAMMES, *, root: Path = MEDIA, output: Path = SET) -> None:
+def make_set(
+    programmes: Sequence[Programme] = PROGRAMMES,
+    *,
+    root: Path = MEDIA,
+    output: Path = SET,
+    split: Split = "test",
+) -> None:
     """Make what is missing or of another recipe. BadInput if the media were not fetched."""
-    media = load_media(root, "test")
+    media = load_media(root, split)
     output.mkdir(parents=True, exist_ok=True)
     for number, programme in enumerate(programmes, 1):
         plan = make_plan(programme, media, root)
@@ -160,11 +167,11 @@ def make_set(programmes: Sequence[Programme] = PROGRAMMES, *, root: Path = MEDIA
         )
 
 
-def choose(names: str | None) -> list[Programme]:
+def choose(names: str | None, programmes: Sequence[Programme] = PROGRAMMES) -> list[Programme]:
     """Programmes by comma-separated names; all without."""
     if names is None:
-        return list(PROGRAMMES)
-    known = {programme.name: programme for programme in PROGRAMMES}
+        return list(programmes)
+    known = {programme.name: programme for programme in programmes}
     unknown = [name for name in names.split(",") if name not in known]
     if unknown:
         raise BadInput(

@@ -81,6 +81,13 @@ def face_of(path: Path, family: str | None) -> Face:
     raise BadInput(f"no face of the family {family} in the font", input=str(path), what_to_do="fetch again")
 
 
+def family_in(path: Path, language: Language) -> str | None:
+    """The language's member of a font collection; only the test split's collection has serifs."""
+    if language.family is None or "Serif" in path.name:
+        return language.family
+    return language.family.replace("Serif", "Sans")
+
+
 def lines_of(root: Path, media: Media, language: str) -> list[str]:
     """The language's lines of the split, as they are written on a screen."""
     known = LANGUAGES[language]

@@ -1,17 +1,19 @@
-"""Narrowing: the picture of the change is found, by the real model on real footage; memory is bounded."""
+"""Narrowing: the picture of the change is found, by the real model on real footage."""
 
 from __future__ import annotations
 
-import itertools
 import json
+from dataclasses import replace
 from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
 
 from tests.fixtures.media_factory import DEMO_CLIP
 from video_pipeline.captions.labels import Label
-from video_pipeline.captions.narrow import MAX_PICTURES, Gathered, Windows, first_after_change
+from video_pipeline.captions.narrow import first_after_change, narrowed
+from video_pipeline.captions.windows import Span, Window
 from video_pipeline.media.decode_software import SoftwareDecoder
 from video_pipeline.media.frames import CroppedPicture
 from video_pipeline.media.geometry import CropRegion
@@ -73,28 +75,47 @@ def test_two_neighbouring_pictures_leave_nothing_to_find(every_picture: list[Cro
     assert first_after_change(load_caption_model(None).net, "different", every_picture[:2]) == 1
 
 
-def test_pictures_are_wanted_strictly_between_the_samples_of_a_boundary() -> None:
-    windows = Windows([0, 100, 200, 300, 400], [1, 3])
-    wanted = [pts for pts in range(-10, 420, 10) if windows.between(pts)]
-    assert wanted == [*range(10, 100, 10), *range(210, 300, 10)]
+def numbered(pictures: list[CroppedPicture], first: int, last: int, every: int) -> list[CroppedPicture]:
+    """Pictures first .. last, each `every`-th of which a sample shows, with timestamps in pictures."""
+    return [
+        CroppedPicture(at, range(at // every, at // every + (at % every == 0)), pictures[at].frame)
+        for at in range(first, last + 1)
+    ]
 
 
-def test_neighbouring_windows_do_not_want_the_sample_between_them() -> None:
-    windows = Windows([0, 100, 200], [1, 2])
-    assert [windows.between(pts) for pts in (50, 100, 150, 200)] == [True, False, True, False]
+def test_a_cut_stays_at_its_sample_and_is_found_to_the_picture(every_picture: list[CroppedPicture]) -> None:
+    torch.set_num_threads(1)
+    cues = CUES["cues"]
+    cue = next(
+        cue
+        for at, cue in enumerate(cues[1:-1], 1)
+        if cues[at - 1]["end_frame"] + 15 < cue["start_frame"] and cue["start_frame"] % 5
+    )
+    sample = cue["start_frame"] // 5 + 1
+    span = Span(1, "start", sample, "empty_valid", sample - 3, sample + 2)
+    window = Window(span, numbered(every_picture, 5 * span.first, 5 * span.last, 5))
+    found = narrowed(load_caption_model(None).net, window, Fraction(1, 25))
+    assert (found.sample, found.before.pts, found.after.pts) == (
+        sample,
+        cue["start_frame"] - 1,
+        cue["start_frame"],
+    )
+    assert found.confidence is None
 
 
-def test_samples_that_share_a_picture_want_nothing() -> None:
-    assert not any(Windows([0, 0, 100], [1]).between(pts) for pts in (-1, 0, 1))
-
-
-def test_a_long_window_is_thinned_out_evenly(every_picture: list[CroppedPicture]) -> None:
-    picture = every_picture[0]
-    gathered = Gathered(5, "different", picture)
-    for pts in range(1, 1000):
-        gathered.add(CroppedPicture(pts, range(0), picture.frame))
-        assert len(gathered.inner) <= MAX_PICTURES - 2
-    stamps = [kept.pts for kept in gathered.inner]
-    steps = {later - earlier for earlier, later in itertools.pairwise(stamps)}
-    assert len(stamps) > MAX_PICTURES // 3
-    assert len(steps) == 1
+def test_a_fade_moves_an_end_to_the_sample_of_half_opacity(every_picture: list[CroppedPicture]) -> None:
+    """The demo's first caption, mixed with the street before it over 16 pictures, centred on picture 52.5."""
+    cue = CUES["cues"][0]
+    without = every_picture[cue["start_frame"] - 1].frame
+    shown = every_picture[cue["start_frame"] + 5].frame
+    pictures = []
+    for at in range(20, 86):
+        alpha = min(max((at - 44.5) / 16, 0.0), 1.0)
+        plane = np.round((1 - alpha) * without.y.astype(float) + alpha * shown.y).astype(np.uint8)
+        samples = range(at // 5, at // 5 + (at % 5 == 0))
+        pictures.append(CroppedPicture(at, samples, replace(shown, y=plane)))
+    span = Span(1, "start", 10, "empty_valid", 4, 17)
+    found = narrowed(load_caption_model(None).net, Window(span, pictures), Fraction(1, 50))
+    assert (found.before.pts, found.after.pts, found.sample) == (52, 53, 11)
+    assert found.confidence is not None
+    assert found.confidence > 0.9

@@ -15,9 +15,7 @@ from tests.fixtures.media_factory import DEMO_CLIP
 from video_pipeline.captions import look, reading
 from video_pipeline.captions.checks import check_captions
 from video_pipeline.captions.document import CaptionsDocument
-from video_pipeline.captions.extents import Extent
 from video_pipeline.captions.intake import load_caption_request, pass_request, reading_request
-from video_pipeline.captions.look import changes_of
 from video_pipeline.captions.plan import find_captions, plan_for
 from video_pipeline.captions.publish import publish
 from video_pipeline.captions.request import STAGES, ReadCaptionsRequest, ReadCaptionsResult
@@ -159,16 +157,7 @@ def test_an_error_amid_the_stream_leaves_no_artefact(
     def fail(*_: object) -> None:
         raise BadInput("no", input="x", what_to_do="y")
 
-    monkeypatch.setattr(look, "first_after_change", fail)
+    monkeypatch.setattr(look, "narrowed", fail)
     with pytest.raises(BadInput, match="no"):
         reading.run(reading_request(after_pass, VIDEO, chunks=True), make_context(after_pass))
     assert not [item.key for item in after_pass.list("demo/") if "/captions/" in item.key]
-
-
-def extent(first: int, end: int, start: str = "empty", stop: str = "empty") -> Extent:
-    return Extent(first, end, 0.9, 0.9, start, stop)  # pyright: ignore[reportArgumentType]
-
-
-def test_a_boundary_of_two_captions_is_one_change() -> None:
-    extents = [extent(0, 3, "video_edge", "other_caption"), extent(3, 9, "other_caption", "empty")]
-    assert changes_of(extents) == {3: "different", 9: "valid_empty"}

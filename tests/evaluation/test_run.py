@@ -104,7 +104,7 @@ def prepared(street: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
         monkeypatch.setattr(evaluation.run, "SET", tmp_path)
         monkeypatch.setattr(evaluation.run, "RESULTS", tmp_path / "results/captions.json")
         monkeypatch.setattr(evaluation.run, "PROGRAMMES", (programme,))
-        monkeypatch.setattr(evaluation.run, "choose", lambda _names: [programme])
+        monkeypatch.setattr(evaluation.run, "choose", lambda _names, _known: [programme])
         monkeypatch.setattr(evaluation.run, "make_set", lambda *_args, **_options: None)
         monkeypatch.setattr(evaluation.run, "run_product", lambda *_args, **_options: outcome)
 

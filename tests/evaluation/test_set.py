@@ -15,14 +15,15 @@ import numpy as np
 import pytest
 
 from evaluation.backgrounds import Shot
-from evaluation.programmes import NTSC, Look, Programme
+from evaluation.development import DEVELOPMENT
+from evaluation.programmes import NTSC, PROGRAMMES, Look, Programme
 from evaluation.render import Plan, caption_boxes, raw_luma
 from evaluation.schedule import Cue, Schedule, make_cue
 from evaluation.set import choose, crop_region, make_plan, make_set, recipe_of
 from evaluation.texts import face_of
 from tests.conftest import ROOT
 from tests.evaluation.conftest import FONT
-from video_pipeline.captions.train.media import load_media
+from video_pipeline.captions.train.media import FONT_SPLIT, load_media
 from video_pipeline.errors import BadInput, Internal
 from video_pipeline.media.geometry import CropRegion, to_pixel_crop
 
@@ -187,3 +188,15 @@ def test_an_unknown_programme_is_refused_by_name() -> None:
     with pytest.raises(BadInput, match="nonsense"):
         choose("en-plain,nonsense")
     assert [programme.name for programme in choose("zh-top,en-plain")] == ["zh-top", "en-plain"]
+
+
+def test_programmes_to_choose_settings_on_share_nothing_with_the_set() -> None:
+    fonts = {programme.look.font for programme in PROGRAMMES}
+    for split, programmes in DEVELOPMENT.items():
+        assert split != "test"
+        for programme in programmes:
+            assert programme.look.font not in fonts
+            start = next((start for start in FONT_SPLIT if programme.look.font.startswith(start)), None)
+            assert (FONT_SPLIT[start] if start else "train") == split
+    names = [programme.name for programmes in DEVELOPMENT.values() for programme in programmes]
+    assert len({*names, *(programme.name for programme in PROGRAMMES)}) == len(names) + len(PROGRAMMES)

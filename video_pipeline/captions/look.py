@@ -1,12 +1,13 @@
 """The second, sparse look at the source: pictures around boundaries, and strips to read.
 
-Belongs here: the stream that narrows boundaries and reads captions. Does not belong here: where a change lies
-(`narrow`), which samples show a caption (`strips`), recognising (`representative`), files (`reading`).
+Belongs here: the stream that narrows the ends of captions and reads them. Does not belong here: where a
+change lies (`narrow`), which pictures show it (`windows`) or a caption (`strips`), recognising
+(`representative`), files (`reading`).
 
-    pictures near boundaries, up to nine of each caption, and one before and after it -> narrow -> read x N
+    pictures near each end, up to nine of each caption, and one before and after it -> narrow -> read x N
 
-Which samples are needed is known before (`strips`): the strips of three captions and one window of pictures
-wait at most.
+Which samples are needed is known before (`windows`, `strips`): the strips of three captions and a few windows
+of pictures wait at most.
 """
 
 from __future__ import annotations
@@ -14,18 +15,17 @@ from __future__ import annotations
 import contextlib
 import io
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from video_pipeline.captions.extents import Extent
-from video_pipeline.captions.labels import Label
-from video_pipeline.captions.narrow import Gathered, first_after_change
+from video_pipeline.captions.narrow import narrowed
 from video_pipeline.captions.recognise import Recogniser
 from video_pipeline.captions.representative import CaptionText, read_caption
 from video_pipeline.captions.strips import Beside, Gatherer, Strips
+from video_pipeline.captions.windows import End, Span, Window, WindowGatherer
 from video_pipeline.errors import Internal
 from video_pipeline.machine import usable_cores
 from video_pipeline.media.colour import frame_to_rgb
@@ -39,31 +39,27 @@ from video_pipeline.telemetry.timing import timed_operation
 
 @dataclass(frozen=True)
 class Change:
-    """The first picture after a change, the ticks since the one looked at before it, and both as JPEG."""
+    """One end of caption `number`, now at `sample`: the first picture after the change, the ticks since the
+    one looked at before it, both as JPEG, and the confidence where a fade told it (`narrow.Narrowed`)."""
 
+    number: int
+    end: End
     sample: int
     pts: int
     resolution_ticks: int
     before: bytes
     after: bytes
+    confidence: float | None
 
 
 @dataclass
 class Looked:
-    """What a look finds: changes by sample, texts by caption number, and each stage's busy seconds."""
+    """What a look finds: changes by caption number and end, texts by caption number, and each stage's busy
+    seconds."""
 
-    changes: dict[int, Change] = field(default_factory=dict)
+    changes: dict[tuple[int, End], Change] = field(default_factory=dict)
     texts: dict[int, CaptionText] = field(default_factory=dict)
     durations: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class _Window:
-    """The pictures from the one before a boundary's window to the one after it."""
-
-    sample: int
-    label: Label
-    pictures: list[CroppedPicture]
 
 
 def look(
@@ -71,17 +67,17 @@ def look(
     net: CaptionPairNet,
     *,
     pts: list[int],
-    changes: Mapping[int, Label],
+    spans: Sequence[Span],
     strips: Mapping[int, int],
     beside: Mapping[int, Beside],
     cancel: CancellationToken,
     on_progress: Callable[[int, int], None],
 ) -> Looked:
-    """Narrows every change and reads every caption that `strips` names, in one pass over the decoder.
+    """Narrows every end of `spans` and reads every caption that `strips` names, in one pass over the decoder.
 
-    `pts` is each sample's; `changes` from `changes_of`; `strips` from `representatives`, empty for no text;
+    `pts` is each sample's; `spans` from `windows.spans`; `strips` from `representatives`, empty for no text;
     `beside` from `without_caption`, for the same captions.
-    The decoder gives out the pictures inside the windows of `changes` besides the samples. The first error
+    The decoder gives out the pictures inside `spans` besides those of samples. The first error
     of any stage ends the pass and is raised.
     """
     found = Looked()
@@ -89,7 +85,7 @@ def look(
 
     def collect(item: Any) -> None:
         if isinstance(item, Change):
-            found.changes[item.sample] = item
+            found.changes[item.number, item.end] = item
         else:
             number, text = item
             found.texts[number] = text
@@ -97,10 +93,14 @@ def look(
     pipeline = Pipeline(
         "decode",
         lambda: _needed(
-            _watched(decoder.pictures(), len(pts), on_progress), pts, changes, Gatherer(strips, beside)
+            _watched(decoder.pictures(), len(pts), on_progress),
+            pts,
+            WindowGatherer(spans),
+            Gatherer(strips, beside),
         ),
         [
-            Stage("narrow", lambda item: [_narrowed(item, net, decoder.device)], queue_size=8),
+            # Few wait: a window of 1080p video is up to 30 MB.
+            Stage("narrow", lambda item: [_narrowed(item, net, decoder)], queue_size=2),
             Stage(
                 "read",
                 workers=usable_cores() if strips else 1,
@@ -116,52 +116,23 @@ def look(
         report = pipeline.run()
     found.durations = {stage.name: round(stage.busy_s, 3) for stage in report.stages}
     cancel.raise_if_cancelled()
-    lost = (set(changes) - set(found.changes)) | (set(strips.values()) - set(found.texts))
+    lost = {span.number for span in spans if (span.number, span.end) not in found.changes}
+    lost |= set(strips.values()) - set(found.texts)
     if lost:
-        raise Internal(f"boundaries or captions {sorted(lost)[:5]} were not looked at")
+        raise Internal(f"captions {sorted(lost)[:5]} were not looked at")
     return found
 
 
-def changes_of(extents: Iterable[Extent]) -> dict[int, Label]:
-    """Every boundary inside the video: its sample, and the label of the pair it lies in."""
-    changes: dict[int, Label] = {}
-    for extent in extents:
-        if extent.start_beside != "video_edge":
-            changes[extent.first_frame] = (
-                "different" if extent.start_beside == "other_caption" else "empty_valid"
-            )
-        if extent.end_beside != "video_edge":
-            changes[extent.end_frame] = "different" if extent.end_beside == "other_caption" else "valid_empty"
-    return changes
-
-
 def _needed(
-    pictures: Iterator[CroppedPicture],
-    pts: list[int],
-    changes: Mapping[int, Label],
-    gatherer: Gatherer,
-) -> Iterator[_Window | Strips]:
-    """Each boundary's window and each caption's strips as soon as they are complete."""
-    window: Gathered | None = None
+    pictures: Iterator[CroppedPicture], pts: list[int], windows: WindowGatherer, strips: Gatherer
+) -> Iterator[Window | Strips]:
+    """Each end's window and each caption's strips as soon as they are complete."""
     for picture in pictures:
-        shows = picture.samples
-        if not shows:
-            if window is not None:
-                window.add(picture)
-            continue
-        if any(pts[sample] != picture.pts for sample in shows):
+        if any(pts[sample] != picture.pts for sample in picture.samples):
             raise Internal("the source shows other pictures than its frames.json says")
-        if window is not None and window.sample == shows[0]:
-            yield _Window(window.sample, window.label, [window.first, *window.inner, picture])
-            window = None
-        for sample in shows[1:]:
-            if sample in changes:  # a rate above the video's: both samples show this picture
-                yield _Window(sample, changes[sample], [picture, picture])
-        following = shows[-1] + 1
-        if following in changes:
-            window = Gathered(following, changes[following], picture)
-        for sample in shows:
-            yield from gatherer.take(sample, picture)
+        yield from windows.take(picture)
+        for sample in picture.samples:
+            yield from strips.take(sample, picture)
 
 
 def _watched(
@@ -177,12 +148,20 @@ def _watched(
         yield picture
 
 
-def _narrowed(item: _Window | Strips, net: CaptionPairNet, device: str) -> Change | Strips:
+def _narrowed(item: Window | Strips, net: CaptionPairNet, decoder: SampledDecoder) -> Change | Strips:
     if isinstance(item, Strips):
         return item
-    after = first_after_change(net, item.label, item.pictures, device)
-    earlier, later = item.pictures[after - 1], item.pictures[after]
-    return Change(item.sample, later.pts, later.pts - earlier.pts, _jpeg(earlier), _jpeg(later))
+    found = narrowed(net, item, decoder.time_base, decoder.device)
+    return Change(
+        item.span.number,
+        item.span.end,
+        found.sample,
+        found.after.pts,
+        found.after.pts - found.before.pts,
+        _jpeg(found.before),
+        _jpeg(found.after),
+        found.confidence,
+    )
 
 
 def _reader(*, with_text: bool) -> contextlib.AbstractContextManager[Callable[[Any], list[Any]]]:

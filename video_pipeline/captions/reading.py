@@ -19,7 +19,7 @@ from typing import Any
 
 from video_pipeline.captions.document import Boundary, Caption, CaptionsDocument, Edge, Strip
 from video_pipeline.captions.extents import Extent, find_extents
-from video_pipeline.captions.look import Looked, changes_of, look
+from video_pipeline.captions.look import Looked, look
 from video_pipeline.captions.manifest import (
     Manifest,
     ManifestObject,
@@ -27,13 +27,14 @@ from video_pipeline.captions.manifest import (
     read_manifest,
     write_manifest,
 )
-from video_pipeline.captions.narrow import Windows
 from video_pipeline.captions.plan import CaptionPlan, open_source, plan_for, read_model, text_recipe_of
 from video_pipeline.captions.recognise import recogniser_version
 from video_pipeline.captions.request import Artefact, ReadCaptionsRequest, ReadCaptionsResult
 from video_pipeline.captions.review.page import ReviewChunk, render_review_page
+from video_pipeline.captions.settle import settled
 from video_pipeline.captions.strips import representatives, without_caption
 from video_pipeline.captions.subtitles import to_srt, to_vtt
+from video_pipeline.captions.windows import End, Wanted, spans
 from video_pipeline.errors import BadInput
 from video_pipeline.keys import captions_prefix
 from video_pipeline.media.decode import open_decoder
@@ -90,14 +91,15 @@ class _Reading:
             database.write_bytes(self.store.get(self.plan.existing["extents"].objects[0].key))
             extents = find_extents(database)
         self.looked = self._look(extents, frames["pts"])
+        extents, self.looked.changes = settled(extents, self.looked.changes)
         document = self._document(extents, frames)
         with timed_operation("write_captions"):
             return self._write(document)
 
     def _look(self, extents: list[Extent], pts: list[int]) -> Looked:
-        changes = changes_of(extents)
+        windows = spans(extents, self.request.frame_rate, len(pts))
         strips = representatives(extents) if self.ocr else {}
-        if not changes and not strips:
+        if not windows and not strips:
             return Looked()
         model = self._model()
         reader = open_source(self.store, self.request.video_key)
@@ -109,14 +111,14 @@ class _Reading:
                 name=self.request.video_key,
                 crop_region=self.request.crop_region,
                 rate=self.request.frame_rate,
-                also=Windows(pts, sorted(changes)).between,
+                also=Wanted(pts, windows).between,
             )
             stack.callback(decoder.close)
             return look(
                 decoder,
                 model.net,
                 pts=pts,
-                changes=changes,
+                spans=windows,
                 strips=strips,
                 beside=without_caption(extents, len(pts)),
                 cancel=self.context.cancel,
@@ -147,8 +149,8 @@ class _Reading:
         time_base, rate = Fraction(frames["time_base"]), self.request.frame_rate
         first = Fraction(frames["first_picture_seconds"])
 
-        def boundary(sample: int, confidence: float, beside: Edge) -> Boundary:
-            change = self.looked.changes.get(sample)
+        def boundary(number: int, end: End, sample: int, confidence: float, beside: Edge) -> Boundary:
+            change = self.looked.changes.get((number, end))
             if change is not None and change.resolution_ticks > 0:
                 known = (change.pts * time_base, change.resolution_ticks * time_base, change.pts)
             elif sample == 0:
@@ -169,8 +171,10 @@ class _Reading:
                     number=number,
                     first_frame=extent.first_frame,
                     end_frame=extent.end_frame,
-                    start=boundary(extent.first_frame, extent.start_confidence, extent.start_beside),
-                    end=boundary(extent.end_frame, extent.end_confidence, extent.end_beside),
+                    start=boundary(
+                        number, "start", extent.first_frame, extent.start_confidence, extent.start_beside
+                    ),
+                    end=boundary(number, "end", extent.end_frame, extent.end_confidence, extent.end_beside),
                     text=text.text if text else None,
                     text_confidence=round(text.confidence, 4) if text and text.text is not None else None,
                     script=text.script if text else None,
@@ -212,12 +216,10 @@ class _Reading:
         return []
 
     def _write(self, document: CaptionsDocument) -> Manifest:
-        pictures: dict[tuple[int, str], tuple[bytes, bytes]] = {}
-        for caption in document.captions:
-            for end, sample in (("start", caption.first_frame), ("end", caption.end_frame)):
-                change = self.looked.changes.get(sample)
-                if change is not None:
-                    pictures[caption.number, end] = (change.before, change.after)
+        pictures: dict[tuple[int, str], tuple[bytes, bytes]] = {
+            (number, end): (change.before, change.after)
+            for (number, end), change in self.looked.changes.items()
+        }
         # One at a time: of a long video only the coarse levels fit into the page.
         chunks = (
             ReviewChunk(*_level_and_window(item.key), self.store.get(item.key))

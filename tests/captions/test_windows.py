@@ -1,0 +1,106 @@
+"""Windows: they reach around ends, into no other caption, and hold a bounded number of pictures."""
+
+from __future__ import annotations
+
+import itertools
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from video_pipeline.captions.extents import Extent
+from video_pipeline.captions.windows import MAX_PICTURES, Span, Wanted, Window, WindowGatherer, spans
+from video_pipeline.media.frames import ColourTags, CroppedFrame, CroppedPicture
+
+RATE = Fraction(10)
+PLANE = np.zeros((2, 2), np.uint8)
+FRAME = CroppedFrame(PLANE, PLANE[:1, :1], PLANE[:1, :1], ColourTags())
+
+
+def extent(first: int, end: int, start: str = "empty", stop: str = "empty") -> Extent:
+    return Extent(first, end, 0.9, 0.9, start, stop)  # pyright: ignore[reportArgumentType]
+
+
+def picture(pts: int, *samples: int) -> CroppedPicture:
+    return CroppedPicture(pts, range(samples[0], samples[-1] + 1) if samples else range(0), FRAME)
+
+
+def reach(*extents: Extent, count: int = 100, rate: Fraction = RATE) -> list[tuple[Any, ...]]:
+    found = spans(extents, rate, count)
+    return [(span.number, span.end, span.label, span.first, span.sample, span.last) for span in found]
+
+
+def test_windows_reach_six_tenths_of_a_second_to_either_side() -> None:
+    assert reach(extent(40, 70)) == [
+        (1, "start", "empty_valid", 34, 40, 45),
+        (1, "end", "valid_empty", 64, 70, 75),
+    ]
+
+
+def test_windows_stop_at_the_middle_of_their_caption_and_at_the_next_one() -> None:
+    found = reach(extent(10, 15), extent(17, 40))
+    assert found[:3] == [
+        (1, "start", "empty_valid", 4, 10, 12),
+        (1, "end", "valid_empty", 12, 15, 16),
+        (2, "start", "empty_valid", 15, 17, 22),
+    ]
+
+
+def test_captions_that_touch_have_a_window_each_up_to_the_middle_of_the_other() -> None:
+    found = reach(extent(0, 6, "video_edge", "other_caption"), extent(6, 20, "other_caption", "video_edge"))
+    assert found == [(1, "end", "different", 2, 6, 11), (2, "start", "different", 2, 6, 11)]
+
+
+def test_at_a_low_rate_a_window_still_has_the_samples_around_its_boundary() -> None:
+    assert reach(extent(3, 4), rate=Fraction(1), count=9) == [
+        (1, "start", "empty_valid", 2, 3, 3),
+        (1, "end", "valid_empty", 3, 4, 4),
+    ]
+
+
+def test_pictures_are_wanted_inside_windows_only() -> None:
+    wanted = Wanted(
+        [100 * k for k in range(10)],
+        [
+            Span(1, "start", 1, "empty_valid", 0, 2),
+            Span(1, "end", 2, "different", 1, 3),
+            Span(2, "end", 7, "valid_empty", 6, 8),
+        ],
+    )
+    inside = [pts for pts in range(-50, 1000, 50) if pts % 100 and wanted.between(pts)]
+    assert inside == [50, 150, 250, 650, 750]
+
+
+def test_windows_that_overlap_share_their_pictures() -> None:
+    first = Span(1, "end", 2, "valid_empty", 0, 3)
+    second = Span(2, "start", 3, "empty_valid", 2, 4)
+    gatherer = WindowGatherer([first, second])
+    pictures = [picture(pts, *([pts // 2] if pts % 2 == 0 else [])) for pts in range(12)]
+    done = [(window, at) for at in range(12) for window in gatherer.take(pictures[at])]
+    assert [(window.span, at) for window, at in done] == [(first, 6), (second, 8)]
+    assert [[kept.pts for kept in window.pictures] for window, _ in done] == [
+        [0, 1, 2, 3, 4, 5, 6],
+        [4, 5, 6, 7, 8],
+    ]
+    window = done[0][0]
+    assert window.pictures[window.change].pts == 4
+    assert [kept.pts for kept in window.bracket] == [2, 3, 4]
+
+
+def test_one_picture_for_both_samples_of_a_boundary_leaves_nothing_between() -> None:
+    gatherer = WindowGatherer([Span(1, "start", 1, "empty_valid", 0, 1)])
+    (window,) = gatherer.take(picture(7, 0, 1, 2))
+    assert [kept.pts for kept in window.bracket] == [7, 7]
+
+
+def test_a_long_window_is_thinned_out_but_keeps_its_samples() -> None:
+    window = Window(Span(1, "start", 3, "empty_valid", 0, 4))
+    for pts in range(1001):
+        window.add(picture(pts, *([pts // 250] if pts % 250 == 0 else [])))
+        assert len(window.pictures) <= MAX_PICTURES
+    stamps = [kept.pts for kept in window.pictures]
+    assert {0, 250, 500, 750, 1000} < set(stamps)
+    between = [stamp for stamp in stamps if stamp % 250]
+    assert len(between) > MAX_PICTURES // 3
+    assert max(later - earlier for earlier, later in itertools.pairwise(between)) <= 33
+    assert stamps == sorted(stamps)
