@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from video_pipeline.clips.publishing import ClipOutput
-from video_pipeline.clips.render import Rendered
+from video_pipeline.clips.render import Rendered, Shot
 from video_pipeline.clips.result import RenderResult
 from video_pipeline.clips.verify import ClipFacts, verify_clip
 from video_pipeline.media.colour import frame_to_rgb
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from video_pipeline.worker import TaskContext
+
+Box = tuple[float, float, float, float]
+"""Left, top, width and height in pixels."""
 
 CLIP_NAME = "clip.mp4"
 PICTURE_NAME = "before_after.png"
@@ -56,10 +59,14 @@ def finish_render(
     *,
     started: float,
     start_seconds: float | None = None,
+    mark: Callable[[Shot], Box] | None = None,
     **fields: Any,
 ) -> RenderResult:
-    """Check the file, write it and its picture, and its manifest last. `fields` are further ones of
-    `RenderResult`. Raises Internal, and publishes nothing, if the file is not what was asked for."""
+    """Check the file, write it and its picture, and its manifest last.
+
+    `mark` tells which part of the source picture is framed there; `fields` are further ones of
+    `RenderResult`. Raises Internal, and publishes nothing, if the file is not what was asked for.
+    """
     duration = rendered.end_pts * fmt.time_base
     with timed_operation("check"):
         facts = verify_clip(
@@ -73,7 +80,10 @@ def finish_render(
         )
     picture = None
     if rendered.before is not None and rendered.after is not None:
-        picture = side_by_side([frame_to_rgb(rendered.before), frame_to_rgb(rendered.after)])
+        before = frame_to_rgb(rendered.before.picture)
+        if mark is not None:
+            before = marked(before, mark(rendered.before))
+        picture = side_by_side([before, frame_to_rgb(rendered.after)])
     return store_clip(
         context,
         output,
@@ -160,6 +170,18 @@ def store_preview(
         preview_seconds=tuple(seconds),
         **fields,
     )
+
+
+def marked(rgb: np.ndarray, box: Box) -> np.ndarray:
+    """A copy of an RGB picture with a frame around `box`, as thick as can be seen when it is made small."""
+    from PIL import Image, ImageDraw
+
+    image = Image.fromarray(rgb)
+    line = max(2, image.height // 180)
+    left, top, width, height = box
+    corners = (left - line, top - line, left + width + line - 1, top + height + line - 1)
+    ImageDraw.Draw(image).rectangle(corners, outline=(255, 212, 0), width=line)
+    return np.asarray(image)
 
 
 def side_by_side(pictures: Sequence[np.ndarray]) -> np.ndarray:

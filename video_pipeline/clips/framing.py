@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from video_pipeline.clips.crop import Shape, may_need_upscaling
-from video_pipeline.clips.finishing import finish_render, progress_of, store_preview
+from video_pipeline.clips.finishing import Box, finish_render, progress_of, store_preview
 from video_pipeline.clips.interpolation import Curve
 from video_pipeline.clips.publishing import ClipOutput, put_checked
 from video_pipeline.clips.reframe import PLAIN_GRID, Reframer
 from video_pipeline.clips.render import (
     OutputFrame,
     Rendered,
+    Shot,
     Sound,
     preview_frames,
     preview_numbers,
@@ -78,6 +79,7 @@ def process_framing_ai(request: ProcessFramingAiRequest, context: TaskContext) -
         rendered,
         started=began,
         start_seconds=float(plan.programme.clips[0].timeline.pieces[0].start),
+        mark=plan.crop_box(request, [request]),
         **frames.facts(),
     )
 
@@ -150,6 +152,21 @@ class FramingPlan:
         sources = StoreSources(store, [request.source_key])
         timeline = framed_timeline(request, sources.facts(0).times, request.rate, sources.name(0))
         return cls(join([timeline], "cut", 0.5, [sources.name(0)]), format_of(request), sources)
+
+    def crop_box(self, output: FramedOutput, framings: Sequence[Framing]) -> Callable[[Shot], Box]:
+        """Tells what part of a source picture the output shows, in its pixels."""
+
+        def box(shot: Shot) -> Box:
+            facts = self.sources.facts(shot.clip)
+            curve = crop_curve(framings[shot.clip], facts)
+            shape = Shape(facts.width, facts.height, output.output_width, output.output_height)
+            crop = Reframer(curve, shape, None).crop_at(shot.time)
+            left, top, width, height = (
+                value / crop.grid for value in (crop.left, crop.top, crop.width, crop.height)
+            )
+            return left, top, width, height
+
+        return box
 
     def sound(self) -> Sound:
         spans = self.programme.audio_spans()

@@ -64,7 +64,16 @@ def process_multi_clip(request: ProcessMultiClipRequest, context: TaskContext) -
             return preview_programme(context, output, plan, frames, request.preview)
         path = context.scratch / "clip.mp4"
         rendered = frames.render(path, plan.sound())
-    return finish_render(context, output, path, plan.format, rendered, started=began, **frames.facts())
+    return finish_render(
+        context,
+        output,
+        path,
+        plan.format,
+        rendered,
+        started=began,
+        mark=plan.crop_box(request, request.clips),
+        **frames.facts(),
+    )
 
 
 def create_annotated_compilation(

@@ -18,9 +18,9 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from video_pipeline.clips.finishing import finish_render
-from video_pipeline.clips.framing import FramingPlan, framed_output, process_framing_ai
+from video_pipeline.clips.framing import KIND, FramingPlan, framed_output
 from video_pipeline.clips.publishing import ClipOutput
-from video_pipeline.clips.render import Rendered
+from video_pipeline.clips.render import Rendered, Shot, programme_frames
 from video_pipeline.clips.request import (
     ProcessFramingAiChunkRequest,
     ProcessFramingAiParallelRequest,
@@ -30,6 +30,7 @@ from video_pipeline.clips.result import ChunkResult, ChunkRow, RenderResult
 from video_pipeline.compute.fan_out import fan_out
 from video_pipeline.errors import Internal, Preempted, Transient
 from video_pipeline.media.clip_audio import render_audio
+from video_pipeline.media.clip_source import ClipSource
 from video_pipeline.media.h264 import segment_frames
 from video_pipeline.media.h264_parts import read_part
 from video_pipeline.media.mp4_write import ClipWriter
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from video_pipeline.calls import ResultRecord
+    from video_pipeline.media.frames import CroppedFrame
     from video_pipeline.store.base import ObjectStore
     from video_pipeline.worker import TaskContext
 
@@ -56,7 +58,7 @@ def process_framing_ai_parallel(
     when the render fails; those of a killed one are used by the next."""
     whole = _whole(request)
     if request.preview:
-        return process_framing_ai(whole, context)
+        return _in_one_call(whole, context)
     began = time.monotonic()
     output = framed_output(context.store, whole)
     existing = output.existing()
@@ -66,13 +68,14 @@ def process_framing_ai_parallel(
     plan = FramingPlan.of(whole, context.store)
     ranges = chunk_ranges(plan.programme.frames, plan.format.frame_rate, request.num_chunks)
     if len(ranges) == 1:
-        return process_framing_ai(whole, context)
+        return _in_one_call(whole, context)
     chunks = [_chunk(whole, first, stop) for first, stop in ranges]
     try:
         with timed_operation("chunks", {"chunks": len(chunks)}):
             records = fan_out(context, CHUNK, chunks)
         results = [ChunkResult.model_validate(record.result) for record in records]
         rendered, path = _join(context, plan, results)
+        rendered.before, rendered.after = _pair(plan, path)
         fields = _facts(results, records)
         result = finish_render(
             context,
@@ -82,6 +85,7 @@ def process_framing_ai_parallel(
             rendered,
             started=began,
             start_seconds=float(plan.programme.clips[0].timeline.pieces[0].start),
+            mark=plan.crop_box(whole, [whole]),
             **fields,
         )
     except BaseException as error:
@@ -92,6 +96,22 @@ def process_framing_ai_parallel(
     with timed_operation("cleanup"):
         delete_parts(context.store, output)
     return result
+
+
+def _in_one_call(request: ProcessFramingAiRequest, context: TaskContext) -> RenderResult:
+    """What needs no chunks, in a call of its own: this task runs where no GPU is."""
+    (record,) = fan_out(context, KIND, [request])
+    return RenderResult.model_validate(record.result)
+
+
+def _pair(plan: FramingPlan, path: Path) -> tuple[Shot, CroppedFrame]:
+    """The source's picture of the middle frame, and that frame of the joined clip."""
+    programme, middle = plan.programme, plan.programme.frames // 2
+    frame = next(programme_frames(programme, plan.format, plan.sources.open, middle, middle + 1))
+    moment = middle / programme.rate
+    with ClipSource(path, name=path.name) as made:
+        after = next(made.pictures(moment, moment + plan.format.time_base))
+    return frame.shots[0], after.frame
 
 
 def _goes_on_elsewhere(context: TaskContext, error: BaseException) -> bool:

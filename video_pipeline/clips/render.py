@@ -254,13 +254,13 @@ class Sound:
 
 @dataclass
 class Rendered:
-    """What one render made. `pts` are those of all frames, in order; `before` and `after` are one frame's
-    source picture and what became of it."""
+    """What one render made. `pts` are those of all frames, in order; `before` is one frame's source picture
+    and moment, `after` what became of it."""
 
     frames: int = 0
     pts: list[int] = field(default_factory=list)
     end_pts: int = 0
-    before: CroppedFrame | None = None
+    before: Shot | None = None
     after: CroppedFrame | None = None
     packets: list[EncodedPacket] = field(default_factory=list)
     extradata: bytes = b""
@@ -313,7 +313,7 @@ def render_clip(
         def encode(results: list[tuple[OutputFrame, CroppedFrame]]) -> None:
             for frame, picture in results:
                 if frame.number == chosen:
-                    done.before, done.after = max(frame.shots, key=lambda shot: shot.weight).picture, picture
+                    done.before, done.after = max(frame.shots, key=lambda shot: shot.weight), picture
                 done.frames += 1
                 done.pts.append(frame.pts)
                 done.end_pts = frame.pts + frame.duration
