@@ -6,9 +6,10 @@ Belongs here: media makers and measures for sound. Does not belong here: expecta
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
+from types import MappingProxyType
 from typing import cast
 
 import av
@@ -118,3 +119,58 @@ def pitch(sound: np.ndarray) -> float:
     """The strongest frequency of the left channel, in Hz, by the windowed spectrum's largest bin."""
     spectrum = np.abs(np.fft.rfft(sound[:, 0] * np.hanning(len(sound))))
     return float(np.argmax(spectrum) * SAMPLE_RATE / len(sound))
+
+
+def without_packets(source: Path, target: Path, start: Fraction, stop: Fraction) -> Path:
+    """A copy without the audio packets of [start, stop)."""
+    return copied(
+        source,
+        target,
+        lambda packet, _number: (
+            None if start <= (packet.dts or 0) * Fraction(packet.time_base or 1) < stop else 0
+        ),
+    )
+
+
+def copied(
+    source: Path,
+    target: Path,
+    shift: Callable[[av.Packet, int], int | None],
+    *,
+    broken: Mapping[int, Callable[[bytes], bytes]] = MappingProxyType({}),
+) -> Path:
+    """A copy whose audio packet n is shifted by `shift` ticks, or left out where that is None;
+    `broken` changes the bytes of some."""
+    number = 0
+    with av.open(str(source)) as reading, av.open(str(target), "w") as writing:
+        targets = {s.index: writing.add_stream_from_template(s) for s in reading.streams}
+        for packet in reading.demux():
+            if not packet.size or packet.dts is None or packet.pts is None:
+                continue
+            if packet.stream.type == "audio":
+                by = shift(packet, number)
+                if by is None:
+                    continue
+                if number in broken:
+                    packet = _with_bytes(packet, broken[number](bytes(packet)))
+                packet.pts, packet.dts = (packet.pts or 0) + by, (packet.dts or 0) + by
+                number += 1
+            packet.stream = targets[packet.stream_index]
+            writing.mux(packet)
+    return target
+
+
+def _with_bytes(packet: av.Packet, data: bytes) -> av.Packet:
+    changed = av.Packet(data)
+    changed.pts, changed.dts, changed.duration = packet.pts, packet.dts, packet.duration
+    changed.time_base, changed.stream = packet.time_base, packet.stream
+    return changed
+
+
+def second_half(data: bytes) -> bytes:
+    return data[len(data) // 2 :]
+
+
+def one_wrong_bit(data: bytes) -> bytes:
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]

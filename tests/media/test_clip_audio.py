@@ -163,6 +163,14 @@ def test_a_linear_crossfade_of_a_sound_with_itself_is_that_sound(humming: Path) 
     np.testing.assert_allclose(render(spans, [humming]), whole, atol=1e-6)
 
 
+@pytest.mark.parametrize("curve", ["linear", "equal_power"])
+def test_a_fade_out_is_a_fade_in_backwards(curve) -> None:
+    span = AudioSpan(None, Fraction(0), Fraction(1), Fraction(1), 0, 100, 30, 30, curve)
+    gain = span.gain(0, 100)
+    assert gain is not None
+    np.testing.assert_allclose(gain, gain[::-1], atol=1e-6)
+
+
 def test_fades_begin_and_end_in_silence_and_reach_full_level(humming: Path) -> None:
     whole = render([one_span(1, 3)], [humming])
     span = AudioSpan(0, Fraction(1), Fraction(3), Fraction(1), 0, 96000, 24000, 12000, "linear")

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import io
 import subprocess
-from collections.abc import Callable, Mapping
 from fractions import Fraction
 from pathlib import Path
-from types import MappingProxyType
 
 import av
 import imageio_ffmpeg
@@ -17,12 +15,16 @@ import pytest
 from tests.fixtures.media_factory import MediaFactory
 from tests.media.clip_audio_media import (
     clicks,
+    copied,
     level,
     loudest_near,
     one_span,
+    one_wrong_bit,
     pitch,
     render,
+    second_half,
     sine,
+    without_packets,
     write_video,
 )
 from video_pipeline.errors import BadInput
@@ -122,7 +124,7 @@ def test_a_gap_in_the_timestamps_is_silence_and_what_follows_lies_right(tmp_path
         tmp_path / f"whole.{suffix}", clicks([48_000, 240_000], 6 * SAMPLE_RATE) + sine(300, 6, 0.1)
     )
     # Half a second of packets is left out, as where a recorder lost them.
-    path = _without_packets(whole, tmp_path / f"gap.{suffix}", Fraction(5, 2), Fraction(3))
+    path = without_packets(whole, tmp_path / f"gap.{suffix}", Fraction(5, 2), Fraction(3))
     sound = render([one_span(0, 6)], [path])
     assert loudest_near(sound, 48_000) == 48_000
     assert loudest_near(sound, 240_000) == 240_000
@@ -209,10 +211,10 @@ def test_the_rest_of_a_frame_at_the_beginning_is_silence_and_a_second_broken_one
     tmp_path: Path,
 ) -> None:
     whole = write_video(tmp_path / "whole.mkv", sine(440, 3), codec="flac", bit_rate=0)
-    late = _copy(whole, tmp_path / "late.mkv", lambda _packet, _number: 500)
-    one = _copy(whole, tmp_path / "one.mkv", lambda _packet, _number: 500, broken={0: _second_half})
-    two = _copy(
-        whole, tmp_path / "two.mkv", lambda _packet, _number: 500, broken=dict.fromkeys((0, 1), _second_half)
+    late = copied(whole, tmp_path / "late.mkv", lambda _packet, _number: 500)
+    one = copied(whole, tmp_path / "one.mkv", lambda _packet, _number: 500, broken={0: second_half})
+    two = copied(
+        whole, tmp_path / "two.mkv", lambda _packet, _number: 500, broken=dict.fromkeys((0, 1), second_half)
     )
     with pytest.raises(BadInput, match=r"damaged at 0\.\d+ s"):
         render([one_span(0, 3)], [two])
@@ -224,7 +226,7 @@ def test_the_rest_of_a_frame_at_the_beginning_is_silence_and_a_second_broken_one
 def test_damage_just_before_the_part_does_not_matter(tmp_path: Path) -> None:
     whole = write_video(tmp_path / "whole.mp4", sine(440, 4), codec="flac", bit_rate=0)
     # Packet 29 holds 2.784 s to 2.880 s, which is decoded to warm up for 3 s.
-    damaged = _copy(whole, tmp_path / "damaged.mp4", lambda _packet, _number: 0, broken={29: _second_half})
+    damaged = copied(whole, tmp_path / "damaged.mp4", lambda _packet, _number: 0, broken={29: second_half})
     np.testing.assert_array_equal(render([one_span(3, 4)], [damaged]), render([one_span(3, 4)], [whole]))
     with pytest.raises(BadInput, match=r"damaged at 2\.784 s"):
         render([one_span(2, 4)], [damaged])
@@ -233,7 +235,7 @@ def test_damage_just_before_the_part_does_not_matter(tmp_path: Path) -> None:
 def test_one_wrong_bit_that_only_the_checksum_shows_is_damage(tmp_path: Path) -> None:
     noise = np.random.default_rng(8).standard_normal((2, 4 * SAMPLE_RATE)).astype(np.float32) * 0.1
     whole = write_video(tmp_path / "whole.mp4", noise, codec="flac", bit_rate=0)
-    damaged = _copy(whole, tmp_path / "damaged.mp4", lambda _packet, _number: 0, broken={20: _one_wrong_bit})
+    damaged = copied(whole, tmp_path / "damaged.mp4", lambda _packet, _number: 0, broken={20: one_wrong_bit})
     with pytest.raises(BadInput, match=r"damaged at 1\.920 s"):
         render([one_span(1, 3)], [damaged])
 
@@ -249,7 +251,7 @@ def test_timestamps_that_jitter_leave_no_seam(tmp_path: Path) -> None:
     whole = write_video(tmp_path / "whole.mp4", sine(440, 4), codec="flac", bit_rate=0)
     jittering = tmp_path / "jitter.mp4"
     rng = np.random.default_rng(7)
-    _copy(whole, jittering, lambda packet, number: int(rng.integers(-200, 200)) if number else 0)
+    copied(whole, jittering, lambda packet, number: int(rng.integers(-200, 200)) if number else 0)
     np.testing.assert_array_equal(render([one_span(0, 4)], [jittering]), render([one_span(0, 4)], [whole]))
 
 
@@ -285,58 +287,3 @@ def test_a_second_in_the_middle_reads_a_small_part_of_the_file(tmp_path: Path, s
         heard = sum(len(next(blocks)) for _ in range(12))
     assert heard > 5000
     assert reader.read_bytes < len(reader.getvalue()) / 4
-
-
-def _without_packets(source: Path, target: Path, start: Fraction, stop: Fraction) -> Path:
-    """A copy without the audio packets of [start, stop)."""
-    return _copy(
-        source,
-        target,
-        lambda packet, _number: (
-            None if start <= (packet.dts or 0) * Fraction(packet.time_base or 1) < stop else 0
-        ),
-    )
-
-
-def _copy(
-    source: Path,
-    target: Path,
-    shift: Callable[[av.Packet, int], int | None],
-    *,
-    broken: Mapping[int, Callable[[bytes], bytes]] = MappingProxyType({}),
-) -> Path:
-    """A copy whose audio packet n is shifted by `shift` ticks, or left out where that is None;
-    `broken` changes the bytes of some."""
-    number = 0
-    with av.open(str(source)) as reading, av.open(str(target), "w") as writing:
-        targets = {s.index: writing.add_stream_from_template(s) for s in reading.streams}
-        for packet in reading.demux():
-            if not packet.size or packet.dts is None or packet.pts is None:
-                continue
-            if packet.stream.type == "audio":
-                by = shift(packet, number)
-                if by is None:
-                    continue
-                if number in broken:
-                    packet = _with_bytes(packet, broken[number](bytes(packet)))
-                packet.pts, packet.dts = (packet.pts or 0) + by, (packet.dts or 0) + by
-                number += 1
-            packet.stream = targets[packet.stream_index]
-            writing.mux(packet)
-    return target
-
-
-def _with_bytes(packet: av.Packet, data: bytes) -> av.Packet:
-    changed = av.Packet(data)
-    changed.pts, changed.dts, changed.duration = packet.pts, packet.dts, packet.duration
-    changed.time_base, changed.stream = packet.time_base, packet.stream
-    return changed
-
-
-def _second_half(data: bytes) -> bytes:
-    return data[len(data) // 2 :]
-
-
-def _one_wrong_bit(data: bytes) -> bytes:
-    middle = len(data) // 2
-    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
