@@ -20,9 +20,12 @@ from typing import Any, cast
 
 import av
 import numpy as np
+import safetensors.torch
+import torch
 
 from video_pipeline.media.colour import frame_to_rgb
 from video_pipeline.media.frames import ColourTags, CroppedFrame
+from video_pipeline.models.srvgg import SRVGGNetCompact, SrvggSize
 from video_pipeline.settings import Settings
 from video_pipeline.store.directory import DirectoryStore
 from video_pipeline.streaming.cancel import CancellationToken
@@ -32,8 +35,9 @@ from video_pipeline.worker import TaskContext
 
 TENANT = "demo"
 WIDTH, HEIGHT, BITS = 160, 96, 8
-DARK, LIGHT = 50, 200
-U_LEFT, U_RIGHT = 64, 192
+DARK, LIGHT = 60, 190
+U_LEFT, U_RIGHT = 108, 148
+"""All colours of a film can be shown in RGB, if its V is within 10 of 128."""
 CLICK_EVERY = 12
 """Frames of a film between two clicks of its sound, the first at its first picture."""
 
@@ -302,3 +306,34 @@ class Desk:
 
     def keys(self, prefix: str = f"{TENANT}/") -> list[str]:
         return [item.key for item in self.store.list(prefix)]
+
+
+# Framing
+
+CROP_TOP, CROP_HEIGHT, CROP_WIDTH = 3, 90, 50
+TALL = {"output_width": 100, "output_height": 180, "fps": "25"}
+"""What a crop of 50x90 is brought to here: twice its size, so the network is needed."""
+TALL_ROWS = (-2.0 * CROP_TOP, 2.0 * (HEIGHT - CROP_TOP))
+"""Where in such an output the film's own top and bottom edge lie."""
+WIDE = {"output_width": WIDTH // 2, "output_height": HEIGHT // 2, "fps": "25"}
+"""Half of the whole picture: no network."""
+
+
+def crop_at(time: float = 0.0, x: float = 40.0, **other: float) -> dict[str, float]:
+    """A key frame whose crop goes to a `TALL` output."""
+    keyframe = {"time": time, "x": x, "y": CROP_TOP, "width": CROP_WIDTH, "height": CROP_HEIGHT}
+    return {**keyframe, **other}
+
+
+def whole_picture(time: float = 0.0) -> dict[str, float]:
+    """A key frame whose crop is all of a film's picture."""
+    return {"time": time, "x": 0, "y": 0, "width": WIDTH, "height": HEIGHT}
+
+
+def put_repeating_weights(desk: Desk) -> str:
+    """A double of the network, as a checkpoint in the store: it repeats each pixel 4x4 times, in no time."""
+    net = SRVGGNetCompact(SrvggSize(features=4, middle=0, scale=4))
+    tensors = {name: torch.zeros_like(tensor) for name, tensor in net.state_dict().items()}
+    key = f"{TENANT}/server/weights/repeat.safetensors"
+    desk.store.put(key, safetensors.torch.save(tensors))
+    return key
