@@ -30,6 +30,7 @@ from video_pipeline.clips.sources import SourceFacts, StoreSources
 from video_pipeline.clips.spotlight import Spotlight, SpotlightRegion
 from video_pipeline.clips.timeline import part_of, whole
 from video_pipeline.clips.verify import verify_clip
+from video_pipeline.errors import BadInput, Internal
 from video_pipeline.media.clip_audio import AudioSpan, samples_at
 from video_pipeline.media.frames import CroppedFrame
 from video_pipeline.media.h264 import H264Settings, VideoFormat
@@ -195,16 +196,23 @@ def _copied(
     path = context.scratch / "clip.mp4"
     with sources.open_bytes(0) as source:
         copied = copy_range(source, start, stop, path, name=sources.name(0))
-    checked = verify_clip(
-        path,
-        frames=copied.frames,
-        width=facts.width,
-        height=facts.height,
-        duration=copied.stop - copied.start,
-        pts=None,
-        audio=facts.has_audio,
-        copied=True,
-    )
+    try:
+        checked = verify_clip(
+            path,
+            frames=copied.frames,
+            width=facts.width,
+            height=facts.height,
+            duration=copied.stop - copied.start,
+            pts=None,
+            audio=facts.has_audio,
+            copied=True,
+        )
+    except Internal as error:
+        raise BadInput(
+            f"its packets do not make a clip that plays: {error.message}",
+            input=sources.name(0),
+            what_to_do="use mode accurate, or upload the file again if that says it is damaged",
+        ) from error
     return store_clip(
         context,
         output,

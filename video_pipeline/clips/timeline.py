@@ -19,7 +19,7 @@ from functools import cached_property
 
 from video_pipeline.clips.request import Framing, Segment, Transition, exact
 from video_pipeline.errors import BadInput
-from video_pipeline.media.clip_audio import AudioSpan, samples_at
+from video_pipeline.media.clip_audio import SAMPLE_RATE, AudioSpan, samples_at
 
 BEYOND_END = Fraction(1, 10)
 """Seconds by which a wanted end may pass the source's: editors round durations. More is a mistake."""
@@ -187,7 +187,8 @@ class Programme:
 
     def audio_spans(self) -> list[AudioSpan]:
         """One span for each piece of each clip; every border is rounded once, so nothing drifts. A fade is no
-        longer than the first or last piece of its clip."""
+        longer than the first or last piece of its clip. A clip rounded up to whole frames is heard for up to
+        half a frame beyond its end: the source goes on there, where silence would click."""
         spans: list[AudioSpan] = []
         for number, clip in enumerate(self.clips):
             begin = clip.first / self.rate
@@ -205,7 +206,9 @@ class Programme:
                     AudioSpan(
                         source=number,
                         start=piece.start,
-                        stop=piece.stop,
+                        stop=max(piece.stop, piece.start + samples * piece.speed / SAMPLE_RATE)
+                        if last
+                        else piece.stop,
                         speed=piece.speed,
                         offset=borders[index],
                         samples=samples,
