@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 # One worker per core; the tests that start processes of their own leave room for them.
 WORKERS ?= auto
 
-.PHONY: demo test test-slow lint bench eval ui clean
+.PHONY: demo demo-clips test test-slow lint bench eval ui clean
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; this is $$($(PYTHON) --version). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
@@ -18,6 +18,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: $(STAMP)
 	@exec $(BIN)/video-pipeline demo
+
+demo-clips: $(STAMP)
+	@exec $(BIN)/video-pipeline demo-clips
 
 test: $(STAMP)
 	$(BIN)/pytest -n $(WORKERS) -m "not slow" --durations=10

@@ -48,6 +48,9 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="run the whole caption job on the bundled clip, through Dagster")
     demo.set_defaults(run=_demo)
 
+    clips = commands.add_parser("demo-clips", help="run the clip jobs on the bundled sports clip")
+    clips.set_defaults(run=_demo_clips)
+
     add = commands.add_parser("add-video", help="put a video and its caption request into the store")
     add.add_argument("file", type=Path)
     add.add_argument("--tenant", required=True)
@@ -94,6 +97,12 @@ def _demo(_: argparse.Namespace) -> int:
     from video_pipeline.demo.run import run_demo
 
     return run_demo()
+
+
+def _demo_clips(_: argparse.Namespace) -> int:
+    from video_pipeline.demo.clips import run_clip_demo
+
+    return run_clip_demo()
 
 
 def _add_video(arguments: argparse.Namespace) -> int:

@@ -41,12 +41,12 @@ def store_demo_clip(store: ObjectStore) -> str:
         )
 
 
-def job_command() -> list[str]:
-    """How the job is started here and in CI: no daemon, no DAGSTER_HOME, no workspace file."""
-    tags = json.dumps({"dagster/partition": VIDEO.partition_key})
+def job_command(job: str = "caption_video", partition: str = VIDEO.partition_key) -> list[str]:
+    """How a job is started here and in CI: no daemon, no DAGSTER_HOME, no workspace file."""
+    tags = json.dumps({"dagster/partition": partition})
     return [
         str(Path(sys.executable).with_name("dagster")),
-        *("job", "execute", "-m", "video_pipeline.definitions", "-j", "caption_video", "--tags", tags),
+        *("job", "execute", "-m", "video_pipeline.definitions", "-j", job, "--tags", tags),
         *("-c", str(Path(__file__).with_name("console.yaml"))),
     ]
 
@@ -56,17 +56,24 @@ def run_demo() -> int:
     store = open_store(settings)
     key = store_demo_clip(store)
     print(f"The clip is in the store as {store.uri}/{key}")
-    print(f"Running: {shlex.join(job_command())}", flush=True)
-    code = _run(job_command())
+    code = run_job(job_command())
     if code != 0:
-        print(f"The job ended with exit code {code}; its last lines above say why.", file=sys.stderr)
         return code
     _name_the_files(store)
     return 0
 
 
-def _run(command: list[str]) -> int:
-    """Runs the job in the foreground. Ctrl-C reaches it as well; this waits until it has cleaned up."""
+def run_job(command: list[str]) -> int:
+    """Runs a job in the foreground; its exit code. Ctrl-C reaches it as well; this waits until it has cleaned
+    up."""
+    print(f"Running: {shlex.join(command)}", flush=True)
+    code = _wait_for(command)
+    if code != 0:
+        print(f"The job ended with exit code {code}; its last lines above say why.", file=sys.stderr)
+    return code
+
+
+def _wait_for(command: list[str]) -> int:
     environment = dict(os.environ, DAGSTER_DISABLE_TELEMETRY="1")
     process = subprocess.Popen(command, env=environment)
     terminate = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
