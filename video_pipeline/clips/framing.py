@@ -71,6 +71,7 @@ def process_framing_ai(request: ProcessFramingAiRequest, context: TaskContext) -
             return preview_programme(context, output, plan, frames, request.preview)
         path = context.scratch / "clip.mp4"
         rendered = frames.render(path, plan.sound())
+        facts = frames.facts()
     return finish_render(
         context,
         output,
@@ -80,7 +81,7 @@ def process_framing_ai(request: ProcessFramingAiRequest, context: TaskContext) -
         started=began,
         start_seconds=float(plan.programme.clips[0].timeline.pieces[0].start),
         mark=plan.crop_box(request, [request]),
-        **frames.facts(),
+        **facts,
     )
 
 
@@ -98,6 +99,7 @@ def process_framing_ai_chunk(request: ProcessFramingAiChunkRequest, context: Tas
         )
     with one_torch_thread(), Frames(request, request.encoding, [request], plan, context) as frames:
         rendered = frames.render(None, None, first, stop)
+        facts = frames.facts()
     path = context.scratch / "part"
     write_part(path, plan.format, rendered.extradata, rendered.packets)
     with timed_operation("upload"):
@@ -114,7 +116,7 @@ def process_framing_ai_chunk(request: ProcessFramingAiChunkRequest, context: Tas
         sha256=part.sha256,
         size_bytes=part.size,
         phases=phases,
-        **frames.facts(),
+        **facts,
     )
 
 

@@ -64,6 +64,7 @@ def process_multi_clip(request: ProcessMultiClipRequest, context: TaskContext) -
             return preview_programme(context, output, plan, frames, request.preview)
         path = context.scratch / "clip.mp4"
         rendered = frames.render(path, plan.sound())
+        facts = frames.facts()
     return finish_render(
         context,
         output,
@@ -72,7 +73,7 @@ def process_multi_clip(request: ProcessMultiClipRequest, context: TaskContext) -
         rendered,
         started=began,
         mark=plan.crop_box(request, request.clips),
-        **frames.facts(),
+        **facts,
     )
 
 
