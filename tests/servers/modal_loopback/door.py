@@ -1,0 +1,102 @@
+"""The tests' own way in, over HTTP: what the stand-in knows, and the faults it plays. No RPC of Modal's."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from aiohttp import web
+
+from tests.servers.modal_loopback.containers import Containers
+from tests.servers.modal_loopback.state import Container, State
+
+
+class Door:
+    def __init__(self, state: State, containers: Containers) -> None:
+        self._state = state
+        self._containers = containers
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/state", self._tell),
+            web.post("/faults/preempt", self._preempt),
+            web.post("/faults/kill", self._kill),
+            web.post("/faults/expire", self._expire),
+            web.post("/faults/outage", self._outage),
+        ]
+
+    async def _tell(self, _: web.Request) -> web.Response:
+        return web.json_response(
+            {
+                "rpcs": dict(self._state.rpcs),
+                "refused": dict(self._state.refused),
+                "functions": {function.id: self._function(function.id) for function in self._functions()},
+                "calls": {
+                    call.id: {
+                        "function": self._state.functions[call.function_id].handle.function_name,
+                        "unfinished": call.unfinished(),
+                        "statuses": [item.result.status for item in call.outputs],
+                    }
+                    for call in self._state.calls.values()
+                },
+                "containers": {
+                    container.id: {
+                        "pid": container.process.pid if container.process else 0,
+                        "gone": container.gone,
+                        "ended_by": container.ended_by,
+                        "calls": [item.call.id for item in container.running.values()],
+                    }
+                    for container in self._state.containers.values()
+                },
+            }
+        )
+
+    def _functions(self) -> list[Any]:
+        return [function for function in self._state.functions.values() if function.definition is not None]
+
+    def _function(self, function_id: str) -> dict[str, Any]:
+        function = self._state.functions[function_id]
+        definition = function.definition
+        return {
+            "name": function.handle.function_name,
+            "app": self._state.app_of(function_id).name,
+            "base": function.base,
+            "gpu": definition.resources.gpu_config.gpu_type,
+            "timeout_s": definition.timeout_secs,
+            "files": sorted(
+                file.filename for mount in definition.mount_ids for file in self._state.mounts[mount]
+            ),
+        }
+
+    def _working(self, request: web.Request) -> list[Container]:
+        """The containers that work: all, or those on the call that `call` names."""
+        wanted = request.query.get("call")
+        return [
+            container
+            for container in self._state.containers.values()
+            if not container.gone
+            and any(wanted in (None, item.call.id) for item in container.running.values())
+        ]
+
+    async def _preempt(self, request: web.Request) -> web.Response:
+        hit = self._working(request)
+        for container in hit:
+            self._state.start(self._containers.preempt(container, float(request.query.get("grace_s", "2"))))
+        return web.json_response([container.id for container in hit])
+
+    async def _kill(self, request: web.Request) -> web.Response:
+        hit = self._working(request)
+        for container in hit:
+            self._containers.kill(container, "killed")
+        return web.json_response([container.id for container in hit])
+
+    async def _expire(self, request: web.Request) -> web.Response:
+        """As after seven days: the call is known, and its result is not."""
+        self._state.calls[request.query["call"]].expired = True
+        await self._state.changed()
+        return web.json_response([])
+
+    async def _outage(self, request: web.Request) -> web.Response:
+        """Clients get UNAVAILABLE for a while; containers go on."""
+        self._state.outage_until = time.monotonic() + float(request.query["seconds"])
+        return web.json_response([])
