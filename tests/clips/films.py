@@ -304,7 +304,7 @@ class Desk:
         assert path is not None
         return path
 
-    def keys(self, prefix: str = f"{TENANT}/") -> list[str]:
+    def stored(self, prefix: str = f"{TENANT}/") -> list[str]:
         return [item.key for item in self.store.list(prefix)]
 
 

@@ -219,7 +219,7 @@ def test_times_outside_the_film_are_refused_with_the_times_it_has(
         desk.run("extract_clip", source_key=key, start=start, end=end, mode=mode)
     assert raised.value.input is not None
     assert key in raised.value.input
-    assert desk.keys() == [key]
+    assert desk.stored() == [key]
 
 
 def test_a_source_that_is_missing_or_no_video_is_named(desk: Desk, media: MediaFactory) -> None:
@@ -236,7 +236,7 @@ def test_a_source_that_is_cut_off_leaves_no_clip(desk: Desk, media: MediaFactory
     key = desk.put(media.path("truncated_faststart_60"))
     with pytest.raises(BadInput):
         desk.run("extract_clip", source_key=key, start=0, end=2.4)
-    assert desk.keys() == [key]
+    assert desk.stored() == [key]
 
 
 # Sound
@@ -350,7 +350,7 @@ def test_a_preview_shows_frames_of_the_clip_and_makes_no_clip(desk: Desk, task: 
     preview = desk.run(task, source_key=key, preview=3, **fields)
     assert preview.output_key is None
     assert len(preview.preview_keys) == 3
-    assert not any(found.endswith((".mp4", ".json")) for found in set(desk.keys()) - {key})
+    assert not any(found.endswith((".mp4", ".json")) for found in set(desk.stored()) - {key})
     made = desk.run(task, source_key=key, **fields)
     assert (preview.frames, preview.duration_seconds) == (made.frames, made.duration_seconds)
     clip = shown(desk.fetch(made.output_key))

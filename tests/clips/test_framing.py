@@ -121,7 +121,7 @@ def test_a_trim_outside_the_video_is_refused_and_leaves_nothing(desk: Desk, name
     key = desk.film()
     with pytest.raises(BadInput, match=r"which lasts from 0.000 s to 2.000 s"):
         frame_wide(desk, key, **{name: 2.5})
-    assert desk.keys() == [key]
+    assert desk.stored() == [key]
 
 
 # Where
@@ -234,13 +234,13 @@ def test_a_frame_that_fails_fails_the_clip_and_leaves_nothing(
 ) -> None:
     key = desk.film()
     fields = {**TALL, "keyframes": [crop_at()], "weights_key": put_repeating_weights(desk)}
-    before = desk.keys()
+    before = desk.stored()
     passes = failing_upscaler(monkeypatch, after=2)
     chunk: dict[str, Any] = {"start_frame": 0, "end_frame": 50} if task.endswith("chunk") else {}
     with pytest.raises(ArithmeticError, match="the network broke"):
         desk.run(task, source_key=key, **fields, **chunk)
     assert len(passes) == 3
-    assert desk.keys() == before
+    assert desk.stored() == before
 
 
 def test_a_chunk_off_the_segments_is_refused(desk: Desk) -> None:
@@ -264,14 +264,14 @@ def test_a_preview_s_pictures_are_the_clip_s_and_it_says_how_long_the_clip_is(de
         "encoding": SMOOTH,
     }
     made, clip = frame_tall(desk, key, **fields)
-    before = set(desk.keys())
+    before = set(desk.stored())
     weights = put_repeating_weights(desk)
     preview = desk.run(
         "process_framing_ai", source_key=key, preview=5, weights_key=weights, **{**TALL, **fields}
     )
     assert (preview.frames, preview.duration_seconds) == (made.frames, made.duration_seconds)
     assert preview.output_key is None
-    assert set(desk.keys()) - before == set(preview.preview_keys)
+    assert set(desk.stored()) - before == set(preview.preview_keys)
     assert len(preview.preview_keys) == 5
     by_time = {round(float(one.time), 6): one for one in clip}
     for seconds, picture in zip(preview.preview_seconds, preview.preview_keys, strict=True):

@@ -166,11 +166,11 @@ def test_forty_joined_clips_stay_in_time_with_their_sound(desk: Desk, transition
 
 def test_a_clip_too_short_for_its_dissolve_is_named_and_nothing_is_left(desk: Desk) -> None:
     clips = two_films(desk)
-    before = desk.keys()
+    before = desk.stored()
     with pytest.raises(BadInput, match="too short for its transitions") as raised:
         join_wide(desk, [clips[0], {**clips[1], "trim_end": 0.2}], transition="dissolve")
     assert "clip 2, " in (raised.value.input or "")
-    assert desk.keys() == before
+    assert desk.stored() == before
 
 
 def test_a_preview_of_joined_clips_shows_both(desk: Desk) -> None:
@@ -254,4 +254,4 @@ def test_letters_that_no_font_has_are_refused_before_anything_is_rendered(desk: 
     key = desk.film(size=LARGE, frames=3)
     with pytest.raises(BadInput):
         desk.run("create_annotated_compilation", clips=[{"source_key": key, "name": "A \U000f1234"}])
-    assert desk.keys() == [key]
+    assert desk.stored() == [key]
