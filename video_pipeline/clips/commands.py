@@ -212,8 +212,9 @@ def _detected(store: ObjectStore, result: DetectPlayersResult) -> Iterator[str]:
     pictures = result.detected_pictures
     yield f"{result.detections} people in {pictures} picture{'' if pictures == 1 else 's'}{without}{made}"
     yield _place(store, result.detections_key)
-    for key in result.picture_keys:
-        yield _place(store, key)
+    if result.picture_keys:
+        folder = _place(store, result.picture_keys[0]).rpartition("/")[0]
+        yield f"with boxes drawn: {len(result.picture_keys)} in {folder}/"
 
 
 def _size(result: RenderResult) -> str:

@@ -58,14 +58,14 @@ def _name_the_files(store: ObjectStore) -> None:
     people = _newest_detections(store)
     print("\nDone. Look at:")
     for what, key in (
-        ("people found, in one of three frames", f"{people}picture_00000.png"),
+        ("people found, in one of two frames", f"{people}picture_00001.png"),
         ("the same as JSON", f"{people}detections.json"),
         ("the cut clip", _key(flip, FLIP, "clip")),
         ("under a spotlight that follows", _key(flip, FLIP, "overlay_clip")),
         ("re-framed, enlarged, half speed in the air", _key(flip, FLIP, "framed_clip")),
         ("that, before and after", _folder(flip, FLIP, "framed_clip") + "before_after.png"),
         ("two clips joined by a dissolve", _key(highlights, HIGHLIGHTS, "multi_clip")),
-        ("three clips with annotations", _key(highlights, HIGHLIGHTS, "annotated_compilation")),
+        ("three parts with annotations, fades between", _key(highlights, HIGHLIGHTS, "annotated_compilation")),
         ("what was asked for", keys.clip_request_key(FLIP)),
         ("and of the joined ones", keys.clip_request_key(HIGHLIGHTS)),
     ):
