@@ -22,6 +22,7 @@ import av
 import numpy as np
 import safetensors.torch
 import torch
+from pydantic import BaseModel
 
 from video_pipeline.media.colour import frame_to_rgb
 from video_pipeline.media.frames import ColourTags, CroppedFrame
@@ -281,7 +282,11 @@ class Desk:
         found = find_task(task)
         if "encoding" in found.request_model.model_fields:
             fields.setdefault("encoding", {"crf": 16, "preset": "ultrafast"})
-        request = found.parse_request({"tenant_id": TENANT, "clip_id": clip_id, **fields})
+        return self.run_request(
+            task, found.parse_request({"tenant_id": TENANT, "clip_id": clip_id, **fields})
+        )
+
+    def run_request(self, task: str, request: BaseModel) -> Any:
         scratch = Path(tempfile.mkdtemp(dir=self.films))
         self.last = TaskContext(
             store=self.store,
@@ -293,7 +298,7 @@ class Desk:
         )
         try:
             with use_recorder(self.last.recorder):
-                return found.load()(request, self.last)
+                return find_task(task).load()(request, self.last)
         finally:
             shutil.rmtree(scratch)
 
