@@ -53,3 +53,13 @@ def test_no_secret_shows_in_a_representation(monkeypatch: pytest.MonkeyPatch) ->
 def test_the_log_level_may_be_written_small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOGGER_LEVEL", "debug")
     assert load_settings().logger_level == "DEBUG"
+
+
+@pytest.mark.parametrize("name", ["VIDEO_PIPELINE_MAX_USD_PER_CALL", "VIDEO_PIPELINE_MAX_USD_PER_RUN"])
+@pytest.mark.parametrize("value", ["0", "-1", "inf", "much"])
+def test_a_limit_in_dollars_is_a_positive_number(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(BadInput, match=name):
+        load_settings()

@@ -46,6 +46,7 @@ class WorkerIdentity(Record):
     started: float = 0.0
     """The process's start time, seconds since the epoch, as the kernel states it."""
     call_id: str | None = None
+    """Modal's id of the function call (`fc-...`); the same when Modal runs a pre-empted input again."""
     log_path: str | None = None
 
     @classmethod
@@ -58,6 +59,22 @@ class WorkerIdentity(Record):
             started=process.create_time(),
             log_path=log_path,
         )
+
+    @classmethod
+    def of_modal_call(cls, call_id: str | None, container: str) -> WorkerIdentity:
+        """This process as the worker of a Modal call; `container` is Modal's id of it (`ta-...`)."""
+        return cls.of_this_process().model_copy(
+            update={"backend": "modal", "host": container, "call_id": call_id}
+        )
+
+    def is_rerun_of(self, other: WorkerIdentity) -> bool:
+        """Whether Modal started this worker in the place of `other`, whose container it took away.
+
+        One function call runs in one container at a time, so the other is dead or about to be; if it still
+        lives, its next heartbeat finds that it lost the claim.
+        """
+        same = self.backend == other.backend == "modal" and self.call_id is not None
+        return same and self.call_id == other.call_id and self != other
 
     @property
     def on_this_machine(self) -> bool:
@@ -235,7 +252,7 @@ class Claim:
             if found is None:
                 continue
             holder, etag = found
-            if holder.is_alive():
+            if holder.is_alive() and not record.worker.is_rerun_of(holder.worker):
                 return holder
             successor = record.model_copy(update={"attempt": holder.attempt + 1})
             try:

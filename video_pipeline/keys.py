@@ -11,6 +11,7 @@ import json
 import re
 import unicodedata
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from fractions import Fraction
 
 from video_pipeline.errors import BadInput
@@ -300,3 +301,13 @@ def result_key(tenant: str, key: str) -> str:
 def report_prefix(tenant: str, key: str) -> str:
     """Where a call's report lies: waterfall, trace and statistics, beside its result."""
     return f"{check_name('tenant', tenant)}/server/results/{_hash(key, 'call key')}/"
+
+
+def deployments_prefix(app: str) -> str:
+    """Where the records of an app's deployments lie: what was deployed, when, and what its probes found."""
+    return f"{SYSTEM_TENANT}/server/deployments/{check_name('app', app)}/"
+
+
+def deployment_key(app: str, at: datetime) -> str:
+    """One deployment's record, named by its time in UTC: the last by name is the latest."""
+    return f"{deployments_prefix(app)}{at.astimezone(UTC):%Y%m%dT%H%M%S.%fZ}.json"

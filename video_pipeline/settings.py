@@ -43,6 +43,18 @@ class Settings(BaseSettings):
     wandb_project: str | None = Field(None, validation_alias="WANDB_PROJECT")
     wandb_mode: Literal["online", "offline", "disabled"] | None = Field(None, validation_alias="WANDB_MODE")
     """None: online where WANDB_API_KEY is set, else offline."""
+    max_usd_per_call: float = Field(
+        20.0, gt=0, allow_inf_nan=False, validation_alias="VIDEO_PIPELINE_MAX_USD_PER_CALL"
+    )
+    """What one paid call may cost at most, in US dollars, before it is refused (`modal_ops.guard`)."""
+    max_usd_per_run: float = Field(
+        100.0, gt=0, allow_inf_nan=False, validation_alias="VIDEO_PIPELINE_MAX_USD_PER_RUN"
+    )
+    """What the calls that one task fans out may cost at most, together."""
+    modal_max_containers: int = Field(
+        50, ge=1, le=10_000, validation_alias="VIDEO_PIPELINE_MODAL_MAX_CONTAINERS"
+    )
+    """How many containers of one function Modal may run at a time; taken at deployment."""
 
     @field_validator("logger_level", mode="before")
     @classmethod

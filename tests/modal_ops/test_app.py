@@ -1,0 +1,140 @@
+"""What Modal's own client makes of the app, offline: nothing here asks any server."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import Any
+
+import modal
+import pytest
+
+from video_pipeline.errors import BadInput
+from video_pipeline.modal_ops.specs import spec_for
+from video_pipeline.settings import Settings, load_settings
+from video_pipeline.tasks import BUILT_IN, Hardware, Task, find_task
+
+
+@pytest.fixture(scope="module")
+def settings() -> Settings:
+    return load_settings(store="s3://bucket", compute="modal")
+
+
+@pytest.fixture(scope="module")
+def functions() -> dict[str, Any]:
+    return described(store="s3://bucket", compute="modal")[1]
+
+
+def described(namespace: dict[str, Any] | None = None, **settings: str) -> tuple[modal.App, dict[str, Any]]:
+    """The app for these settings and its functions. The module describes the app of its environment when it
+    is imported, as `modal deploy -m` does, so it is imported with a bucket."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VIDEO_PIPELINE_STORE", "s3://bucket")
+        from video_pipeline.modal_ops.app import build_app
+    namespace = {} if namespace is None else namespace
+    return build_app(load_settings(**settings), namespace=namespace), namespace
+
+
+def test_there_is_one_function_for_every_task_and_no_other(functions: dict[str, Any]) -> None:
+    assert sorted(functions) == sorted(task.name for task in BUILT_IN)
+
+
+@pytest.mark.parametrize("task", BUILT_IN, ids=lambda task: task.name)
+def test_modals_client_states_a_function_as_the_table_does(
+    task: Task, functions: dict[str, Any], settings: Settings
+) -> None:
+    info = functions[task.name].info()
+    spec = spec_for(task, settings)
+    assert info.gpus == ([(spec.gpu, 1)] if spec.gpu else [])
+    assert bool(info.gpus) == (task.hardware.gpu is not None)
+    assert info.cpu == (task.hardware.cpu_cores, task.hardware.cpu_cores)
+    assert info.memory_mib == (task.hardware.memory_mib, spec.memory_limit_mib)
+    assert info.timeout == task.hardware.timeout_s + 60
+    assert info.startup_timeout == spec.startup_timeout_s
+    assert info.max_retries == 0
+    assert info.regions in (None, [])
+    assert not info.nonpreemptible
+    assert {path: volume.name for path, volume in info.volumes.items()} == dict(spec.volumes)
+    assert info.secrets[:2] == ["modal.Secret.from_name('wasabi')", "modal.Secret.from_name('wandb-secret')"]
+
+
+def test_the_environment_of_a_function_holds_the_store_and_no_credential(
+    functions: dict[str, Any],
+) -> None:
+    secrets = functions["run_inference"].info().secrets
+    assert "VIDEO_PIPELINE_STORE" in secrets[2]
+    assert "READWRITE" not in str(secrets)
+
+
+def test_a_function_is_found_in_the_container_by_module_and_name(functions: dict[str, Any]) -> None:
+    """Modal imports the module there and takes the attribute of the function's name."""
+    source = functions["extract_clip"]._source_info_
+    assert (source.module_name, source.function_name) == ("video_pipeline.modal_ops.app", "extract_clip")
+    assert not source.is_serialized()
+
+
+def test_a_function_takes_the_call_and_gives_what_the_entry_gives(
+    functions: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[object] = []
+
+    def double(call: dict[str, Any]) -> dict[str, int]:
+        taken.append(call)
+        return {"exit_code": 3}
+
+    monkeypatch.setattr("video_pipeline.modal_ops.entry.run_call_file", double)
+    assert functions["extract_clip"].local({"key": "k"}) == {"exit_code": 3}
+    assert taken == [{"key": "k"}]
+
+
+def test_the_app_is_named_and_tagged_by_its_environment() -> None:
+    app, _ = described(store="s3://bucket", env="staging")
+    assert isinstance(app, modal.App)
+    assert app.name == "video-pipeline-staging"
+
+
+def test_a_directory_store_is_refused_before_anything_is_described() -> None:
+    namespace: dict[str, Any] = {}
+    with pytest.raises(BadInput, match="cannot see the directory"):
+        described(namespace, store="./data")
+    assert namespace == {}
+
+
+@pytest.fixture
+def own_tasks(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A module of a user with one task."""
+    module = ModuleType("films_tasks")
+    task = find_task("extract_clip")
+    module.__dict__["TASKS"] = (
+        Task(
+            name="grade_film",
+            version=1,
+            run_path=task.run_path,
+            request_path=task.request_path,
+            result_path=task.result_path,
+            hardware=Hardware(gpu="L4", cpu_cores=1, memory_mib=1024, timeout_s=60),
+            summary="",
+        ),
+    )
+    monkeypatch.setitem(sys.modules, "films_tasks", module)
+    monkeypatch.setattr(
+        "video_pipeline.modal_ops.images.find_spec", lambda name: name == "films_tasks" or None
+    )
+    return module
+
+
+def test_a_task_of_a_users_own_is_a_function_too(own_tasks: ModuleType) -> None:
+    _, functions = described(store="s3://bucket", task_modules="films_tasks")
+    assert functions["grade_film"].info().gpus == [("L4", 1)]
+
+
+def test_a_task_that_would_hide_a_name_of_the_apps_module_is_refused(own_tasks: ModuleType) -> None:
+    with pytest.raises(BadInput, match="cannot be called 'grade_film'"):
+        described({"grade_film": None}, store="s3://bucket", task_modules="films_tasks")
+
+
+def test_a_package_that_is_not_there_cannot_be_shipped(own_tasks: ModuleType) -> None:
+    from video_pipeline.modal_ops.images import task_packages
+
+    with pytest.raises(BadInput, match="no package 'no_such_films'"):
+        task_packages(load_settings(task_modules="films_tasks no_such_films.tasks"))

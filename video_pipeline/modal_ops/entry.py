@@ -1,0 +1,84 @@
+"""What a Modal function does with a call: the ordinary worker, under Modal's identity of the call.
+
+Belongs here: settings, store and identity from the container; what is returned and what is raised. Does not
+belong here: anything between claim and result (`worker`).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from pydantic import ValidationError
+
+from video_pipeline.calls import ErrorRecord, WorkerIdentity
+from video_pipeline.errors import PipelineError, VersionMismatch, problems_of
+from video_pipeline.settings import load_settings
+from video_pipeline.store import open_store
+from video_pipeline.telemetry.logs import configure_logging
+from video_pipeline.worker import CallFile, execute
+
+EXIT_NOT_BEGUN = 1
+RETRIED_BY_CALLERS = ("transient", "preempted")
+
+
+def run_call_file(call: Mapping[str, Any]) -> dict[str, Any]:
+    """Runs the call (`worker.CallFile` as JSON) and returns `{"exit_code": int}` as `worker` lists them; the
+    outcome is in the store.
+
+    Where the call could not even begin for a reason that stays (a wrong environment, a caller of another
+    version), the exit code is 1 and `error` holds an `ErrorRecord` as JSON. What may pass, such as a store
+    that is away, is raised.
+    """
+    try:
+        file = _call_file(call)
+        settings = load_settings()
+        configure_logging(settings.logger_level)
+        store = open_store(settings)
+        with _handlers_kept():
+            return {"exit_code": execute(file, settings, store, identity())}
+    except PipelineError as error:
+        if error.kind in RETRIED_BY_CALLERS:
+            raise
+        record = ErrorRecord(
+            kind=error.kind,
+            message=error.message,
+            input=error.input,
+            what_to_do=error.what_to_do,
+            traceback=traceback.format_exc(),
+        )
+        return {"exit_code": EXIT_NOT_BEGUN, "error": record.model_dump(mode="json")}
+
+
+def identity() -> WorkerIdentity:
+    """This container as a worker: Modal's ids of the call and of the container."""
+    import modal
+
+    return WorkerIdentity.of_modal_call(modal.current_function_call_id(), os.environ.get("MODAL_TASK_ID", ""))
+
+
+def _call_file(call: Mapping[str, Any]) -> CallFile:
+    try:
+        return CallFile.model_validate(call)
+    except ValidationError as error:
+        raise VersionMismatch(
+            f"this worker does not understand the call: {problems_of(error, 'call')}",
+            input=str(call.get("task")),
+            what_to_do="deploy the worker again, or update the caller",
+        ) from None
+
+
+@contextmanager
+def _handlers_kept() -> Iterator[None]:
+    """Gives the signal handlers back that were there: the worker sets its own for one call and leaves them to
+    its process's end, but a container serves the next call, and Modal ends it by signal."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
