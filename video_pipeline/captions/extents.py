@@ -98,23 +98,37 @@ def extents_of(probabilities: np.ndarray) -> list[Extent]:
         return []
     path, posteriors = decode(evidence_of(probabilities))
     sure = posteriors[np.arange(len(path)), path]
-    valid_first = posteriors[0, ~_FROM_EMPTY].sum()
-    valid_last = posteriors[-1, ~_TO_EMPTY].sum()
+    edges = (float(posteriors[0, ~_FROM_EMPTY].sum()), float(posteriors[-1, ~_TO_EMPTY].sum()))
+    inside = not _FROM_EMPTY[path[0]]
+    return extents_along(path, sure, np.arange(len(path)), len(path), inside=inside, edges=edges)
+
+
+def extents_along(
+    path: np.ndarray,
+    sure: np.ndarray,
+    pairs: np.ndarray,
+    count: int,
+    *,
+    inside: bool,
+    edges: tuple[float, float],
+) -> list[Extent]:
+    """Captions along a path: labels (M,), how sure each is (M,) 0..1, and the pairs (M,) they are of, in
+    order, out of `count`. `inside` tells whether the video begins with a caption, `edges` how sure one is at
+    its first and last sample.
+    """
     extents: list[Extent] = []
-    start: tuple[int, float, Edge] | None = None
-    if not _FROM_EMPTY[path[0]]:
-        start = (0, float(valid_first), "video_edge")
-    for pair, label in enumerate(path):
-        ends = label in (_VALID_EMPTY, _DIFFERENT)
-        if ends and start is not None:
+    start: tuple[int, float, Edge] | None = (0, edges[0], "video_edge") if inside else None
+    for label, confidence, at in zip(path, sure, pairs, strict=True):
+        pair = int(at)
+        if label in (_VALID_EMPTY, _DIFFERENT) and start is not None:
             beside: Edge = "empty" if label == _VALID_EMPTY else "other_caption"
-            extents.append(Extent(start[0], pair + 1, start[1], float(sure[pair]), start[2], beside))
+            extents.append(Extent(start[0], pair + 1, start[1], float(confidence), start[2], beside))
             start = None
         if label in (_EMPTY_VALID, _DIFFERENT):
             beside = "empty" if label == _EMPTY_VALID else "other_caption"
-            start = (pair + 1, float(sure[pair]), beside)
+            start = (pair + 1, float(confidence), beside)
     if start is not None:
-        extents.append(Extent(start[0], len(path) + 1, start[1], float(valid_last), start[2], "video_edge"))
+        extents.append(Extent(start[0], count + 1, start[1], edges[1], start[2], "video_edge"))
     return extents
 
 

@@ -93,10 +93,7 @@ def look(
     pipeline = Pipeline(
         "decode",
         lambda: _needed(
-            _watched(decoder.pictures(), len(pts), on_progress),
-            pts,
-            WindowGatherer(spans),
-            Gatherer(strips, beside),
+            watched(decoder.pictures(), pts, on_progress), WindowGatherer(spans), Gatherer(strips, beside)
         ),
         [
             # Few wait: a window of 1080p video is up to 30 MB.
@@ -124,23 +121,25 @@ def look(
 
 
 def _needed(
-    pictures: Iterator[CroppedPicture], pts: list[int], windows: WindowGatherer, strips: Gatherer
+    pictures: Iterator[CroppedPicture], windows: WindowGatherer, strips: Gatherer
 ) -> Iterator[Window | Strips]:
     """Each end's window and each caption's strips as soon as they are complete."""
     for picture in pictures:
-        if any(pts[sample] != picture.pts for sample in picture.samples):
-            raise Internal("the source shows other pictures than its frames.json says")
         yield from windows.take(picture)
         for sample in picture.samples:
             yield from strips.take(sample, picture)
 
 
-def _watched(
-    pictures: Iterator[CroppedPicture], total: int, tell: Callable[[int, int], None]
+def watched(
+    pictures: Iterator[CroppedPicture], pts: Sequence[int], tell: Callable[[int, int], None]
 ) -> Iterator[CroppedPicture]:
-    """Passes pictures on and tells how many samples have gone by, once a second and at the end."""
-    done, due = 0, 0.0
+    """Passes pictures on and tells how many samples have gone by, once a second and at the end.
+
+    Internal where a sample's picture is not the one of `pts`, each sample's timestamp."""
+    done, due, total = 0, 0.0, len(pts)
     for picture in pictures:
+        if any(pts[sample] != picture.pts for sample in picture.samples):
+            raise Internal("the source shows other pictures than its frames.json says")
         done += len(picture.samples)
         if time.monotonic() >= due or done == total:
             due = time.monotonic() + 1

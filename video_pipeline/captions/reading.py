@@ -1,9 +1,11 @@
 """The task `read_captions`: from extents to captions with exact times and text, files, and a review page.
 
 Belongs here: the request's meaning, the document, and what is left in the store. Does not belong here:
-finding captions (`extents`), looking at the source again (`look`), file formats (`subtitles`, `review`).
+finding captions (`extents`), looking at the source again (`doubts`, `look`), file formats (`subtitles`,
+`review`).
 
-The source is decoded again, as by every subset of the stages; never the chunks, which are lossy.
+The source is decoded again, as by every subset of the stages; never the chunks, which are lossy. Where pairs
+left doubts it is decoded twice: which strips and pictures are needed is known only when captions are.
 """
 
 from __future__ import annotations
@@ -12,14 +14,16 @@ import contextlib
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from video_pipeline.captions.document import Boundary, Caption, CaptionsDocument, Edge, Strip
-from video_pipeline.captions.extents import Extent, find_extents
-from video_pipeline.captions.look import Looked, look
+from video_pipeline.captions.doubts import Pairs, opinions, reconsidered
+from video_pipeline.captions.extents import Extent, extents_of, read_probabilities
+from video_pipeline.captions.look import Looked, look, watched
 from video_pipeline.captions.manifest import (
     Manifest,
     ManifestObject,
@@ -37,7 +41,8 @@ from video_pipeline.captions.subtitles import to_srt, to_vtt
 from video_pipeline.captions.windows import End, Wanted, spans
 from video_pipeline.errors import BadInput
 from video_pipeline.keys import captions_prefix
-from video_pipeline.media.decode import open_decoder
+from video_pipeline.media.decode import SampledDecoder, open_decoder
+from video_pipeline.media.frames import CroppedPicture
 from video_pipeline.models.weights import LoadedModel, load_caption_model
 from video_pipeline.telemetry.timing import timed_operation
 from video_pipeline.worker import TaskContext
@@ -82,6 +87,7 @@ class _Reading:
         self.recipe = text_recipe_of(plan, ocr_version=self.ocr, chunks=request.chunks)
         self.prefix = captions_prefix(plan.request.video, self.recipe)
         self.looked = Looked()
+        self.looks, self.looks_done = 1, 0
 
     def make(self) -> Manifest:
         """Looks, reads and writes everything; the manifest last."""
@@ -89,7 +95,10 @@ class _Reading:
         with timed_operation("find_extents"):
             database = self.context.scratch / "extents.db"
             database.write_bytes(self.store.get(self.plan.existing["extents"].objects[0].key))
-            extents = find_extents(database)
+            probabilities = read_probabilities(database)
+            extents = extents_of(probabilities)
+        if len(probabilities):
+            extents = self._reconsider(Pairs.of(probabilities), extents, frames["pts"])
         self.looked = self._look(extents, frames["pts"])
         extents, self.looked.changes = settled(extents, self.looked.changes)
         document = self._document(extents, frames)
@@ -101,7 +110,37 @@ class _Reading:
         strips = representatives(extents) if self.ocr else {}
         if not windows and not strips:
             return Looked()
-        model = self._model()
+        with self._decoder(Wanted(pts, windows).between) as decoder:
+            return look(
+                decoder,
+                self.model.net,
+                pts=pts,
+                spans=windows,
+                strips=strips,
+                beside=without_caption(extents, len(pts)),
+                cancel=self.context.cancel,
+                on_progress=self._progress,
+            )
+
+    def _reconsider(self, pairs: Pairs, extents: list[Extent], pts: list[int]) -> list[Extent]:
+        """The extents, after a look at what pairs left in doubt."""
+        if not pairs.doubtful.any():
+            return extents
+        self.looks = 2
+        with timed_operation("doubts"), self._decoder() as decoder:
+            net = self.model.net.to(decoder.device)
+            said = opinions(net, pairs, self._until_cancelled(decoder, pts), decoder.device)
+        self.looks_done = 1
+        return reconsidered(pairs, said)
+
+    def _until_cancelled(self, decoder: SampledDecoder, pts: list[int]) -> Iterator[CroppedPicture]:
+        for picture in watched(decoder.pictures(), pts, self._progress):
+            self.context.cancel.raise_if_cancelled()
+            yield picture
+
+    @contextlib.contextmanager
+    def _decoder(self, also: Callable[[int], bool] = lambda _pts: False) -> Iterator[SampledDecoder]:
+        """The source from its start, with the pictures that `also` names besides those of samples."""
         reader = open_source(self.store, self.request.video_key)
         with contextlib.ExitStack() as stack:
             if not isinstance(reader, Path):
@@ -111,21 +150,13 @@ class _Reading:
                 name=self.request.video_key,
                 crop_region=self.request.crop_region,
                 rate=self.request.frame_rate,
-                also=Wanted(pts, windows).between,
+                also=also,
             )
             stack.callback(decoder.close)
-            return look(
-                decoder,
-                model.net,
-                pts=pts,
-                spans=windows,
-                strips=strips,
-                beside=without_caption(extents, len(pts)),
-                cancel=self.context.cancel,
-                on_progress=self._progress,
-            )
+            yield decoder
 
-    def _model(self) -> LoadedModel:
+    @cached_property
+    def model(self) -> LoadedModel:
         import torch
 
         torch.set_num_threads(1)  # one thread per stage, as in the pass
@@ -140,6 +171,7 @@ class _Reading:
         return model
 
     def _progress(self, done: int, total: int) -> None:
+        done, total = self.looks_done * total + done, self.looks * total
         self.context.progress("read_captions", done, total, unit="frames", started=self.started)
 
     # The files
