@@ -14,6 +14,8 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import av.filter
+import av.video.frame
 import numpy as np
 import torch
 from av.codec.context import ThreadType
