@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.compute.conftest import wait_until_claimed, workers_of
-from tests.compute.test_local_compute import starts
+from tests.compute.conftest import starts, wait_until_claimed, workers_of
 from tests.doubles.tasks import Behaviour
 from video_pipeline.calls import read_result
 from video_pipeline.compute.base import CallOptions, Handle, Status

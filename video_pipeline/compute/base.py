@@ -74,6 +74,8 @@ class Compute(Protocol):
     """One contract, one implementation per backend."""
 
     backend: str
+    unclaimed_limit_s: float
+    """How long a started call may wait for its worker to claim it, before its caller gives it up."""
 
     def submit(
         self, task: str, request: BaseModel | Mapping[str, Any], options: CallOptions | None = None

@@ -22,8 +22,6 @@ from video_pipeline.errors import ErrorKind, PipelineError
 
 RETRIED: tuple[ErrorKind, ...] = ("transient", "preempted")
 POLL_S = 0.15
-UNCLAIMED_LIMIT_S = 120.0
-"""How long a started worker may take to claim its call: imports take seconds, a cold disk tens of them."""
 
 Interruption = Literal["cancel", "detach"]
 
@@ -140,9 +138,9 @@ def follow(
                 return _never_began(handle, status.detail)
         if status.state != "waiting":
             waiting_since = time.monotonic()
-        elif time.monotonic() - waiting_since > UNCLAIMED_LIMIT_S:
+        elif time.monotonic() - waiting_since > (limit_s := compute.unclaimed_limit_s):
             compute.cancel(handle, "the worker never claimed the call")
-            return _never_began(handle, f"the worker did not claim the call within {UNCLAIMED_LIMIT_S:.0f} s")
+            return _never_began(handle, f"the worker did not claim the call within {limit_s:.0f} s")
         time.sleep(POLL_S)
 
 

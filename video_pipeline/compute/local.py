@@ -9,7 +9,6 @@ The subprocess leads its own session, so it outlives its caller; its output goes
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -35,6 +34,7 @@ from video_pipeline.calls import (
 )
 from video_pipeline.compute.base import CallOptions, Event, Handle, Status
 from video_pipeline.compute.children import end_children, left_by_a_killed_attempt
+from video_pipeline.compute.output_lines import parse_line
 from video_pipeline.settings import Settings
 from video_pipeline.store.base import ObjectStore
 from video_pipeline.tasks import call_key_of, find_task, tenant_of
@@ -50,6 +50,8 @@ class LocalCompute:
     """Calls as subprocesses of this machine."""
 
     backend = "local"
+    unclaimed_limit_s = 120.0
+    """Imports take seconds, a cold disk tens of them."""
 
     def __init__(self, settings: Settings, store: ObjectStore) -> None:
         self._settings = settings
@@ -239,18 +241,10 @@ class _OutputReader:
         whole, newline, _rest = data.rpartition(b"\n")
         self._offset += len(whole) + len(newline)
         return (
-            [_parse(line) for line in whole.decode("utf-8", "replace").split("\n") if line] if newline else []
+            [parse_line(line) for line in whole.decode("utf-8", "replace").split("\n") if line]
+            if newline
+            else []
         )
-
-
-def _parse(line: str) -> Event:
-    if line.startswith(EVENT_PREFIX):
-        try:
-            data = json.loads(line[len(EVENT_PREFIX) :])
-            return Event(str(data.pop("event")), data)
-        except (ValueError, KeyError, AttributeError):
-            return Event("log", {"line": line})
-    return Event("log", {"line": line})
 
 
 def _stop_group(process: psutil.Process, grace_s: float) -> None:

@@ -103,19 +103,8 @@ class Calls:
         """An input that waits is ended; one that runs gets `InputCancellation`, or loses its container."""
         call = self._known(request.function_call_id)
         for item in call.inputs.values():
-            if item.done:
-                continue
-            runs_in = item.container
-            if runs_in is not None and not request.terminate_containers:
-                runs_in.cancels.append(item.id)
-                continue
-            await self._containers.finish(
-                item,
-                Result(status=Result.GENERIC_STATUS_TERMINATED, exception="Input was cancelled by user"),
-            )
-            if runs_in is not None:
-                self._containers.kill(runs_in, "cancelled")
-        await self._state.changed()
+            if not item.done:
+                await self._containers.cancel(item, terminate=request.terminate_containers)
 
     def _known(self, call_id: str) -> Call:
         if call_id not in self._state.calls:

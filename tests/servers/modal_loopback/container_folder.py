@@ -27,7 +27,8 @@ def prepare(state: State, function: Function, container: Container) -> tuple[lis
         for file in state.mounts[mount_id]:
             path = files / file.filename.lstrip("/")
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(state.files[file.sha256_hex])
+            # Links: the weights alone are 20 MB, and a container starts in 0.3 s.
+            os.link(state.files / file.sha256_hex, path)
     home = files / UPLOAD_ROOT.lstrip("/")
     home.mkdir(parents=True, exist_ok=True)
 

@@ -21,7 +21,7 @@ from tests.servers.modal_loopback.state import Container, Function, Input, Resul
 
 MOST_CONTAINERS = 8
 """Of one function, where it does not say. Modal's own limits are far higher; a laptop's are not."""
-MOST_LOSSES = 8
+MOST_LOSSES = 3
 """An input whose containers keep dying is given up after as many; Modal's number is not documented."""
 MOST_CRASHES_AT_START = 3
 POLL_S = 2.0
@@ -76,6 +76,18 @@ class Containers:
         if container.process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(container.process.pid, signal.SIGKILL)
+
+    async def cancel(self, item: Input, *, terminate: bool) -> None:
+        """An input that waits is ended; one that runs gets `InputCancellation`, or loses its container."""
+        container = item.container
+        if container is not None and not terminate:
+            container.cancels.append(item.id)
+            await self._state.changed()
+            return
+        cancelled = Result(status=Result.GENERIC_STATUS_TERMINATED, exception="Input was cancelled by user")
+        await self.finish(item, cancelled)
+        if container is not None:
+            self.kill(container, "cancelled")
 
     async def preempt(self, container: Container, grace_s: float) -> None:
         """As a machine that is taken away: SIGINT, `grace_s`, SIGKILL. Whatever it still answers is dropped,

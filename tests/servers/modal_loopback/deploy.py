@@ -75,7 +75,7 @@ class Deploy:
             await self._state.changed()
 
     async def MountBatchedCheckExistence(self, request: Any, container: Container | None) -> Any:
-        missing = [sha for sha in request.sha256_hex_hashes if sha not in self._state.files]
+        missing = [sha for sha in request.sha256_hex_hashes if not (self._state.files / sha).exists()]
         return api_pb2.MountBatchedCheckExistenceResponse(missing_sha256_hex_hashes=missing)
 
     async def MountPutFile(self, request: Any, container: Container | None) -> Any:
@@ -83,7 +83,7 @@ class Deploy:
         content = self._state.blobs[request.data_blob_id] if by_blob else request.data
         if hashlib.sha256(content).hexdigest() != request.sha256_hex:
             raise GRPCError(Status.INVALID_ARGUMENT, f"the content is not that of {request.sha256_hex}")
-        self._state.files[request.sha256_hex] = content
+        (self._state.files / request.sha256_hex).write_bytes(content)
         return api_pb2.MountPutFileResponse(exists=True)
 
     async def MountGetOrCreate(self, request: Any, container: Container | None) -> Any:

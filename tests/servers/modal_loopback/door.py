@@ -21,6 +21,7 @@ class Door:
             web.get("/state", self._tell),
             web.post("/faults/preempt", self._preempt),
             web.post("/faults/kill", self._kill),
+            web.post("/faults/cancel_all", self._cancel_all),
             web.post("/faults/expire", self._expire),
             web.post("/faults/outage", self._outage),
         ]
@@ -89,6 +90,13 @@ class Door:
         for container in hit:
             self._containers.kill(container, "killed")
         return web.json_response([container.id for container in hit])
+
+    async def _cancel_all(self, _: web.Request) -> web.Response:
+        """Ends every call that has not ended, as its user might in Modal's dashboard."""
+        for item in list(self._state.inputs.values()):
+            if not item.done:
+                await self._containers.cancel(item, terminate=True)
+        return web.json_response([])
 
     async def _expire(self, request: web.Request) -> web.Response:
         """As after seven days: the call is known, and its result is not."""

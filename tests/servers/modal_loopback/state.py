@@ -126,8 +126,9 @@ class State:
         self.functions: dict[str, Function] = {}
         self.bound: dict[bytes, str] = {}
         self.images: dict[str, Any] = {}
-        self.files: dict[str, bytes] = {}
-        """Uploaded files by the SHA-256 of their content."""
+        self.files = root / "uploads"
+        """Uploaded files, named by the SHA-256 of their content."""
+        self.files.mkdir(parents=True, exist_ok=True)
         self.mounts: dict[str, list[Any]] = {}
         self.named: dict[tuple[str, str], str] = {}
         self.secrets = dict(secrets)

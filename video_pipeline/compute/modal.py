@@ -1,0 +1,170 @@
+"""Where we meet Modal's client: spawn, look, cancel, read logs; its errors become ours here and nowhere else.
+
+Belongs here: everything that touches `modal`. Does not belong here: the contract of compute
+(`compute.modal_calls`), what is deployed (`modal_ops`). `import modal` takes a second, so it happens when the
+first `DeployedApp` is made. Nothing here was run against the real service, only against a stand-in on
+loopback; what follows from its documentation alone says so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from video_pipeline.errors import BadInput, ErrorKind, PipelineError, Transient, VersionMismatch
+
+DEPLOY = "deploy: python -m video_pipeline.modal_ops.deploy"
+
+_OUT_OF_MEMORY = re.compile(r"out of memory|\boom\b|memory limit", re.IGNORECASE)
+_CANCELLED = re.compile(r"cancel+ed", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a call stands with Modal. `pending`: it waits, runs, or will be run again after a preemption.
+    `returned`: the function gave back its worker's `exit_code`. `failed`: nothing more will come of it, and
+    `kind` says why."""
+
+    state: Literal["pending", "returned", "failed"]
+    exit_code: int | None = None
+    kind: ErrorKind = "internal"
+    detail: str = ""
+
+
+PENDING = Outcome("pending")
+
+
+@dataclass(frozen=True, slots=True)
+class LogPiece:
+    """A piece of a container's output: usually a line, but neither whole nor single by contract."""
+
+    at: datetime
+    container: str
+    text: str
+
+
+class DeployedApp:
+    """The app of `name`, as deployed. Safe to use from several threads.
+
+    Every method raises `Transient` when Modal stays away after the client's own retries, and `BadInput` for
+    a token that is not accepted or a client that is too old.
+    """
+
+    def __init__(self, name: str) -> None:
+        import modal
+
+        self.name = name
+        self._modal = modal
+
+    def spawn(self, function: str, call: dict[str, Any], *, gpu: str | None, timeout_s: int | None) -> str:
+        """Starts the call and returns Modal's id of it. Options other than None make Modal use other
+        containers than for calls without. `VersionMismatch` if the function is not deployed."""
+        options: dict[str, Any] = {}
+        if gpu is not None:
+            options["gpu"] = gpu
+        if timeout_s is not None:
+            options["timeout"] = timeout_s
+        with self._our_errors(function):
+            found = self._modal.Function.from_name(self.name, function)
+            try:
+                started = found.with_options(**options) if options else found
+                return started.spawn(call).object_id
+            except self._modal.exception.NotFoundError as error:
+                raise VersionMismatch(
+                    f"the app {self.name} on Modal has no function {function}: {error}",
+                    input=function,
+                    what_to_do=DEPLOY,
+                ) from None
+
+    def outcome(self, call_id: str) -> Outcome:
+        """How the call stands; one request, and no waiting."""
+        errors = self._modal.exception
+        with self._our_errors(call_id):
+            try:
+                returned = self._modal.FunctionCall.from_id(call_id).get(timeout=0)
+            except TimeoutError:
+                return PENDING
+            except errors.FunctionTimeoutError as error:
+                return Outcome("failed", kind="timeout", detail=f"Modal's time limit ended it: {error}")
+            except errors.OutputExpiredError:
+                return Outcome("failed", kind="preempted", detail="Modal no longer keeps the call's result")
+            except errors.NotFoundError:
+                return Outcome("failed", kind="preempted", detail=f"Modal does not know the call {call_id}")
+            except errors.InternalFailure as error:
+                return Outcome("failed", kind="preempted", detail=f"Modal lost the worker: {error}")
+            except errors.InputCancellation:
+                return Outcome("failed", kind="cancelled", detail="the call was cancelled at Modal")
+            except errors.RemoteError as error:
+                return Outcome("failed", kind=_kind_of_text(str(error)), detail=str(error))
+            except (*self._of_the_service(), errors.AuthError, errors.VersionError):
+                raise
+            except Exception as error:
+                # The function's own exception: it failed before its worker could begin.
+                kind = error.kind if isinstance(error, PipelineError) else "internal"
+                return Outcome("failed", kind=kind, detail=f"{type(error).__name__}: {error}")
+        return Outcome("returned", exit_code=returned.get("exit_code"))
+
+    def cancel(self, call_id: str, *, terminate: bool) -> None:
+        """Ends the call: with `terminate` by killing its container, else by an exception in the function.
+        An unknown or ended call is fine."""
+        with self._our_errors(call_id):
+            try:
+                self._modal.FunctionCall.from_id(call_id).cancel(terminate_containers=terminate)
+            except self._modal.exception.NotFoundError:
+                return
+
+    def log(self, call_id: str, since: datetime) -> list[LogPiece]:
+        """What the call's containers have written since then (UTC), in order."""
+        with self._our_errors(call_id):
+            try:
+                return [
+                    LogPiece(
+                        entry.timestamp, entry.context_ids[-1] if entry.context_ids else "", entry.message
+                    )
+                    for entry in self._modal.FunctionCall.from_id(call_id).logs.fetch(since=since)
+                ]
+            except self._modal.exception.NotFoundError:
+                return []
+
+    def _of_the_service(self) -> tuple[type[Exception], ...]:
+        """What may pass: no connection, and the server's own troubles."""
+        errors = self._modal.exception
+        return (
+            errors.ConnectionError,
+            errors.ServiceError,
+            errors.InternalError,
+            errors.ResourceExhaustedError,
+            errors.ClientClosed,
+        )
+
+    @contextmanager
+    def _our_errors(self, about: str) -> Iterator[None]:
+        errors = self._modal.exception
+        try:
+            yield
+        except self._of_the_service() as error:
+            raise Transient(f"Modal cannot be reached: {error}", input=about) from error
+        except (errors.AuthError, errors.PermissionDeniedError) as error:
+            raise BadInput(
+                f"Modal does not accept the token: {error}",
+                input="MODAL_TOKEN_ID",
+                what_to_do="run `modal token new`, or set MODAL_TOKEN_ID and MODAL_TOKEN_SECRET",
+            ) from None
+        except errors.VersionError as error:
+            raise BadInput(
+                f"Modal does not accept this client: {error}", input="modal", what_to_do="upgrade modal"
+            ) from None
+        except errors.InvalidError as error:
+            raise BadInput(f"Modal refuses the call: {error}", input=about) from None
+
+
+def _kind_of_text(text: str) -> ErrorKind:
+    """A `RemoteError` has no type for its reason, only words (documented examples: killed for memory,
+    cancelled, failed at start)."""
+    if _OUT_OF_MEMORY.search(text):
+        return "out_of_memory"
+    return "cancelled" if _CANCELLED.search(text) else "internal"

@@ -1,0 +1,371 @@
+"""Modal compute: each call a function call of the deployed app, found again by any process.
+
+Belongs here: the contract of compute for Modal: when to spawn, what a call's state is, how it is ended. Does
+not belong here: Modal's client (`compute.modal`), the note that names a call's function call
+(`compute.modal_spawns`), its output (`compute.modal_output`), the app (`modal_ops`).
+
+The truth about a call is its result record in the store; while there is none, its call record says whether a
+worker is at it. Modal is asked only what neither can say: whether a call still waits, or will run again.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import BaseModel
+
+from video_pipeline.calls import (
+    CallRecord,
+    ErrorRecord,
+    ResultRecord,
+    WorkerIdentity,
+    change_call,
+    failed_result,
+    read_call,
+    read_result,
+    request_cancel,
+    write_result,
+)
+from video_pipeline.compute.base import CallOptions, EventReader, Handle, Status
+from video_pipeline.compute.children import end_children, left_by_a_killed_attempt
+from video_pipeline.compute.modal import PENDING, DeployedApp, Outcome
+from video_pipeline.compute.modal_output import OutputReader
+from video_pipeline.compute.modal_spawns import SpawnNote, change_note, read_note, take_note
+from video_pipeline.errors import Transient
+from video_pipeline.settings import Settings
+from video_pipeline.store.base import ObjectStore
+from video_pipeline.tasks import Task, call_key_of, find_task, tenant_of
+from video_pipeline.worker import EXIT_TAKEN, CallFile
+
+log = logging.getLogger(__name__)
+
+LOOK_S = (0.1, 1.0)
+"""A call is looked at this often at first, and no more often than this later: store and Modal are far."""
+ASK_MODAL_S = 1.0
+AWAY_LIMIT_S = 300.0
+"""How long Modal may be away while a call is waited for; the call itself goes on without it."""
+CANCEL_GRACE_S = 8.0
+"""How long a cancelled worker may take to stop: it looks every 2 s (`worker.CANCEL_POLL_S`)."""
+INTERRUPT_GRACE_S = 5.0
+"""How long it may take after Modal's exception in it, before its container is killed."""
+
+
+@dataclass
+class _Watch:
+    """What this process knows of a call it polls."""
+
+    since: float = field(default_factory=time.monotonic)
+    next_look: float = 0.0
+    status: Status | None = None
+    outcome: Outcome = PENDING
+    outcome_of: str | None = None
+    asked_at: float = float("-inf")
+    away_since: float | None = None
+
+
+class ModalCompute:
+    """Calls as function calls of the app that `modal_ops` deploys."""
+
+    backend = "modal"
+    unclaimed_limit_s = 3600.0
+    """A container may have to wait for a free GPU of a rare type."""
+
+    def __init__(self, settings: Settings, store: ObjectStore) -> None:
+        from video_pipeline.modal_ops.specs import app_name
+
+        self._settings = settings
+        self._store = store
+        self._app = DeployedApp(app_name(settings))
+        self._watches: dict[str, _Watch] = {}
+
+    def submit(
+        self, task: str, request: BaseModel | Mapping[str, Any], options: CallOptions | None = None
+    ) -> Handle:
+        """As `Compute.submit`. `BadInput` also for a GPU or time limit that Modal does not have, and for a
+        call that may cost more than the settings allow; `VersionMismatch` where the app is not deployed;
+        `Transient` where Modal stays away."""
+        options = options or CallOptions()
+        entry = find_task(task, self._settings)
+        parsed = entry.parse_request(request)
+        tenant = tenant_of(parsed)
+        key = call_key_of(entry, parsed, self._store, repeat=options.repeat)
+        handle = Handle(tenant, key, entry.name, self.backend)
+        attached = Handle(tenant, key, entry.name, self.backend, attached=True)
+        result = read_result(self._store, tenant, key)
+        if result is not None and result.is_reusable(entry, self._store):
+            return attached
+        gpu, limit_s = self._checked(entry, options)
+        file = CallFile(
+            key=key,
+            task=entry.name,
+            version=entry.version,
+            request=parsed.model_dump(mode="json"),
+            timeout_s=options.timeout_s or entry.hardware.timeout_s,
+        )
+        for _ in range(20):
+            call = read_call(self._store, tenant, key)
+            found = read_note(self._store, tenant, key)
+            if (call is not None and call[0].is_alive()) or (found is not None and self._goes_on(found[0])):
+                return attached
+            note = SpawnNote(
+                key=key,
+                task=entry.name,
+                app=self._app.name,
+                gpu=gpu,
+                after_attempt=call[0].attempt if call is not None else 0,
+            )
+            if take_note(self._store, tenant, note, instead_of=found[1] if found is not None else None):
+                self._spawn(tenant, note, file, gpu, limit_s)
+                self._watches.pop(key, None)
+                return handle
+            time.sleep(0.05)
+        raise Transient("the call's note changes hands too fast to take", input=key)
+
+    def _checked(self, task: Task, options: CallOptions) -> tuple[str | None, int | None]:
+        """What this call wants other than the deployed function has: GPU type and Modal's time limit."""
+        from video_pipeline.modal_ops.guard import check_cost
+        from video_pipeline.modal_ops.specs import spec_for
+
+        deployed = spec_for(task, self._settings)
+        wanted = spec_for(task, self._settings, options)
+        check_cost(task, options, self._settings)
+        # A shorter limit is the worker's to keep: other options would mean other, cold containers.
+        return (
+            wanted.gpu if wanted.gpu != deployed.gpu else None,
+            wanted.timeout_s if wanted.timeout_s > deployed.timeout_s else None,
+        )
+
+    def _goes_on(self, note: SpawnNote) -> bool:
+        """Whether an earlier spawn may still bring a worker: being written, waiting, or to be run again."""
+        if note.state == "spawned" and note.call_id is not None:
+            return self._app.outcome(note.call_id).state == "pending"
+        return note.is_fresh()
+
+    def _spawn(
+        self, tenant: str, note: SpawnNote, file: CallFile, gpu: str | None, limit_s: int | None
+    ) -> None:
+        try:
+            call_id = self._app.spawn(note.task, file.model_dump(mode="json"), gpu=gpu, timeout_s=limit_s)
+        except BaseException:
+            change_note(self._store, tenant, note, state="failed")
+            raise
+        change_note(self._store, tenant, note, state="spawned", call_id=call_id)
+
+    def poll(self, handle: Handle) -> Status:
+        watch = self._watches.setdefault(handle.key, _Watch())
+        now = time.monotonic()
+        if watch.status is None or now >= watch.next_look:
+            watch.status = self._look(handle, watch)
+            first, later = LOOK_S
+            watch.next_look = time.monotonic() + min(max((now - watch.since) / 10, first), later)
+        return watch.status
+
+    def _look(self, handle: Handle, watch: _Watch) -> Status:
+        result = read_result(self._store, handle.tenant, handle.key)
+        found = read_call(self._store, handle.tenant, handle.key)
+        record = found[0] if found is not None else None
+        noted = read_note(self._store, handle.tenant, handle.key)
+        note = noted[0] if noted is not None else None
+        alive = record is not None and record.is_alive()
+        if result is not None and _is_of(result, record, note):
+            rerun = (
+                _may_be_rerun(result, note) and self._outcome(note, watch, at_once=True).state == "pending"
+            )
+            if not rerun:
+                return Status("done", result=result)
+            return Status("waiting", detail="pre-empted; Modal runs it again by itself")
+        if note is None:
+            if record is not None and alive:
+                return Status("running", progress=record.progress)
+            return Status("lost", detail="nobody started the call on Modal", died="preempted")
+        if record is not None and alive and record.worker.call_id != note.call_id:
+            return Status("running", progress=record.progress)
+        outcome = self._outcome(note, watch)
+        if outcome.state == "pending":
+            if record is not None and alive:
+                return Status("running", progress=record.progress)
+            return Status("waiting", detail=_why_it_waits(record, note))
+        # It has ended with Modal. What it wrote just before is there now: the reads above may be older.
+        last = read_result(self._store, handle.tenant, handle.key)
+        if last is not None and (_is_of(last, record, note) or outcome.exit_code == 0):
+            return Status("done", result=last)
+        if outcome.exit_code == EXIT_TAKEN and record is not None and alive:
+            return Status("running", progress=record.progress)
+        return Status("lost", detail=_how_it_ended(outcome), died=outcome.kind)
+
+    def _outcome(self, note: SpawnNote | None, watch: _Watch, *, at_once: bool = False) -> Outcome:
+        """What Modal says, asked about once a second; while it is away, what it said last, for a while."""
+        if note is None or note.call_id is None:
+            if note is not None and note.is_fresh():
+                return PENDING
+            detail = "its caller ended before it started the call"
+            return Outcome("failed", kind="preempted", detail=detail)
+        now = time.monotonic()
+        if watch.outcome_of != note.call_id:
+            watch.outcome, watch.outcome_of, watch.asked_at = PENDING, note.call_id, float("-inf")
+        if watch.outcome.state != "pending" or (now - watch.asked_at < ASK_MODAL_S and not at_once):
+            return watch.outcome
+        watch.asked_at = now
+        try:
+            watch.outcome = self._app.outcome(note.call_id)
+            watch.away_since = None
+        except Transient as error:
+            watch.away_since = watch.away_since or now
+            if now - watch.away_since > AWAY_LIMIT_S:
+                raise
+            log.warning("%s; the call %s goes on", error, note.key)
+        return watch.outcome
+
+    def bury(self, handle: Handle, status: Status) -> ResultRecord | None:
+        found = read_call(self._store, handle.tenant, handle.key)
+        noted = read_note(self._store, handle.tenant, handle.key)
+        note = noted[0] if noted is not None else None
+        record = found[0] if found is not None else None
+        if record is not None and record.is_alive() and not self._has_ended(record, note):
+            return None
+        claimed = record is not None and (note is None or record.attempt > note.after_attempt)
+        reason = (note.cancelled if note is not None else None) or (
+            record.cancel_requested if record is not None and claimed else None
+        )
+        error = ErrorRecord(
+            kind="cancelled" if reason else status.died,
+            message=f"cancelled: {reason}" if reason else f"the call did not end: {status.detail}",
+            input=handle.task,
+            what_to_do=None if reason else _advice(status),
+        )
+        if record is None or not claimed:
+            return _of_an_unclaimed_call(handle, error, note)
+        buried = failed_result(record, error)
+        write_result(self._store, handle.tenant, buried)
+        change_call(self._store, handle.tenant, handle.key, lambda now: _finished(now, record))
+        return buried
+
+    def _has_ended(self, record: CallRecord, note: SpawnNote | None) -> bool:
+        """Whether the worker in the record is of a call that Modal has done with."""
+        if note is None or note.call_id is None or record.worker.call_id != note.call_id:
+            return False
+        return self._app.outcome(note.call_id).state != "pending"
+
+    def events(self, handle: Handle) -> EventReader:
+        return OutputReader(
+            self._store, self._app, handle, lambda: self._watches.get(handle.key, _Watch()).status
+        )
+
+    def cancel(self, handle: Handle, reason: str) -> None:
+        """First the worker is asked, through the store; then Modal interrupts the function; then it kills
+        the container. A call that nobody has claimed yet is ended with Modal at once."""
+        record = request_cancel(self._store, handle.tenant, handle.key, reason)
+        noted = read_note(self._store, handle.tenant, handle.key)
+        note = noted[0] if noted is not None else None
+        if note is not None and self._goes_on(note):
+            note = change_note(self._store, handle.tenant, note, cancelled=reason)
+        if record is not None and record.is_alive():
+            self._end_worker(handle, note)
+        elif note is not None and note.call_id is not None:
+            self._app.cancel(note.call_id, terminate=True)
+        self._watches.pop(handle.key, None)
+        self._end_children(handle, reason)
+        status = self.poll(handle)
+        if status.state == "lost" and record is not None:
+            self.bury(handle, status)
+
+    def _end_worker(self, handle: Handle, note: SpawnNote | None) -> None:
+        if self._ends_within(handle, CANCEL_GRACE_S) or note is None or note.call_id is None:
+            return
+        self._app.cancel(note.call_id, terminate=False)
+        if self._ends_within(handle, INTERRUPT_GRACE_S):
+            return
+        self._app.cancel(note.call_id, terminate=True)
+        self._ends_within(handle, INTERRUPT_GRACE_S)
+
+    def _ends_within(self, handle: Handle, seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if self.poll(handle).state in ("done", "lost"):
+                return True
+            time.sleep(LOOK_S[0])
+        return False
+
+    def _end_children(self, handle: Handle, reason: str) -> None:
+        """Ends the calls that a killed call had started. One that ended by itself ended them before."""
+        left = left_by_a_killed_attempt(self._store, handle.tenant, handle.key) or {}
+        if left and self.poll(handle).state != "running":
+            end_children(self, left.values(), reason)
+
+    def describe(self, handle: Handle) -> dict[str, Any]:
+        noted = read_note(self._store, handle.tenant, handle.key)
+        described: dict[str, Any] = {"backend": self.backend, "key": handle.key, "task": handle.task}
+        if noted is not None:
+            note = noted[0]
+            described |= {"app": note.app, "call_id": note.call_id, "gpu": note.gpu, "spawn": note.state}
+        found = read_call(self._store, handle.tenant, handle.key)
+        if found is None:
+            return {**described, "state": "not claimed"}
+        record = found[0]
+        return {
+            **described,
+            "state": record.state,
+            "host": record.worker.host,
+            "attempt": record.attempt,
+            "heartbeat_age_s": round(time.time() - record.heartbeat_at, 1),
+        }
+
+
+def _is_of(result: ResultRecord, record: CallRecord | None, note: SpawnNote | None) -> bool:
+    """Whether the result is of the latest attempt, and not of one before this spawn."""
+    latest = record is None or result.attempt >= record.attempt
+    return latest and (note is None or result.attempt > note.after_attempt)
+
+
+def _may_be_rerun(result: ResultRecord, note: SpawnNote | None) -> bool:
+    """Whether Modal might run the call again although its worker wrote an end: its machine was taken."""
+    preempted = result.error is not None and result.error.kind == "preempted"
+    return preempted and note is not None and result.worker.call_id == note.call_id
+
+
+def _why_it_waits(record: CallRecord | None, note: SpawnNote) -> str:
+    if record is None or record.attempt <= note.after_attempt:
+        return "Modal has not started it yet"
+    age_s = time.time() - record.heartbeat_at
+    return f"no heartbeat for {age_s:.0f} s, and Modal has not given it up: it runs it again"
+
+
+def _how_it_ended(outcome: Outcome) -> str:
+    if outcome.state == "returned":
+        return f"its function returned (exit code {outcome.exit_code}) and left no result"
+    return outcome.detail
+
+
+def _advice(status: Status) -> str:
+    if status.died == "out_of_memory":
+        return "give the task more memory (tasks.py) and deploy, or give it a smaller input"
+    if status.died == "timeout":
+        return "give it a longer timeout_s, or a shorter input"
+    return "look at the call's log on Modal"
+
+
+def _finished(now: CallRecord, lost: CallRecord) -> CallRecord | None:
+    if now.worker != lost.worker:
+        return None
+    now.state = "finished"
+    return now
+
+
+def _of_an_unclaimed_call(handle: Handle, error: ErrorRecord, note: SpawnNote | None) -> ResultRecord:
+    """Returned, never stored: it would pass for a result of the next worker's attempt."""
+    now = datetime.now(UTC)
+    return ResultRecord(
+        key=handle.key,
+        task=handle.task,
+        version=0,
+        status="error",
+        error=error,
+        worker=WorkerIdentity(backend="modal", call_id=note.call_id if note is not None else None),
+        started_at=now,
+        finished_at=now,
+    )

@@ -1,0 +1,19 @@
+"""A worker's output as events: which lines are events, which are log."""
+
+from __future__ import annotations
+
+import json
+
+from video_pipeline.compute.base import Event
+from video_pipeline.worker import EVENT_PREFIX
+
+
+def parse_line(line: str) -> Event:
+    """One line without its end. What is not a well-formed event is `log`."""
+    if line.startswith(EVENT_PREFIX):
+        try:
+            data = json.loads(line[len(EVENT_PREFIX) :])
+            return Event(str(data.pop("event")), data)
+        except (ValueError, KeyError, AttributeError):
+            return Event("log", {"line": line})
+    return Event("log", {"line": line})
