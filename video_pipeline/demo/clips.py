@@ -65,7 +65,7 @@ def _name_the_files(store: ObjectStore) -> None:
         ("re-framed, enlarged, half speed in the air", _key(flip, FLIP, "framed_clip")),
         ("that, before and after", _folder(flip, FLIP, "framed_clip") + "before_after.png"),
         ("two clips joined by a dissolve", _key(highlights, HIGHLIGHTS, "multi_clip")),
-        ("three parts with annotations, fades between", _key(highlights, HIGHLIGHTS, "annotated_compilation")),
+        ("three parts with annotations and fades", _key(highlights, HIGHLIGHTS, "annotated_compilation")),
         ("what was asked for", keys.clip_request_key(FLIP)),
         ("and of the joined ones", keys.clip_request_key(HIGHLIGHTS)),
     ):
