@@ -301,6 +301,29 @@ def test_an_overlay_that_changes_nothing_is_a_copy_of_the_source(desk: Desk, eff
         assert np.array_equal(one.y, before.y)
 
 
+@pytest.mark.parametrize("variant", ["vp8", "edit_trim", "h264_intra_refresh"])
+def test_a_source_that_cannot_be_copied_is_encoded_again_and_the_result_says_so(
+    desk: Desk, media: MediaFactory, variant: str
+) -> None:
+    key = desk.put(media.path(variant), "odd-one")
+    result = desk.run("render_overlay", source_key=key)
+    assert not result.copied
+    assert len(result.degraded) == 1
+    assert result.degraded[0].startswith("encoded again: ")
+    source = shown(desk.fetch(key))
+    clip = shown(desk.fetch(result.output_key))
+    assert [one.time for one in clip] == [one.time - source[0].time for one in source]
+
+
+def test_a_source_that_is_cut_off_is_refused_and_not_encoded_up_to_its_end(
+    desk: Desk, media: MediaFactory
+) -> None:
+    key = desk.put(media.path("truncated_faststart_60"))
+    with pytest.raises(BadInput):
+        desk.run("render_overlay", source_key=key)
+    assert desk.stored() == [key]
+
+
 def test_a_spotlight_darkens_around_it_while_it_is_lit_and_nothing_at_other_times(desk: Desk) -> None:
     key = desk.film(sound=Sound(clicks(Fraction(25))))
     source = shown(desk.fetch(key))

@@ -57,17 +57,22 @@ def extract_clip(request: ExtractClipRequest, context: TaskContext) -> RenderRes
 
 
 def render_overlay(request: RenderOverlayRequest, context: TaskContext) -> RenderResult:
-    """The whole source under spotlights. Without regions, or with the effect `original`, it is copied."""
+    """The whole source under spotlights. Without regions, or with the effect `original`, it is copied; where
+    its packets cannot be, its pictures are encoded again, and the result says so."""
     output = ClipOutput(context.store, "render_overlay", VERSION, request)
     existing = None if request.preview else output.existing()
     if existing is not None:
         return existing
     sources = StoreSources(context.store, [request.source_key])
     facts = sources.facts(0)
+    degraded: tuple[str, ...] = ()
     if (not request.highlight_regions or request.effect_type == "original") and not request.preview:
-        return _copied(request, context, output, sources, *facts.times)
+        try:
+            return _copied(request, context, output, sources, *facts.times)
+        except BadInput as error:
+            degraded = (f"encoded again: {error.message}",)
     transform = _Lit(request, facts)
-    return _rendered(request, context, output, sources, *facts.times, transform, workers=2)
+    return _rendered(request, context, output, sources, *facts.times, transform, workers=2, degraded=degraded)
 
 
 class _Lit:
@@ -113,6 +118,7 @@ def _rendered(
     transform: Transform,
     *,
     workers: int,
+    degraded: tuple[str, ...] = (),
 ) -> RenderResult:
     """Every picture of a part of the source, at its own time, through a transform."""
     began = time.monotonic()
@@ -156,7 +162,15 @@ def _rendered(
         workers=workers,
     )
     return finish_render(
-        context, output, path, fmt, rendered, started=began, start_seconds=float(begin), notes=facts.notes
+        context,
+        output,
+        path,
+        fmt,
+        rendered,
+        started=began,
+        start_seconds=float(begin),
+        notes=facts.notes,
+        degraded=degraded,
     )
 
 
