@@ -213,7 +213,7 @@ class Frames:
             sound=sound,
             first=first,
             cancel=self.context.cancel,
-            on_progress=progress_of(self.context, KIND, stop - first),
+            on_progress=progress_of(self.context, "render", stop - first),
         )
 
     def frames(self, first: int, stop: int) -> Iterator[OutputFrame]:
