@@ -207,6 +207,15 @@ BUILT_IN: tuple[Task, ...] = (
         hardware=Hardware(gpu="T4", cpu_cores=4, memory_mib=8_192, timeout_s=_HOUR),
         summary="find the people in many frames of a video",
     ),
+    Task(
+        name="probe",
+        version=1,
+        run_path="video_pipeline.machine_probe:run",
+        request_path="video_pipeline.machine_probe:ProbeRequest",
+        result_path="video_pipeline.machine_probe:ProbeResult",
+        hardware=Hardware(gpu=None, cpu_cores=2, memory_mib=4_096, timeout_s=600),
+        summary="what the machine that runs tasks is and has: GPU, NVDEC, torch, encoders, fonts, store",
+    ),
 )
 
 

@@ -1,0 +1,177 @@
+"""What a Modal function does with a call, run in this process: only Modal's ids are set by hand."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from video_pipeline.calls import CallRecord, Claim, WorkerIdentity, read_call, read_result
+from video_pipeline.errors import Transient
+from video_pipeline.modal_ops import entry
+from video_pipeline.settings import Settings, load_settings
+from video_pipeline.store import open_store
+from video_pipeline.tasks import call_key_of, find_task
+from video_pipeline.worker import EXIT_TAKEN
+
+DOUBLES = "tests.doubles.tasks"
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """The environment of a container, with a directory that stands for the bucket."""
+    monkeypatch.setenv("VIDEO_PIPELINE_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("VIDEO_PIPELINE_TASK_MODULES", DOUBLES)
+    monkeypatch.setenv("MODAL_TASK_ID", "ta-1")
+    as_call("fc-1", monkeypatch)
+    return load_settings()
+
+
+def as_call(call_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("modal.current_function_call_id", lambda: call_id)
+
+
+def call_for(settings: Settings, **behaviour: Any) -> dict[str, Any]:
+    task = find_task("double", settings)
+    request = task.parse_request({"tenant_id": "acme", **behaviour})
+    return {
+        "key": call_key_of(task, request, open_store(settings)),
+        "task": task.name,
+        "version": task.version,
+        "request": request.model_dump(mode="json"),
+        "timeout_s": 60.0,
+    }
+
+
+def test_a_call_is_run_and_its_result_names_the_modal_call(settings: Settings) -> None:
+    call = call_for(settings)
+    assert entry.run_call_file(call) == {"exit_code": 0}
+    result = read_result(open_store(settings), "acme", call["key"])
+    assert result is not None
+    assert result.status == "ok"
+    assert (result.worker.backend, result.worker.call_id, result.worker.host) == ("modal", "fc-1", "ta-1")
+
+
+def test_a_wrong_request_is_data_in_the_store_and_not_an_exception(settings: Settings) -> None:
+    call = call_for(settings, do="bad_input")
+    assert entry.run_call_file(call) == {"exit_code": 0}
+    result = read_result(open_store(settings), "acme", call["key"])
+    assert result is not None
+    assert result.error is not None
+    assert result.error.kind == "bad_input"
+
+
+def test_a_call_that_another_worker_holds_is_left_to_it(settings: Settings) -> None:
+    call = call_for(settings)
+    hold(settings, call, WorkerIdentity(backend="modal", call_id="fc-other", host="ta-0"))
+    assert entry.run_call_file(call) == {"exit_code": EXIT_TAKEN}
+
+
+def test_an_input_that_modal_runs_again_takes_the_call_over_at_once(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The container that was taken away holds the claim, with a fresh heartbeat, under the same call id."""
+    call = call_for(settings)
+    lost = hold(settings, call, WorkerIdentity(backend="modal", call_id="fc-1", host="ta-0"))
+    assert entry.run_call_file(call) == {"exit_code": 0}
+    result = read_result(open_store(settings), "acme", call["key"])
+    assert result is not None
+    assert result.attempt == 2
+    assert lost.heartbeat() is None
+    assert not lost.owned, "the container that was taken away must stop and publish nothing"
+
+
+def test_only_a_worker_of_the_same_modal_call_is_a_rerun() -> None:
+    held = WorkerIdentity(backend="modal", call_id="fc-1", host="ta-0")
+    assert WorkerIdentity(backend="modal", call_id="fc-1", host="ta-1").is_rerun_of(held)
+    assert not held.is_rerun_of(held)
+    assert not WorkerIdentity(backend="modal", call_id="fc-2", host="ta-1").is_rerun_of(held)
+    assert not WorkerIdentity(backend="modal", host="ta-1").is_rerun_of(WorkerIdentity(backend="modal"))
+    assert not WorkerIdentity(pid=2, call_id="fc-1").is_rerun_of(held)
+
+
+def hold(settings: Settings, call: dict[str, Any], worker: WorkerIdentity) -> Claim:
+    claim = Claim.take(
+        open_store(settings),
+        CallRecord(
+            key=call["key"],
+            task=call["task"],
+            version=call["version"],
+            tenant="acme",
+            request=call["request"],
+            worker=worker,
+        ),
+    )
+    assert isinstance(claim, Claim)
+    return claim
+
+
+def test_a_call_of_another_versions_caller_says_deploy(settings: Settings) -> None:
+    answer = entry.run_call_file({**call_for(settings), "priority": 1})
+    assert answer["exit_code"] == 1
+    assert answer["error"]["kind"] == "version_mismatch"
+    assert "priority" in answer["error"]["message"]
+    assert "deploy" in answer["error"]["what_to_do"]
+
+
+def test_a_call_that_cannot_begin_answers_with_the_error_as_data(settings: Settings) -> None:
+    call = {**call_for(settings), "task": "no_such_task"}
+    answer = entry.run_call_file(call)
+    assert (answer["exit_code"], answer["error"]["kind"]) == (1, "bad_input")
+    assert "no_such_task" in answer["error"]["message"]
+    assert "Traceback" in answer["error"]["traceback"]
+    assert read_call(open_store(settings), "acme", call["key"]) is None
+
+
+def test_a_container_with_a_wrong_environment_says_which_variable(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = call_for(settings)
+    monkeypatch.setenv("VIDEO_PIPELINE_ENV", "moon")
+    answer = entry.run_call_file(call)
+    assert answer["exit_code"] == 1
+    assert "VIDEO_PIPELINE_ENV" in answer["error"]["message"]
+
+
+def test_a_store_that_is_away_is_raised_for_a_retry(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = call_for(settings)
+
+    def away(_: Settings) -> None:
+        raise Transient("the store does not answer")
+
+    monkeypatch.setattr(entry, "open_store", away)
+    with pytest.raises(Transient, match="does not answer"):
+        entry.run_call_file(call)
+
+
+def test_a_container_keeps_its_own_signal_handlers_after_a_call(settings: Settings) -> None:
+    """Modal ends a container by signal: a worker's handler left behind would ignore that."""
+
+    def containers(number: int, frame: object) -> None:
+        raise AssertionError("not in this test")
+
+    before = {number: signal.signal(number, containers) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        entry.run_call_file(call_for(settings, number=1))
+        assert [signal.getsignal(number) for number in before] == [containers, containers]
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def test_a_warm_container_runs_the_next_call(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = call_for(settings, number=1), call_for(settings, number=2)
+    assert first["key"] != second["key"]
+    started = time.monotonic()
+    for call_id, call in (("fc-1", first), ("fc-2", second)):
+        as_call(call_id, monkeypatch)
+        assert entry.run_call_file(call) == {"exit_code": 0}
+        result = read_result(open_store(settings), "acme", call["key"])
+        assert result is not None
+        assert result.worker.call_id == call_id
+    assert time.monotonic() - started < 10
