@@ -12,8 +12,17 @@ import dagster as dg
 
 from video_pipeline.assets.common import GROUP
 from video_pipeline.errors import BadInput
-from video_pipeline.keys import VIDEO_EXTENSIONS, VideoId, check_name, videos_prefix
-from video_pipeline.partitions import VIDEOS
+from video_pipeline.keys import (
+    VIDEO_EXTENSIONS,
+    ClipId,
+    SampleId,
+    VideoId,
+    check_name,
+    clips_prefix,
+    samples_prefix,
+    videos_prefix,
+)
+from video_pipeline.partitions import CLIPS, SAMPLES, VIDEOS
 from video_pipeline.resources.store import StoreResource
 
 _RETRIES = {"dagster/max_retries": "1", "dagster/retry_strategy": "FROM_ASSET_FAILURE"}
@@ -53,44 +62,63 @@ single_clip_jobs = [
     )
 ]
 
-_SOURCE = re.compile(rf"(?P<video>[^/]+)/video\.(?:{'|'.join(VIDEO_EXTENSIONS)})")
+_REQUEST = re.compile(r"(?P<name>[^/]+)/request\.json")
+_SOURCE = re.compile(rf"(?P<name>[^/]+)/video\.(?:{'|'.join(VIDEO_EXTENSIONS)})")
 
 
 class RegisterConfig(dg.Config):
-    """Whose videos to look for."""
+    """Whose videos, samples and clips to look for."""
 
     tenants: list[str]
 
 
-@dg.op(description="Lists the tenants' videos in the store and registers those that are not partitions yet.")
+@dg.op(
+    description="Lists the tenants' videos, and the requests of their samples and clips, and registers those "
+    "that are not partitions yet."
+)
 def find_videos(context: dg.OpExecutionContext, config: RegisterConfig, store: StoreResource) -> int:
     objects = store.open()
-    found: list[str] = []
+    registered: dict[str, list[str]] = {}
     refused: list[str] = []
-    for tenant in config.tenants:
-        prefix = videos_prefix(check_name("tenant", tenant))
-        for item in objects.list(prefix):
-            match = _SOURCE.fullmatch(item.key.removeprefix(prefix))
-            if match is None:
-                continue
-            try:
-                found.append(VideoId(tenant, match["video"]).partition_key)
-            except BadInput as error:
-                refused.append(f"{item.key}: {error}")
-    known = set(context.instance.get_dynamic_partitions(VIDEOS))
-    new = sorted(set(found) - known)
-    if new:
-        context.instance.add_dynamic_partitions(VIDEOS, new)
+    for definition, prefix_of, pattern, identity in _KINDS:
+        found: set[str] = set()
+        for tenant in config.tenants:
+            prefix = prefix_of(check_name("tenant", tenant))
+            for item in objects.list(prefix):
+                match = pattern.fullmatch(item.key.removeprefix(prefix))
+                if match is None:
+                    continue
+                try:
+                    found.add(identity(tenant, match["name"]).partition_key)
+                except BadInput as error:
+                    refused.append(f"{item.key}: {error}")
+        known = set(context.instance.get_dynamic_partitions(definition))
+        new = registered[definition] = sorted(found - known)
+        if new:
+            context.instance.add_dynamic_partitions(definition, new)
+        context.log.info(f"{definition}: {len(new)} new, {len(found & known)} known")
     for line in refused:
         context.log.warning(f"not registered: {line}")
-    context.log.info(f"{len(new)} new, {len(set(found) & known)} known, {len(refused)} refused")
+    total = sum(map(len, registered.values()))
     context.add_output_metadata(
-        {"new": len(new), "known": len(set(found) & known), "refused": refused, "registered": new[:100]}
+        {
+            "new": total,
+            "refused": refused,
+            **{f"new_{definition}": new[:100] for definition, new in registered.items()},
+        }
     )
-    return len(new)
+    return total
 
 
-@dg.job(description="Registers every video of the given tenants as a partition.")
+_KINDS = (
+    (VIDEOS, videos_prefix, _SOURCE, VideoId),
+    (SAMPLES, samples_prefix, _REQUEST, SampleId),
+    (CLIPS, clips_prefix, _REQUEST, ClipId),
+)
+"""Partitions, where their things lie in the store, how a key tells the name, and who they are."""
+
+
+@dg.job(description="Registers every video, sample and clip of the given tenants as a partition.")
 def register_videos() -> None:
     find_videos()
 

@@ -267,8 +267,12 @@ def _sample(tenant: str, sample: str) -> str:
     return f"{samples_prefix(tenant)}{check_name('sample', sample)}"
 
 
+def clips_prefix(tenant: str) -> str:
+    return f"{check_name('tenant', tenant)}/server/clips/"
+
+
 def clip_request_key(clip: ClipId) -> str:
-    return f"{clip.tenant}/server/clips/{clip.clip}/request.json"
+    return f"{clips_prefix(clip.tenant)}{clip.clip}/request.json"
 
 
 def clip_current_key(clip: ClipId) -> str:
@@ -278,7 +282,7 @@ def clip_current_key(clip: ClipId) -> str:
 
 def clip_parts_prefix(clip: ClipId, recipe: str) -> str:
     """Where a parallel render keeps its chunks until the clip is joined."""
-    return f"{clip.tenant}/server/clips/{clip.clip}/parts/{_hash(recipe, 'clip recipe')}/"
+    return f"{clips_prefix(clip.tenant)}{clip.clip}/parts/{_hash(recipe, 'clip recipe')}/"
 
 
 def clip_prefix(clip: ClipId, recipe: str) -> str:

@@ -13,7 +13,7 @@ from video_pipeline import keys
 from video_pipeline.definitions import build_definitions
 from video_pipeline.demo.run import VIDEO, store_demo_clip
 from video_pipeline.failures import STOP_RUN_RETRIES
-from video_pipeline.partitions import VIDEOS
+from video_pipeline.partitions import CLIPS, SAMPLES, VIDEOS
 from video_pipeline.settings import load_settings
 from video_pipeline.store import open_store
 from video_pipeline.store.base import ObjectStore
@@ -197,10 +197,15 @@ def test_register_videos_finds_what_is_in_the_store(store: ObjectStore, instance
     store_demo_clip(store)
     store.put("demo/client/videos/Bad Name/video.mp4", b"x")
     store.put("demo/client/videos/other/video.txt", b"x")
+    store.put("demo/server/clips/goal/request.json", b"{}")
+    store.put("demo/server/clips/half/parts/0123456789abcdef/part", b"x")
+    store.put("demo/server/samples/look/request.json", b"{}")
     job = build_definitions().resolve_job_def("register_videos")
     config = {"ops": {"find_videos": {"config": {"tenants": ["demo"]}}}}
     for _ in range(2):
         result = job.execute_in_process(run_config=config, instance=instance)
         assert result.success
         assert instance.get_dynamic_partitions(VIDEOS) == ["demo--street"]
+        assert instance.get_dynamic_partitions(CLIPS) == ["demo--goal"]
+        assert instance.get_dynamic_partitions(SAMPLES) == ["demo--look"]
     assert "Bad Name" in logged(instance, result)
