@@ -12,7 +12,7 @@ import torch
 
 from tests.fixtures.media_factory import DEMO_CLIP
 from video_pipeline.captions.labels import Label
-from video_pipeline.captions.narrow import first_after_change, narrowed
+from video_pipeline.captions.narrow import CLEAR_CUT, first_after_change, narrowed
 from video_pipeline.captions.windows import Span, Window
 from video_pipeline.media.decode_software import SoftwareDecoder
 from video_pipeline.media.frames import CroppedPicture
@@ -101,6 +101,7 @@ def test_a_cut_stays_at_its_sample_and_is_found_to_the_picture(every_picture: li
         cue["start_frame"],
     )
     assert found.confidence is None
+    assert found.odds == CLEAR_CUT
 
 
 def test_a_fade_moves_an_end_to_the_sample_of_half_opacity(every_picture: list[CroppedPicture]) -> None:

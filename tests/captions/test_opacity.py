@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from video_pipeline.captions.opacity import find_fade, opacity
+from video_pipeline.captions.opacity import Course, follow, opacity
 
 HEIGHT, WIDTH, FPS = 80, 480, 25.0
 Scene = Literal["still", "moving", "cut"]
@@ -57,7 +57,7 @@ def fading(length: int, before: int = 15, after: int = 15) -> list[float]:
 def test_a_fade_in_is_crossed_at_half_opacity(scene: Scene, length: int) -> None:
     alphas = fading(length)
     planes = film(alphas, scene, logo=scene == "still")
-    found = find_fade(planes, [at / FPS for at in range(len(planes))], 16, end=False)
+    found = follow(planes, [at / FPS for at in range(len(planes))], 16, end=False).fade
     assert found is not None
     assert found.seconds * FPS == pytest.approx(14.5 + length / 2, abs=0.5)
     assert alphas[found.position - 1] <= 0.5 <= alphas[found.position] or length % 2
@@ -67,7 +67,7 @@ def test_a_fade_in_is_crossed_at_half_opacity(scene: Scene, length: int) -> None
 def test_a_fade_out_is_a_fade_in_played_backwards(scene: Scene) -> None:
     alphas = fading(8)[::-1]
     planes = film(alphas, scene)
-    found = find_fade(planes, [at / FPS for at in range(len(planes))], 22, end=True)
+    found = follow(planes, [at / FPS for at in range(len(planes))], 22, end=True).fade
     assert found is not None
     assert alphas[found.position] < 0.5 <= alphas[found.position - 1]
 
@@ -76,19 +76,21 @@ def test_a_fade_out_is_a_fade_in_played_backwards(scene: Scene) -> None:
 @pytest.mark.parametrize("between", [[], [0.5]])
 def test_a_cut_is_no_fade(scene: Scene, between: list[float]) -> None:
     planes = film([0.0] * 15 + between + [1.0] * 15, scene, cut_at=18)
-    assert find_fade(planes, [at / FPS for at in range(len(planes))], 15, end=False) is None
+    course = follow(planes, [at / FPS for at in range(len(planes))], 15, end=False)
+    assert course.fade is None
+    assert between or course.cut == 15
 
 
 def test_a_scene_that_is_cut_amid_a_caption_is_no_fade() -> None:
     planes = film([1.0] * 30, "cut", cut_at=15)
-    assert find_fade(planes, [at / FPS for at in range(30)], 15, end=False) is None
+    assert follow(planes, [at / FPS for at in range(30)], 15, end=False).fade is None
 
 
 def test_nothing_but_a_plain_picture_has_no_opacity() -> None:
     planes = [np.full((HEIGHT, WIDTH), 90, np.uint8)] * 20
     times = np.arange(20) / FPS
     assert opacity(planes, times, 10).tolist() == [0.0] * 20
-    assert find_fade(planes, list(times), 10, end=False) is None
+    assert follow(planes, list(times), 10, end=False) == Course()
 
 
 def test_opacity_is_measured_beside_a_logo_that_stands_still() -> None:
@@ -99,4 +101,14 @@ def test_opacity_is_measured_beside_a_logo_that_stands_still() -> None:
 
 def test_a_fade_that_the_window_cuts_off_is_left_to_the_network() -> None:
     planes = film(fading(20, after=0)[:28], "moving")
-    assert find_fade(planes, [at / FPS for at in range(len(planes))], 16, end=False) is None
+    assert follow(planes, [at / FPS for at in range(len(planes))], 16, end=False).fade is None
+
+
+def test_a_cut_at_an_end_is_told_by_its_first_picture_without_the_caption() -> None:
+    planes = film([1.0] * 12 + [0.0] * 9, "moving")
+    assert follow(planes, [at / FPS for at in range(21)], 13, end=True) == Course(cut=12)
+
+
+def test_a_cut_is_not_clear_between_too_few_pictures() -> None:
+    planes = film([0.0] * 12 + [1.0] * 3, "moving")
+    assert follow(planes, [at / FPS for at in range(15)], 12, end=False).short

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
 from video_pipeline.captions.extents import Extent
 from video_pipeline.captions.look import Change
 from video_pipeline.captions.settle import settled
@@ -54,3 +58,13 @@ def test_ends_in_one_sample_interval_do_not_cross_either() -> None:
 
 def test_ends_that_were_not_looked_at_stay() -> None:
     assert settled([extent(3, 9)], {}) == ([extent(3, 9)], {})
+
+
+def test_a_clear_cut_makes_the_word_of_the_pairs_surer_and_none_less_sure() -> None:
+    clear, none = (
+        replace(change(1, "start", 10, 100), odds=4.0),
+        replace(change(1, "end", 30, 300), odds=0.25),
+    )
+    (moved,), _ = settled([extent(10, 30)], by_end(clear, none))
+    assert moved.start_confidence == pytest.approx(0.8)
+    assert moved.end_confidence == pytest.approx(0.6 / (0.6 + 0.4 * 4))

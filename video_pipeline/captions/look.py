@@ -40,7 +40,7 @@ from video_pipeline.telemetry.timing import timed_operation
 @dataclass(frozen=True)
 class Change:
     """One end of caption `number`, now at `sample`: the first picture after the change, the ticks since the
-    one looked at before it, both as JPEG, and the confidence where a fade told it (`narrow.Narrowed`)."""
+    one looked at before it, both as JPEG, and what it says of confidence (`narrow.Narrowed`)."""
 
     number: int
     end: End
@@ -50,6 +50,7 @@ class Change:
     before: bytes
     after: bytes
     confidence: float | None
+    odds: float = 1.0
 
 
 @dataclass
@@ -160,6 +161,7 @@ def _narrowed(item: Window | Strips, net: CaptionPairNet, decoder: SampledDecode
         _jpeg(found.before),
         _jpeg(found.after),
         found.confidence,
+        found.odds,
     )
 
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from video_pipeline.captions.labels import LABELS, REVERSED, Label
-from video_pipeline.captions.opacity import Fade, find_fade
+from video_pipeline.captions.opacity import Fade, follow
 from video_pipeline.captions.windows import Window
 
 if TYPE_CHECKING:
@@ -42,6 +42,11 @@ picture of 20 to 42 ms, as with this."""
 FADES_RIGHT = 0.98
 """Share of fades that are within a picture at all, on the same."""
 
+CLEAR_CUT = 15.0
+"""How much likelier a boundary at its very sample has a clear cut of opacity there than one that is not at
+it, and how much less likely it has none. Of 961 ends that do not fade on `evaluation.development`, 891 of 949
+right ones have one and none of the eight wrong ones that are of more than two pictures."""
+
 _STAY: dict[Label, tuple[Label, Label]] = {
     "empty_valid": ("empty_empty", "same"),
     "valid_empty": ("same", "empty_empty"),
@@ -54,12 +59,14 @@ _STAY: dict[Label, tuple[Label, Label]] = {
 class Narrowed:
     """One end of a caption among source pictures: the last `before` the change and the first `after` it that
     were looked at, and the `sample` it is at now. `confidence` is the probability, 0..1, that it is at that
-    very sample where a fade told it, and None where the network's word stands."""
+    very sample where a fade told it, and None where the network's word stands; the odds of that word are then
+    to be multiplied by `odds`."""
 
     sample: int
     before: CroppedPicture
     after: CroppedPicture
     confidence: float | None
+    odds: float = 1.0
 
 
 def narrowed(net: CaptionPairNet, window: Window, time_base: Fraction, device: str = "cpu") -> Narrowed:
@@ -67,7 +74,8 @@ def narrowed(net: CaptionPairNet, window: Window, time_base: Fraction, device: s
     span, pictures = window.span, window.pictures
     clock = [float(picture.pts * time_base) for picture in pictures]
     planes = [picture.frame.to_host().y for picture in pictures]
-    fade = find_fade(planes, clock, window.change, end=span.end == "end")
+    course = follow(planes, clock, window.change, end=span.end == "end")
+    fade = course.fade
     if fade is not None:
         before, after = pictures[fade.position - 1 : fade.position + 1]
         sample = next(kept.samples[0] for kept in pictures[fade.position :] if kept.samples)
@@ -76,7 +84,12 @@ def narrowed(net: CaptionPairNet, window: Window, time_base: Fraction, device: s
     step = -(-len(bracket) // MAX_PICTURES)
     bracket = [*bracket[:-1:step], bracket[-1]]
     at = first_after_change(net, span.label, bracket, device)
-    return Narrowed(span.sample, bracket[at - 1], bracket[at], None)
+    odds = 1.0
+    if not course.short:
+        first = window.change - len(window.bracket) + 1
+        inside = course.cut is not None and first < course.cut <= window.change
+        odds = CLEAR_CUT if inside else 1 / CLEAR_CUT
+    return Narrowed(span.sample, bracket[at - 1], bracket[at], None, odds)
 
 
 def _sureness(fade: Fade, pictures: Sequence[CroppedPicture], clock: Sequence[float]) -> float:

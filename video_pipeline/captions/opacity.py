@@ -47,6 +47,11 @@ _LEVEL_SECONDS = 0.12
 """The level that a fade comes to is the median of this much after it."""
 _STEADY = 0.15
 """That level stays within this share of itself, or nothing was reached."""
+_AWAY, _THERE = 0.35, 0.45
+"""Opacity before a clear cut at most, which it rises by at least; and after it at least: scenes are cut
+under a caption, too."""
+_ROOM = (2, 4)
+"""Pictures without the caption and with it that a clear cut takes."""
 _RIDGE = 1e-3
 """Of T's energy, added to B's: an empty B must not be blown up."""
 
@@ -60,24 +65,38 @@ class Fade:
     seconds: float
 
 
-def find_fade(planes: Sequence[np.ndarray], times: Sequence[float], change: int, *, end: bool) -> Fade | None:
-    """The fade around a caption's start (or its end), or None where it is a cut or cannot be told.
+@dataclass(frozen=True)
+class Course:
+    """What opacity does around an end: it fades, or it is cut at a picture (`cut`, counted as `position` of
+    `Fade`), or neither is clear. `short` if there are too few pictures for a cut to be clear. Whether
+    it is a caption that changes is the network's word: a scene that is cut under one is a cut as well."""
+
+    fade: Fade | None = None
+    cut: int | None = None
+    short: bool = False
+
+
+def follow(planes: Sequence[np.ndarray], times: Sequence[float], change: int, *, end: bool) -> Course:
+    """The course of opacity around a caption's start (or its end).
 
     `planes` are M luma strips (H, W) uint8 in order at `times` in seconds, ascending; the network says that
     picture `change` (1 .. M - 1) is the first after the change.
     """
     if len(planes) < _RISES + 2:
-        return None
+        return Course(short=True)
     ordered, clock, outside = list(planes), np.asarray(times, np.float64), change
     if end:  # as a start that is played backwards
         ordered, clock, outside = ordered[::-1], -clock[::-1], len(planes) - change
-    crossing = _crossing(opacity(ordered, clock, outside), clock)
+    alpha = opacity(ordered, clock, outside)
+    crossing = _crossing(alpha, clock)
     if crossing is None:
-        return None
+        step = _step(alpha)
+        cut = step if step is None or not end else len(planes) - step
+        return Course(cut=cut, short=outside < _ROOM[0] or len(planes) - outside < _ROOM[1])
     seconds = -crossing if end else crossing
     # At a start the first picture not before the crossing, at an end the first one after it.
     position = int(np.searchsorted(np.asarray(times), seconds, side="right" if end else "left"))
-    return Fade(min(max(position, 1), len(planes) - 1), seconds)
+    return Course(fade=Fade(min(max(position, 1), len(planes) - 1), seconds))
 
 
 def opacity(planes: Sequence[np.ndarray], times: np.ndarray, outside: int) -> np.ndarray:
@@ -114,6 +133,13 @@ def _crossing(alpha: np.ndarray, times: np.ndarray) -> float | None:
     amid = amid if len(amid) >= 2 else ramp
     slope, offset = np.polyfit(times[amid] - times[first], alpha[amid], 1)
     return float(times[first] + (level / 2 - offset) / slope)
+
+
+def _step(alpha: np.ndarray) -> int | None:
+    """The first picture after the one step from a caption that is not there to one that is, or None."""
+    at = int(np.diff(alpha).argmax()) + 1
+    clear = alpha[:at].max() <= _AWAY and alpha[at:].min() >= _THERE and alpha[at] - alpha[at - 1] >= _AWAY
+    return at if clear else None
 
 
 def _longest_rise(alpha: np.ndarray, times: np.ndarray) -> tuple[int, int]:

@@ -41,12 +41,19 @@ def settled(
 def _moved(extent: Extent, number: int, changes: Changes) -> Extent:
     start, end = changes.get((number, "start")), changes.get((number, "end"))
     if start is not None:
-        sure = extent.start_confidence if start.confidence is None else start.confidence
+        sure = _sure(extent.start_confidence, start)
         extent = replace(extent, first_frame=start.sample, start_confidence=sure)
     if end is not None:
-        sure = extent.end_confidence if end.confidence is None else end.confidence
+        sure = _sure(extent.end_confidence, end)
         extent = replace(extent, end_frame=end.sample, end_confidence=sure)
     return extent
+
+
+def _sure(confidence: float, change: Change) -> float:
+    """A fade's own confidence, or that of the pairs with its odds multiplied."""
+    if change.confidence is not None:
+        return change.confidence
+    return confidence * change.odds / (confidence * change.odds + 1 - confidence)
 
 
 def _beside(moved: Sequence[Extent], at: int) -> Extent:
