@@ -220,7 +220,7 @@ def execute(call: CallFile, settings: Settings, store: ObjectStore, identity: Wo
     request = task.parse_request(call.request)
     tenant = tenant_of(request)
     done = read_result(store, tenant, call.key)
-    if done is not None and done.is_reusable(task, store):
+    if done is not None and (done.is_reusable(task, store) or _has_run(done, identity)):
         emit({"event": "ended", "status": done.status})
         return 0
     children = left_by_a_killed_attempt(store, tenant, call.key)
@@ -301,6 +301,13 @@ def execute(call: CallFile, settings: Settings, store: ObjectStore, identity: Wo
     return 0
 
 
+def _has_run(done: ResultRecord, identity: WorkerIdentity) -> bool:
+    """Whether this very Modal call has ended before: its container was lost after it had stored the result,
+    and Modal runs it again. Only one that had to leave its machine has work left."""
+    same = identity.call_id is not None and done.worker.call_id == identity.call_id
+    return same and (done.error is None or done.error.kind != "preempted")
+
+
 def _version_mismatch(call: CallFile, task: Task) -> PipelineError:
     from video_pipeline.errors import VersionMismatch
 
@@ -324,6 +331,9 @@ def _error_record(
         kind = "cancelled" if reason else "preempted"
         message = f"cancelled: {reason}" if reason else "the worker was told to stop by its machine"
         return ErrorRecord(kind=kind, message=message, input=claim.record.task, traceback=text)
+    if type(cause).__name__ == "InputCancellation":
+        message = f"cancelled: {claim.cancel_requested() or 'on Modal, not by this pipeline'}"
+        return ErrorRecord(kind="cancelled", message=message, input=claim.record.task, traceback=text)
     if isinstance(cause, PipelineError):
         return ErrorRecord(
             kind=kind, message=cause.message, input=cause.input, what_to_do=cause.what_to_do, traceback=text

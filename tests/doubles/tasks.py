@@ -29,6 +29,7 @@ class Behaviour(BaseModel):
         "sleep",
         "bad_input",
         "transient",
+        "transient_once",
         "crash",
         "die",
         "die_once",
@@ -62,6 +63,8 @@ def run(request: Behaviour, context: TaskContext) -> BaseModel:
         case "bad_input":
             raise errors.BadInput("this input is wrong", input="the input", what_to_do="bring another")
         case "transient":
+            raise errors.Transient("the network was away")
+        case "transient_once" if starts == 1:
             raise errors.Transient("the network was away")
         case "crash":
             raise ZeroDivisionError("a defect")

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
+from video_pipeline.calls import ErrorRecord
 from video_pipeline.errors import BadInput, ErrorKind, PipelineError, Transient, VersionMismatch
 
 DEPLOY = "deploy: python -m video_pipeline.modal_ops.deploy"
@@ -106,7 +107,7 @@ class DeployedApp:
                 # The function's own exception: it failed before its worker could begin.
                 kind = error.kind if isinstance(error, PipelineError) else "internal"
                 return Outcome("failed", kind=kind, detail=f"{type(error).__name__}: {error}")
-        return Outcome("returned", exit_code=returned.get("exit_code"))
+        return _of_return(returned)
 
     def cancel(self, call_id: str, *, terminate: bool) -> None:
         """Ends the call: with `terminate` by killing its container, else by an exception in the function.
@@ -160,6 +161,15 @@ class DeployedApp:
             ) from None
         except errors.InvalidError as error:
             raise BadInput(f"Modal refuses the call: {error}", input=about) from None
+
+
+def _of_return(returned: dict[str, Any]) -> Outcome:
+    """`modal_ops.entry.run_call_file` says with `error` why a call could not even begin."""
+    if "error" in returned:
+        error = ErrorRecord.model_validate(returned["error"])
+        return Outcome("failed", returned["exit_code"], kind=error.kind, detail=str(error))
+    code = returned["exit_code"]
+    return Outcome("returned", code, detail=f"its function returned (exit code {code}) and left no result")
 
 
 def _kind_of_text(text: str) -> ErrorKind:

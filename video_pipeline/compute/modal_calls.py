@@ -1,19 +1,14 @@
 """Modal compute: each call a function call of the deployed app, found again by any process.
 
-Belongs here: the contract of compute for Modal: when to spawn, what a call's state is, how it is ended. Does
-not belong here: Modal's client (`compute.modal`), the note that names a call's function call
-(`compute.modal_spawns`), its output (`compute.modal_output`), the app (`modal_ops`).
-
-The truth about a call is its result record in the store; while there is none, its call record says whether a
-worker is at it. Modal is asked only what neither can say: whether a call still waits, or will run again.
+Belongs here: the contract of compute for Modal: when to spawn, and how a call is ended. Does not belong here:
+Modal's client (`compute.modal`), the note that names a call's function call (`compute.modal_spawns`), judging
+how a call stands (`compute.modal_state`), its output (`compute.modal_output`), the app (`modal_ops`).
 """
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -33,39 +28,21 @@ from video_pipeline.calls import (
 )
 from video_pipeline.compute.base import CallOptions, EventReader, Handle, Status
 from video_pipeline.compute.children import end_children, left_by_a_killed_attempt
-from video_pipeline.compute.modal import PENDING, DeployedApp, Outcome
+from video_pipeline.compute.modal import DeployedApp
 from video_pipeline.compute.modal_output import OutputReader
 from video_pipeline.compute.modal_spawns import SpawnNote, change_note, read_note, take_note
+from video_pipeline.compute.modal_state import CallWatch
 from video_pipeline.errors import Transient
 from video_pipeline.settings import Settings
 from video_pipeline.store.base import ObjectStore
 from video_pipeline.tasks import Task, call_key_of, find_task, tenant_of
-from video_pipeline.worker import EXIT_TAKEN, CallFile
+from video_pipeline.worker import CallFile
 
-log = logging.getLogger(__name__)
-
-LOOK_S = (0.1, 1.0)
-"""A call is looked at this often at first, and no more often than this later: store and Modal are far."""
-ASK_MODAL_S = 1.0
-AWAY_LIMIT_S = 300.0
-"""How long Modal may be away while a call is waited for; the call itself goes on without it."""
 CANCEL_GRACE_S = 8.0
 """How long a cancelled worker may take to stop: it looks every 2 s (`worker.CANCEL_POLL_S`)."""
 INTERRUPT_GRACE_S = 5.0
 """How long it may take after Modal's exception in it, before its container is killed."""
-
-
-@dataclass
-class _Watch:
-    """What this process knows of a call it polls."""
-
-    since: float = field(default_factory=time.monotonic)
-    next_look: float = 0.0
-    status: Status | None = None
-    outcome: Outcome = PENDING
-    outcome_of: str | None = None
-    asked_at: float = float("-inf")
-    away_since: float | None = None
+CANCEL_LOOK_S = 0.3
 
 
 class ModalCompute:
@@ -81,7 +58,7 @@ class ModalCompute:
         self._settings = settings
         self._store = store
         self._app = DeployedApp(app_name(settings))
-        self._watches: dict[str, _Watch] = {}
+        self._watches: dict[str, CallWatch] = {}
 
     def submit(
         self, task: str, request: BaseModel | Mapping[str, Any], options: CallOptions | None = None
@@ -154,72 +131,17 @@ class ModalCompute:
         except BaseException:
             change_note(self._store, tenant, note, state="failed")
             raise
-        change_note(self._store, tenant, note, state="spawned", call_id=call_id)
+        noted = change_note(self._store, tenant, note, state="spawned", call_id=call_id)
+        if noted.cancelled is not None:
+            self._app.cancel(call_id, terminate=True)
 
     def poll(self, handle: Handle) -> Status:
-        watch = self._watches.setdefault(handle.key, _Watch())
-        now = time.monotonic()
-        if watch.status is None or now >= watch.next_look:
-            watch.status = self._look(handle, watch)
-            first, later = LOOK_S
-            watch.next_look = time.monotonic() + min(max((now - watch.since) / 10, first), later)
-        return watch.status
+        return self._watch(handle).status()
 
-    def _look(self, handle: Handle, watch: _Watch) -> Status:
-        result = read_result(self._store, handle.tenant, handle.key)
-        found = read_call(self._store, handle.tenant, handle.key)
-        record = found[0] if found is not None else None
-        noted = read_note(self._store, handle.tenant, handle.key)
-        note = noted[0] if noted is not None else None
-        alive = record is not None and record.is_alive()
-        if result is not None and _is_of(result, record, note):
-            rerun = (
-                _may_be_rerun(result, note) and self._outcome(note, watch, at_once=True).state == "pending"
-            )
-            if not rerun:
-                return Status("done", result=result)
-            return Status("waiting", detail="pre-empted; Modal runs it again by itself")
-        if note is None:
-            if record is not None and alive:
-                return Status("running", progress=record.progress)
-            return Status("lost", detail="nobody started the call on Modal", died="preempted")
-        if record is not None and alive and record.worker.call_id != note.call_id:
-            return Status("running", progress=record.progress)
-        outcome = self._outcome(note, watch)
-        if outcome.state == "pending":
-            if record is not None and alive:
-                return Status("running", progress=record.progress)
-            return Status("waiting", detail=_why_it_waits(record, note))
-        # It has ended with Modal. What it wrote just before is there now: the reads above may be older.
-        last = read_result(self._store, handle.tenant, handle.key)
-        if last is not None and (_is_of(last, record, note) or outcome.exit_code == 0):
-            return Status("done", result=last)
-        if outcome.exit_code == EXIT_TAKEN and record is not None and alive:
-            return Status("running", progress=record.progress)
-        return Status("lost", detail=_how_it_ended(outcome), died=outcome.kind)
-
-    def _outcome(self, note: SpawnNote | None, watch: _Watch, *, at_once: bool = False) -> Outcome:
-        """What Modal says, asked about once a second; while it is away, what it said last, for a while."""
-        if note is None or note.call_id is None:
-            if note is not None and note.is_fresh():
-                return PENDING
-            detail = "its caller ended before it started the call"
-            return Outcome("failed", kind="preempted", detail=detail)
-        now = time.monotonic()
-        if watch.outcome_of != note.call_id:
-            watch.outcome, watch.outcome_of, watch.asked_at = PENDING, note.call_id, float("-inf")
-        if watch.outcome.state != "pending" or (now - watch.asked_at < ASK_MODAL_S and not at_once):
-            return watch.outcome
-        watch.asked_at = now
-        try:
-            watch.outcome = self._app.outcome(note.call_id)
-            watch.away_since = None
-        except Transient as error:
-            watch.away_since = watch.away_since or now
-            if now - watch.away_since > AWAY_LIMIT_S:
-                raise
-            log.warning("%s; the call %s goes on", error, note.key)
-        return watch.outcome
+    def _watch(self, handle: Handle) -> CallWatch:
+        if handle.key not in self._watches:
+            self._watches[handle.key] = CallWatch(self._store, self._app, handle)
+        return self._watches[handle.key]
 
     def bury(self, handle: Handle, status: Status) -> ResultRecord | None:
         found = read_call(self._store, handle.tenant, handle.key)
@@ -252,50 +174,49 @@ class ModalCompute:
         return self._app.outcome(note.call_id).state != "pending"
 
     def events(self, handle: Handle) -> EventReader:
-        return OutputReader(
-            self._store, self._app, handle, lambda: self._watches.get(handle.key, _Watch()).status
-        )
+        return OutputReader(self._store, self._app, handle, lambda: self._watch(handle).last)
 
     def cancel(self, handle: Handle, reason: str) -> None:
         """First the worker is asked, through the store; then Modal interrupts the function; then it kills
-        the container. A call that nobody has claimed yet is ended with Modal at once."""
+        the container. A call that nobody has claimed yet is ended with Modal at once. `Transient` where that
+        needs Modal and it stays away."""
         record = request_cancel(self._store, handle.tenant, handle.key, reason)
         noted = read_note(self._store, handle.tenant, handle.key)
         note = noted[0] if noted is not None else None
-        if note is not None and self._goes_on(note):
+        if note is not None and note.state != "failed":
             note = change_note(self._store, handle.tenant, note, cancelled=reason)
         if record is not None and record.is_alive():
             self._end_worker(handle, note)
         elif note is not None and note.call_id is not None:
             self._app.cancel(note.call_id, terminate=True)
-        self._watches.pop(handle.key, None)
-        self._end_children(handle, reason)
-        status = self.poll(handle)
-        if status.state == "lost" and record is not None:
+        status = self._look_again(handle)
+        left = left_by_a_killed_attempt(self._store, handle.tenant, handle.key)
+        if left and status.state != "running":
+            # One that ended by itself has ended them before.
+            end_children(self, left.values(), reason)
+        if status.state == "lost":
             self.bury(handle, status)
 
     def _end_worker(self, handle: Handle, note: SpawnNote | None) -> None:
         if self._ends_within(handle, CANCEL_GRACE_S) or note is None or note.call_id is None:
             return
-        self._app.cancel(note.call_id, terminate=False)
-        if self._ends_within(handle, INTERRUPT_GRACE_S):
-            return
-        self._app.cancel(note.call_id, terminate=True)
-        self._ends_within(handle, INTERRUPT_GRACE_S)
+        for terminate in (False, True):
+            self._app.cancel(note.call_id, terminate=terminate)
+            if self._ends_within(handle, INTERRUPT_GRACE_S):
+                return
 
     def _ends_within(self, handle: Handle, seconds: float) -> bool:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            if self.poll(handle).state in ("done", "lost"):
+            if self._look_again(handle).state in ("done", "lost"):
                 return True
-            time.sleep(LOOK_S[0])
+            time.sleep(CANCEL_LOOK_S)
         return False
 
-    def _end_children(self, handle: Handle, reason: str) -> None:
-        """Ends the calls that a killed call had started. One that ended by itself ended them before."""
-        left = left_by_a_killed_attempt(self._store, handle.tenant, handle.key) or {}
-        if left and self.poll(handle).state != "running":
-            end_children(self, left.values(), reason)
+    def _look_again(self, handle: Handle) -> Status:
+        """How the call stands now, whenever it was looked at last."""
+        self._watches.pop(handle.key, None)
+        return self.poll(handle)
 
     def describe(self, handle: Handle) -> dict[str, Any]:
         noted = read_note(self._store, handle.tenant, handle.key)
@@ -314,31 +235,6 @@ class ModalCompute:
             "attempt": record.attempt,
             "heartbeat_age_s": round(time.time() - record.heartbeat_at, 1),
         }
-
-
-def _is_of(result: ResultRecord, record: CallRecord | None, note: SpawnNote | None) -> bool:
-    """Whether the result is of the latest attempt, and not of one before this spawn."""
-    latest = record is None or result.attempt >= record.attempt
-    return latest and (note is None or result.attempt > note.after_attempt)
-
-
-def _may_be_rerun(result: ResultRecord, note: SpawnNote | None) -> bool:
-    """Whether Modal might run the call again although its worker wrote an end: its machine was taken."""
-    preempted = result.error is not None and result.error.kind == "preempted"
-    return preempted and note is not None and result.worker.call_id == note.call_id
-
-
-def _why_it_waits(record: CallRecord | None, note: SpawnNote) -> str:
-    if record is None or record.attempt <= note.after_attempt:
-        return "Modal has not started it yet"
-    age_s = time.time() - record.heartbeat_at
-    return f"no heartbeat for {age_s:.0f} s, and Modal has not given it up: it runs it again"
-
-
-def _how_it_ended(outcome: Outcome) -> str:
-    if outcome.state == "returned":
-        return f"its function returned (exit code {outcome.exit_code}) and left no result"
-    return outcome.detail
 
 
 def _advice(status: Status) -> str:

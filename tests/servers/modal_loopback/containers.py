@@ -181,9 +181,12 @@ class Containers:
         await asyncio.sleep(limit_s)
         if item.done or item.container is not container or item.retries != retries:
             return
+        await self.time_out(item, container, f"its timeout of {limit_s}s")
+
+    async def time_out(self, item: Input, container: Container, limit: str) -> None:
         container.running.pop(item.id, None)
         self.kill(container, "timeout")
-        message = f"Task's current input {item.id} hit its timeout of {limit_s}s"
+        message = f"Task's current input {item.id} hit {limit}"
         await self._settle(item, Result(status=Result.GENERIC_STATUS_TIMEOUT, exception=message), None)
 
     async def FunctionPutOutputs(self, request: Any, container: Container) -> None:

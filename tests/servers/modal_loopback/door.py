@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import Any
 
@@ -21,6 +22,9 @@ class Door:
             web.get("/state", self._tell),
             web.post("/faults/preempt", self._preempt),
             web.post("/faults/kill", self._kill),
+            web.post("/faults/time_out", self._time_out),
+            web.post("/faults/drop_outputs", self._drop_outputs),
+            web.post("/faults/broken_start", self._broken_start),
             web.post("/faults/cancel_all", self._cancel_all),
             web.post("/faults/expire", self._expire),
             web.post("/faults/outage", self._outage),
@@ -90,6 +94,29 @@ class Door:
         for container in hit:
             self._containers.kill(container, "killed")
         return web.json_response([container.id for container in hit])
+
+    async def _time_out(self, request: web.Request) -> web.Response:
+        """As if the working containers' inputs had run into Modal's time limit now."""
+        hit = self._working(request)
+        for container in hit:
+            for item in list(container.running.values()):
+                await self._containers.time_out(item, container, "the time limit that a test plays")
+        return web.json_response([container.id for container in hit])
+
+    async def _drop_outputs(self, request: web.Request) -> web.Response:
+        """What the working containers say from now on is lost, as with a machine that loses its network."""
+        hit = self._working(request)
+        for container in hit:
+            container.ended_by = "lost outputs"
+        return web.json_response([container.id for container in hit])
+
+    async def _broken_start(self, request: web.Request) -> web.Response:
+        """With `on=1`, every container ends while it starts; those that are idle are ended now."""
+        self._state.python = "/bin/false" if request.query["on"] == "1" else sys.executable
+        idle = [item for item in self._state.containers.values() if not item.running and not item.gone]
+        for container in idle:
+            self._containers.kill(container, "broken_start")
+        return web.json_response([container.id for container in idle])
 
     async def _cancel_all(self, _: web.Request) -> web.Response:
         """Ends every call that has not ended, as its user might in Modal's dashboard."""
