@@ -15,12 +15,14 @@ task's name and placed in this module.
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import modal
 
-from video_pipeline.errors import BadInput
-from video_pipeline.modal_ops import images, specs
+from video_pipeline.errors import BadInput, PipelineError
+from video_pipeline.modal_ops import images, run_sample, specs
 from video_pipeline.modal_ops.specs import FunctionSpec, ImageName
 from video_pipeline.settings import Settings, load_settings
 from video_pipeline.tasks import all_tasks
@@ -82,3 +84,35 @@ def _function(
 
 
 app = build_app(load_settings(), namespace=globals())
+
+
+@app.local_entrypoint()
+def main(
+    video_url: str,
+    num_batches: int = 1,
+    frames_per_sample: int = 1,
+    frame_stride_seconds: float = 0.16,
+    random_seed: int = 42,
+    offset_max_seconds: float = 10.0,
+    tenant: str = "demo",
+    sample: str = "modal-run",
+    output: str = ".",
+) -> None:
+    """Sample frames of videos on Modal. Several addresses: one argument, separated by spaces. An
+    offset-max-seconds below 0 means the whole video."""
+    try:
+        request = run_sample.sample_request(
+            video_url,
+            num_batches=num_batches,
+            frames_per_sample=frames_per_sample,
+            frame_stride_seconds=frame_stride_seconds,
+            random_seed=random_seed,
+            offset_max_seconds=offset_max_seconds,
+            tenant=tenant,
+            sample=sample,
+        )
+        code = run_sample.run_sample(globals()[run_sample.TASK], request, load_settings(), Path(output))
+    except PipelineError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = 2 if error.kind == "bad_input" else 1
+    sys.exit(code)
