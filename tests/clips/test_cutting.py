@@ -154,7 +154,7 @@ def test_real_footage_of_other_kinds_keeps_its_pictures_and_times(
 ) -> None:
     path = media.path(variant)
     result = desk.run(
-        "extract_clip", source_key=desk.put(path, variant.replace("_", "-")), start=0.33, end=0.91
+        "extract_clip", source_key=desk.put(path, variant.replace("_", "-")), start=0.3, end=0.9
     )
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
@@ -163,8 +163,8 @@ def test_real_footage_of_other_kinds_keeps_its_pictures_and_times(
             (Fraction(frame.pts or 0) * base, frame.to_ndarray(format="gray").astype(int))
             for frame in container.decode(stream)
         ]
-    first = max(index for index, (time, _) in enumerate(pictures) if time <= exact(0.33))
-    wanted = [one for one in pictures[first:] if one[0] < exact(0.91)]
+    first = max(index for index, (time, _) in enumerate(pictures) if time <= exact(0.3))
+    wanted = [one for one in pictures[first:] if one[0] < exact(0.9)]
     clip = shown(desk.fetch(result.output_key))
     assert [one.time for one in clip] == [time - wanted[0][0] for time, _ in wanted]
     for one, (_, gray) in zip(clip, wanted, strict=True):

@@ -29,6 +29,7 @@ from tests.clips.films import (
     tone,
     whole_picture,
 )
+from video_pipeline.clips.request import exact
 from video_pipeline.errors import BadInput
 from video_pipeline.models import upscaler
 from video_pipeline.models.upscaler import Upscaler
@@ -114,6 +115,16 @@ def test_uneven_times_of_a_source_become_even_without_moving(desk: Desk) -> None
     _, clip = frame_wide(desk, key, fps="30")
     for one in clip:
         assert one.number == max(n for n, tick in enumerate(ticks) if Fraction(tick, 600) <= one.time)
+
+
+def test_a_source_whose_tick_is_a_whole_picture_shows_none_early(desk: Desk) -> None:
+    key = desk.film("ticks.avi", rate=Fraction(5), frames=10, options={"preset": "veryfast", "bf": "0"})
+    source = shown(desk.fetch(key))
+    assert {one.time * 5 % 1 for one in source} == {0}
+    result, clip = frame_wide(desk, key, fps="30")
+    begin = exact(result.start_seconds)
+    for one in clip:
+        assert one.number == max(before.number for before in source if before.time <= begin + one.time)
 
 
 @pytest.mark.parametrize("name", ["trim_start", "trim_end"])

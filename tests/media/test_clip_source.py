@@ -38,11 +38,11 @@ def expected_part(
     pictures: list[ClipPicture], start: Fraction, stop: Fraction, time_base: Fraction
 ) -> list[ClipPicture]:
     """The rule as it is written: from the last picture not after `start` to the last before `stop`."""
-    half = time_base / 2
+    spare = min(time_base / 2, Fraction(1, 2000))
     first = max(
-        (i for i, picture in enumerate(pictures) if picture.pts * time_base <= start + half), default=0
+        (i for i, picture in enumerate(pictures) if picture.pts * time_base <= start + spare), default=0
     )
-    return [picture for picture in pictures[first:] if picture.pts * time_base < stop - half]
+    return [picture for picture in pictures[first:] if picture.pts * time_base < stop - spare]
 
 
 @pytest.mark.parametrize("variant", UPRIGHT)

@@ -14,6 +14,7 @@ from math import ceil
 from video_pipeline.clips.detect_request import MAX_FRAMES
 from video_pipeline.errors import BadInput
 from video_pipeline.media.clip_source import ROUNDED, ClipPicture, ClipSource
+from video_pipeline.media.picture_range import slack
 
 NEAR_S = 2
 """Seconds up to which the next moment is decoded to, and not sought. A seek decodes half a group of pictures
@@ -55,8 +56,9 @@ def moments_at_rate(
 def pictures_at(source: ClipSource, moments: Sequence[Fraction]) -> Iterator[PictureAt]:
     """The picture shown at each of the moments (seconds, in any order), each picture once, in order of time.
 
-    Shown at t is the picture with the largest PTS not after t + half a tick; before the first picture that
-    one. BadInput at once, naming the moments, if any lies outside the video, and for damage while iterating.
+    Shown at t is the picture with the largest PTS not after t, with `slack` to spare; before the first
+    picture that one. BadInput at once, naming the moments, if any lies outside the video, and for damage
+    while iterating.
     """
     outside = [time for time in moments if not min(source.start, 0) <= time < source.stop]
     if outside:
@@ -97,7 +99,7 @@ def _pass(source: ClipSource, moments: Sequence[Fraction], group: Sequence[int])
     waiting = list(group)
     picture: ClipPicture | None = None
     for picture in source.pictures(moments[group[0]]):
-        until = (picture.stop - Fraction(1, 2)) * source.time_base
+        until = (picture.stop - slack(source.time_base)) * source.time_base
         shown = [index for index in waiting if moments[index] < until]
         if shown:
             yield PictureAt(picture, tuple(shown))
@@ -105,7 +107,7 @@ def _pass(source: ClipSource, moments: Sequence[Fraction], group: Sequence[int])
         if not waiting:
             return
     assert picture is not None, "a video has a picture"
-    yield PictureAt(picture, tuple(waiting))  # within half a tick of the end
+    yield PictureAt(picture, tuple(waiting))  # within the slack of the end
 
 
 def _outside(source: ClipSource, moments: Sequence[Fraction]) -> BadInput:

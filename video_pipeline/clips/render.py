@@ -30,6 +30,7 @@ from video_pipeline.media.container import Source
 from video_pipeline.media.frames import ColourTags, CroppedFrame
 from video_pipeline.media.h264 import EncodedPacket, H264Settings, SegmentEncoder, VideoFormat, segment_frames
 from video_pipeline.media.mp4_write import ClipWriter
+from video_pipeline.media.picture_range import slack
 from video_pipeline.streaming.cancel import CancellationToken
 from video_pipeline.streaming.pipeline import Pipeline, ProgressSnapshot, Stage
 from video_pipeline.streaming.stats import PipelineReport
@@ -128,7 +129,7 @@ class _ClipReader:
         if self._now is None or self._is_far(moment):
             self._begin(moment)
         assert self._now is not None
-        while self._now.stop * tick <= moment + tick / 2:
+        while self._now.stop * tick <= moment + slack(tick) * tick:
             following = next(self._pictures, None)
             if following is None:
                 break

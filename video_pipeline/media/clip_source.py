@@ -20,7 +20,7 @@ from video_pipeline.media.bt709 import Bt709Converter, conversion_notes
 from video_pipeline.media.container import COMPLETE, Source, media_errors, open_video
 from video_pipeline.media.decode_software import SoftwareBackend, no_pictures
 from video_pipeline.media.frames import CroppedFrame
-from video_pipeline.media.picture_range import PictureRange, packets_from
+from video_pipeline.media.picture_range import PictureRange, packets_from, slack
 from video_pipeline.media.pictures import LONGEST_PICTURE_S, DecodeStats, PicturePass
 from video_pipeline.media.planes import orientation_of
 from video_pipeline.media.probe import VideoProbe, describe
@@ -103,7 +103,7 @@ class ClipSource:
         """The pictures of [start, stop) in seconds, in presentation order, each once.
 
         From the one shown at `start` (the largest PTS not after it; the first picture, if `start` lies
-        between 0 and it) to the last whose PTS is before `stop`; both with half a tick to spare. None is the
+        between 0 and it) to the last whose PTS is before `stop`; both with `slack` to spare. None is the
         beginning and the end. Raises BadInput at once if the times lie outside the video, and while iterating
         for damage as `PicturePass` does. There is one decoder: an iterator raises RuntimeError when it is
         taken further after another call, after `stop` had to be found, or after `close`.
@@ -149,6 +149,7 @@ class ClipSource:
             None if start is None else start / self.time_base,
             None if stop is None else stop / self.time_base,
             self._usual_step(),
+            slack(self.time_base),
         )
         packets = self._packets(start)
         run = PicturePass(self._opened, _ONE_A_SECOND, self.stats, sampler=chosen, packets=packets)
@@ -171,7 +172,7 @@ class ClipSource:
     def _packets(self, start: Fraction | None) -> Iterator[av.Packet]:
         """Packets from which the picture shown at `start` can be decoded; the decoder is ready for them."""
         if start is not None and start > self.start:
-            packets = packets_from(self._opened, start / self.time_base + Fraction(1, 2))
+            packets = packets_from(self._opened, start / self.time_base + slack(self.time_base))
             if packets is not None:
                 self._opened.stream.codec_context.flush_buffers()
                 return packets

@@ -4,7 +4,7 @@ Belongs here: the rule of ranges, entry points of streams, seeking. Does not bel
 makes the pass), pixels.
 
 The rule. A range [start, stop) holds the picture shown at `start` (the largest PTS not after it; the first
-picture if all are after it) and all with PTS before `stop`. Both are compared with half a tick to spare, so a
+picture if all are after it) and all with PTS before `stop`. Both are compared with `slack` to spare, so a
 time that was rounded to the nearest tick, or computed as one, finds the picture it came from.
 
 Entry points. Decoding can begin at a packet marked "key", except: an H.264 picture whose recovery point says
@@ -25,21 +25,30 @@ from video_pipeline.media.container import OpenedVideo, media_errors
 from video_pipeline.media.nal import annex_b_units, length_prefixed_units
 
 _HALF = Fraction(1, 2)
+_ROUNDED_S = Fraction(1, 2000)
 _FIRST_STEP_S = 2
 """A seek that ends after the wanted time goes on 2 s further back, then 4, 8 and so on."""
+
+
+def slack(time_base: Fraction) -> Fraction:
+    """Ticks by which a time may miss the tick that it means: half of one, but no more than half a
+    millisecond. In AVI a tick is a whole picture, and half of one would show each too early."""
+    return min(_HALF, _ROUNDED_S / time_base)
 
 
 class PictureRange:
     """The `Sampler` for which each picture in the range is a sample, and no other is.
 
-    `start` and `stop` are in ticks; None is the beginning and the end. `stops` gets, by PTS, where each of
-    those pictures ends: the PTS of the next, for the last one its own plus its duration (else the step before
-    it, else `usual_step`). Of pictures with equal PTS the last is the one that is shown.
+    `start`, `stop` and `spare` are in ticks; None is the beginning and the end. `stops` gets, by PTS, where
+    each of those pictures ends: the PTS of the next, for the last one its own plus its duration (else the
+    step before it, else `usual_step`). Of pictures with equal PTS the last is the one that is shown.
     """
 
-    def __init__(self, start: Fraction | None, stop: Fraction | None, usual_step: int) -> None:
-        self._start = None if start is None else start + _HALF
-        self._stop = None if stop is None else stop - _HALF
+    def __init__(
+        self, start: Fraction | None, stop: Fraction | None, usual_step: int, spare: Fraction = _HALF
+    ) -> None:
+        self._start = None if start is None else start + spare
+        self._stop = None if stop is None else stop - spare
         self._usual_step = usual_step
         self._last: int | None = None
         self._step = 0

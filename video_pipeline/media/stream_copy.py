@@ -22,7 +22,7 @@ from video_pipeline.media.clip_source import ROUNDED
 from video_pipeline.media.container import COMPLETE, Source, media_errors, open_video
 from video_pipeline.media.copy_order import CopyOrder, Timed
 from video_pipeline.media.copy_sound import CopiedSound
-from video_pipeline.media.picture_range import packets_from
+from video_pipeline.media.picture_range import packets_from, slack
 from video_pipeline.media.schedule import LOOK_AHEAD
 
 ACCURATE = "use mode accurate, which decodes and encodes again."
@@ -119,7 +119,7 @@ class _Copy:
     def _find_beginning(self) -> tuple[int, int]:
         """The PTS of the key picture to begin with, and of the first picture that is shown: another only
         where an edit list hides the key picture."""
-        video = packets_from(self._opened, self._start / self._tick + Fraction(1, 2))
+        video = packets_from(self._opened, self._start / self._tick + slack(self._tick))
         if video is None:
             self._rewind()
             video = self._opened.container.demux(self._opened.stream)
