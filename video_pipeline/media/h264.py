@@ -21,6 +21,7 @@ import numpy as np
 
 from video_pipeline.errors import Internal
 from video_pipeline.media.frames import ColourTags, CroppedFrame
+from video_pipeline.media.kept_memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from av.packet import Packet
@@ -120,6 +121,7 @@ class SegmentEncoder:
 
     def __init__(self, fmt: VideoFormat, settings: H264Settings, *, first_frame: int = 0) -> None:
         """`first_frame` is the number in the clip of the first frame to come, on a segment's border."""
+        keep_freed_memory()
         self._length = segment_frames(fmt.frame_rate)
         if first_frame < 0 or first_frame % self._length:
             raise Internal(f"frame {first_frame} does not begin a segment of {self._length} frames")
