@@ -165,6 +165,7 @@ def modal_loopback(
             **server.environment,
             "VIDEO_PIPELINE_COMPUTE": "modal",
             "VIDEO_PIPELINE_TASK_MODULES": DOUBLES,
+            "VIDEO_PIPELINE_MODAL_MAX_CONTAINERS": "6",
         }
         server.deploy("video_pipeline.modal_ops.app", environment)
         yield server, environment

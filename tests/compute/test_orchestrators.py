@@ -1,4 +1,7 @@
-"""Tasks that run others, as workers of their own: failed, cancelled and killed, with nothing left behind."""
+"""Tasks that run others, as workers of their own: failed, cancelled and killed, with nothing left behind.
+
+What every backend must do runs on each; the rest are matters of the contract that local workers show fastest.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +13,18 @@ from typing import Any
 
 import pytest
 
-from tests.compute.conftest import wait_until_claimed, workers_of
+from tests.compute.conftest import Backend, wait_until_claimed, workers_of
 from tests.compute.test_fan_out import behaviours, journals, key_of, wait_for
 from tests.doubles.tasks import Behaviour, Orchestration
 from video_pipeline.calls import CallRecord, list_calls, read_call, read_result
-from video_pipeline.compute.base import CallOptions, Event, Handle
+from video_pipeline.compute.base import CallOptions, Compute, Event, Handle
 from video_pipeline.compute.follow import CallFailed, follow, run_call
 from video_pipeline.compute.local import LocalCompute
 from video_pipeline.settings import Settings
 from video_pipeline.store.base import ObjectStore
 
 
-def submit(compute: LocalCompute, children: list[Behaviour], **fields: Any) -> Handle:
+def submit(compute: Compute, children: list[Behaviour], **fields: Any) -> Handle:
     return compute.submit("orchestrating_double", Orchestration(children=children, **fields))
 
 
@@ -37,49 +40,47 @@ def wait_until_all_work(
     return found[0]
 
 
-def test_an_orchestrator_returns_what_its_calls_did(
-    compute: LocalCompute, tmp_path: Path, task_settings: Settings
-) -> None:
+def test_an_orchestrator_returns_what_its_calls_did(backend: Backend, tmp_path: Path) -> None:
+    compute = backend.open()
     events: list[Event] = []
     request = Orchestration(children=behaviours(tmp_path, "return", "return"), at_once=2)
     _, record = run_call(compute, "orchestrating_double", request, on_event=events.append)
     assert record.result == {"starts": [1, 1], "attempts": [1, 1]}
     assert sorted(event.data["child"] for event in events if event.name == "fan_out") == [1, 2]
-    assert workers_of(task_settings) == []
+    assert backend.is_at_rest()
 
 
 def test_an_orchestrator_whose_call_fails_fails_in_the_same_kind_and_leaves_nothing_running(
-    compute: LocalCompute, tmp_path: Path, task_settings: Settings
+    backend: Backend, tmp_path: Path
 ) -> None:
+    compute = backend.open()
     request = Orchestration(children=behaviours(tmp_path, "sleep", "bad_input"), at_once=2)
     with pytest.raises(CallFailed) as caught:
         run_call(compute, "orchestrating_double", request)
     assert caught.value.error.kind == "bad_input"
     assert "double 2 of 2" in (caught.value.error.input or "")
     assert "in the worker of call" in caught.value.error.traceback
-    assert workers_of(task_settings) == []
+    assert backend.is_at_rest()
 
 
-def test_an_orchestrator_that_fails_itself_leaves_nothing_running(
-    compute: LocalCompute, tmp_path: Path, task_settings: Settings
-) -> None:
+def test_an_orchestrator_that_fails_itself_leaves_nothing_running(backend: Backend, tmp_path: Path) -> None:
+    compute = backend.open()
     request = Orchestration(children=behaviours(tmp_path, "sleep", "return"), at_once=2, fail=True)
     with pytest.raises(CallFailed, match="ZeroDivisionError"):
         run_call(compute, "orchestrating_double", request)
-    assert workers_of(task_settings) == []
+    assert backend.is_at_rest()
 
 
-def test_cancelling_an_orchestrator_ends_its_calls_within_seconds(
-    compute: LocalCompute, store: ObjectStore, task_settings: Settings, tmp_path: Path
-) -> None:
+def test_cancelling_an_orchestrator_ends_its_calls_within_seconds(backend: Backend, tmp_path: Path) -> None:
+    compute = backend.open()
     children = behaviours(tmp_path, "sleep", "sleep")
     handle = submit(compute, children, at_once=2)
-    wait_until_all_work(store, task_settings, handle, children)
+    wait_until_all_work(backend.store, backend.settings, handle, children)
     began = time.monotonic()
     compute.cancel(handle, "a test asked")
     assert time.monotonic() - began < 8
-    assert workers_of(task_settings) == []
-    assert _kinds(store) == {"orchestrating_double": {"cancelled"}, "double": {"cancelled"}}
+    assert backend.is_at_rest()
+    assert _kinds(backend.store) == {"orchestrating_double": {"cancelled"}, "double": {"cancelled"}}
     assert journals(children) == [1, 1]
 
 
@@ -114,16 +115,17 @@ def test_a_call_that_somebody_else_started_is_left_running(
 
 
 def test_a_killed_orchestrators_calls_go_on_and_the_next_one_redoes_none(
-    compute: LocalCompute, store: ObjectStore, task_settings: Settings, tmp_path: Path
+    backend: Backend, tmp_path: Path
 ) -> None:
+    compute = backend.open()
     children = behaviours(tmp_path, "return", "sleep", "sleep", seconds=6.0)
     handle = submit(compute, children, at_once=2)
     wait_for(lambda: journals(children)[:2] == [1, 1])
-    wait_for(lambda: read_result(store, "acme", key_of(store, task_settings, children[0])))
-    killed = wait_until_claimed(store, handle.tenant, handle.key)
+    wait_for(lambda: read_result(backend.store, "acme", key_of(backend.store, backend.settings, children[0])))
+    killed = wait_until_claimed(backend.store, handle.tenant, handle.key)
     os.kill(killed.worker.pid, signal.SIGKILL)
     again, record = run_call(
-        LocalCompute(task_settings, store),
+        backend.open(),
         "orchestrating_double",
         Orchestration(children=children, at_once=2),
     )
@@ -131,7 +133,7 @@ def test_a_killed_orchestrators_calls_go_on_and_the_next_one_redoes_none(
     assert record.attempt == 2
     assert record.result == {"starts": [1, 1, 1], "attempts": [1, 1, 1]}
     assert journals(children) == [1, 1, 1]
-    assert workers_of(task_settings) == []
+    assert backend.is_at_rest()
 
 
 @pytest.mark.parametrize("when", ["unclaimed", "waiting for them", "before it waits for them"])
@@ -172,14 +174,13 @@ def test_cancelling_a_killed_orchestrator_ends_the_calls_it_left(
 
 
 @pytest.mark.slow
-def test_cancelling_ends_even_calls_that_do_not_listen(
-    compute: LocalCompute, store: ObjectStore, task_settings: Settings, tmp_path: Path
-) -> None:
+def test_cancelling_ends_even_calls_that_do_not_listen(backend: Backend, tmp_path: Path) -> None:
+    compute = backend.open()
     children = behaviours(tmp_path, "ignore_cancel", "ignore_cancel", seconds=120)
     handle = submit(compute, children, at_once=2)
-    wait_until_all_work(store, task_settings, handle, children)
+    wait_until_all_work(backend.store, backend.settings, handle, children)
     compute.cancel(handle, "a test asked")
-    assert workers_of(task_settings) == []
+    assert backend.is_at_rest()
     record = follow(compute, handle)
     assert record.error is not None
     assert record.error.kind == "cancelled"

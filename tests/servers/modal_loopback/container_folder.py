@@ -10,7 +10,7 @@ from modal_proto import api_pb2
 
 from tests.servers.modal_loopback.deploy import layout
 from tests.servers.modal_loopback.rpc import CONTAINER_HEADER
-from tests.servers.modal_loopback.state import Container, Function, State
+from tests.servers.modal_loopback.state import MAIN, Container, Function, State
 
 KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "OMP_NUM_THREADS", "LD_LIBRARY_PATH")
 """Of this machine's environment; everything else a function has comes from its image and its secrets."""
@@ -54,7 +54,7 @@ def prepare(state: State, function: Function, container: Container) -> tuple[lis
         "MODAL_SERVER_URL": state.url,
         "MODAL_TASK_ID": container.id,
         "MODAL_IMAGE_ID": function.definition.image_id,
-        "MODAL_ENVIRONMENT": app.environment or "main",
+        "MODAL_ENVIRONMENT": app.environment or MAIN,
         "MODAL_CONTAINER_ARGUMENTS_PATH": str(arguments),
         "MODAL_CONFIG_PATH": str(container.folder / "no-such-config"),
         "MODAL_OVERRIDE_HEADERS": f"{CONTAINER_HEADER}:{container.id}",

@@ -14,7 +14,7 @@ from typing import Any
 from grpclib import GRPCError, Status
 from modal_proto import api_pb2
 
-from tests.servers.modal_loopback.state import App, Container, Function, Result, State
+from tests.servers.modal_loopback.state import MAIN, App, Container, Function, Result, State
 
 IMAGE_BUILDER_VERSION = "2025.06"
 GPU_TYPES = frozenset(
@@ -38,7 +38,7 @@ class Deploy:
 
     async def EnvironmentGetOrCreate(self, request: Any, container: Container | None) -> Any:
         settings = api_pb2.EnvironmentSettings(image_builder_version=IMAGE_BUILDER_VERSION)
-        metadata = api_pb2.EnvironmentMetadata(name=request.deployment_name or "main", settings=settings)
+        metadata = api_pb2.EnvironmentMetadata(name=request.deployment_name or MAIN, settings=settings)
         return api_pb2.EnvironmentGetOrCreateResponse(environment_id="en-00000001", metadata=metadata)
 
     async def AppCreate(self, request: Any, container: Container | None) -> Any:
@@ -48,8 +48,8 @@ class Deploy:
         return api_pb2.AppCreateResponse(app_id=app.id, app_page_url=page, app_logs_url=page)
 
     async def AppGetByDeploymentName(self, request: Any, container: Container | None) -> Any:
-        app_id = self._state.deployed.get((request.environment_name, request.name), "")
-        return api_pb2.AppGetByDeploymentNameResponse(app_id=app_id)
+        app = self._state.deployed(request.environment_name, request.name)
+        return api_pb2.AppGetByDeploymentNameResponse(app_id=app.id if app is not None else "")
 
     async def AppGetLayout(self, request: Any, container: Container | None) -> Any:
         return api_pb2.AppGetLayoutResponse(app_layout=layout(self._state, request.app_id))
@@ -65,7 +65,7 @@ class Deploy:
         app.functions, app.classes = dict(request.function_ids), dict(request.class_ids)
         app.state = request.app_state
         if request.app_state == api_pb2.APP_STATE_DEPLOYED:
-            self._state.deployed[(app.environment, request.name)] = app.id
+            self._state.deploy(app.environment, request.name, app.id)
         return api_pb2.AppPublishResponse(url=f"{self._state.http_url}/{app.id}", deployed_at=time.time())
 
     async def AppClientDisconnect(self, request: Any, container: Container | None) -> None:

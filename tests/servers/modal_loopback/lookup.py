@@ -16,9 +16,9 @@ class LookUp:
         self._state = state
 
     async def FunctionGet(self, request: Any, container: Container | None) -> Any:
-        app_id = self._state.deployed.get((request.environment_name, request.app_name))
+        app = self._state.deployed(request.environment_name, request.app_name)
         tag = request.object_tag
-        function_id = self._state.apps[app_id].functions.get(tag) if app_id is not None else None
+        function_id = app.functions.get(tag) if app is not None else None
         if function_id is None:
             raise GRPCError(Status.NOT_FOUND, f"no function {tag!r} in app {request.app_name!r}")
         function = self._state.functions[function_id]
@@ -33,8 +33,8 @@ class LookUp:
         )
 
     async def ClassGet(self, request: Any, container: Container | None) -> Any:
-        app_id = self._state.deployed.get((request.environment_name, request.app_name))
-        class_id = self._state.apps[app_id].classes.get(request.object_tag) if app_id is not None else None
+        app = self._state.deployed(request.environment_name, request.app_name)
+        class_id = app.classes.get(request.object_tag) if app is not None else None
         if class_id is None:
             raise GRPCError(Status.NOT_FOUND, f"no class {request.object_tag!r} in app {request.app_name!r}")
         return api_pb2.ClassGetResponse(class_id=class_id, handle_metadata=api_pb2.ClassHandleMetadata())

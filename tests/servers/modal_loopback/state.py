@@ -18,6 +18,9 @@ from modal_proto import api_pb2
 
 Result = api_pb2.GenericResult
 
+MAIN = "main"
+"""The environment of a new Modal account."""
+
 WAKE_S = 0.5
 """Waiters look again this often in any case, so that no lost wake-up can hang a test."""
 
@@ -121,8 +124,7 @@ class State:
         self.url = ""
         self.http_url = ""
         self.apps: dict[str, App] = {}
-        self.deployed: dict[tuple[str, str], str] = {}
-        """App ids by environment and name."""
+        self._deployed: dict[tuple[str, str], str] = {}
         self.functions: dict[str, Function] = {}
         self.bound: dict[bytes, str] = {}
         self.images: dict[str, Any] = {}
@@ -182,6 +184,14 @@ class State:
                 except TimeoutError:
                     continue
         return True
+
+    def deploy(self, environment: str, name: str, app_id: str) -> None:
+        self._deployed[(environment or MAIN, name)] = app_id
+
+    def deployed(self, environment: str, name: str) -> App | None:
+        """A client without a configured environment says none, a container says `main`."""
+        app_id = self._deployed.get((environment or MAIN, name))
+        return None if app_id is None else self.apps[app_id]
 
     def app_of(self, function_id: str) -> App:
         return self.apps[self.functions[function_id].app_id]
