@@ -6,13 +6,16 @@ import hashlib
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT
 from tests.servers.modal_loopback.launch import ModalLoopback
+from tests.servers.seaweedfs import SeaweedFS
 from video_pipeline import machine_parts
 from video_pipeline.modal_ops.deploy import DeploymentRecord, latest_deployment
+from video_pipeline.modal_ops.images import shipped_files
 from video_pipeline.settings import load_settings
 from video_pipeline.store import open_store
 from video_pipeline.store.base import ObjectStore
@@ -55,7 +58,9 @@ def test_a_deployment_is_probed_recorded_and_printed(
     }
     assert record.functions["run_inference"].gpu == "B200"
     assert len(bytes.fromhex(record.source_sha256)) == hashlib.sha256().digest_size
-    assert record.shipped_files > 200
+    uploaded = uploaded_to(modal_server[0], record.app)
+    assert uploaded == {remote for _, remote in shipped_files(load_settings())}
+    assert record.shipped_files == len(uploaded)
     (probed,) = record.probes
     assert (probed.gpu, probed.ok, probed.error) == ("cpu", True, None)
     assert (probed.call or "").startswith("fc-")
@@ -63,6 +68,13 @@ def test_a_deployment_is_probed_recorded_and_printed(
     assert "deployed video-pipeline-staging (ap-" in done.stdout
     assert "probe on cpu: as needed" in done.stdout
     assert "encoders: libvpx-vp9, libx264, aac" in done.stdout
+
+
+def uploaded_to(server: ModalLoopback, app: str) -> set[str]:
+    """Every file that the functions of the app have in their containers, by the stand-in's account."""
+    functions = [function for function in server.state()["functions"].values() if function["app"] == app]
+    assert functions
+    return {name for function in functions for name in function["files"]}
 
 
 def test_a_probe_that_finds_no_gpu_fails_the_command_and_stands_in_the_record(
@@ -100,6 +112,16 @@ def test_what_cannot_be_deployed_is_refused_before_modal_hears_of_it(
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert latest_deployment(store, "video-pipeline-prod") is None
+
+
+def test_a_secret_that_is_missing_is_named_with_what_to_do(
+    modal_server: tuple[ModalLoopback, dict[str, str]], tmp_path: Path, seaweedfs: SeaweedFS
+) -> None:
+    with ModalLoopback(tmp_path / "empty", {}) as server:
+        done = deploy((server, {**seaweedfs.environment, **server.environment}), "--probe")
+    assert done.returncode == 2, f"{done.stdout}\n{done.stderr}"
+    assert "'wasabi' not found" in done.stderr
+    assert "create the secrets wasabi and wandb-secret" in done.stderr
 
 
 def test_a_wrong_token_is_named(modal_server: tuple[ModalLoopback, dict[str, str]]) -> None:

@@ -146,6 +146,12 @@ def test_only_functions_with_cuda_have_the_volume_for_models(settings: Settings)
         assert dict(spec.volumes) == ({"/models": "video-pipeline-models"} if spec.image == "gpu" else {})
 
 
+@pytest.mark.parametrize("mode", ["offline", "disabled"])
+def test_who_does_not_log_to_wandb_needs_no_secret_for_it(mode: str) -> None:
+    settings = load_settings(store="s3://bucket", wandb_mode=mode)
+    assert specs.spec_for(find_task("run_inference"), settings).secrets == ("wasabi",)
+
+
 def test_hardware_without_a_gpu_is_left_without_one(settings: Settings) -> None:
     task = dataclasses.replace(
         find_task("extract_clip"), hardware=Hardware(gpu=None, cpu_cores=1, memory_mib=512, timeout_s=60)

@@ -122,7 +122,7 @@ def latest_deployment(store: ObjectStore, app: str) -> DeploymentRecord | None:
 def _deploy(settings: Settings) -> str:
     """Deploys through Modal's client; returns Modal's id of the app."""
     import modal
-    from modal.exception import AuthError, ConnectionError, Error
+    from modal.exception import AuthError, ConnectionError, Error, NotFoundError
 
     from video_pipeline.modal_ops.app import build_app
 
@@ -142,7 +142,9 @@ def _deploy(settings: Settings) -> str:
         raise BadInput(
             f"Modal refused the deployment: {error}",
             input=app.name,
-            what_to_do="create the secrets wasabi and wandb-secret if they are missing; see README.md",
+            what_to_do="create the secrets wasabi and wandb-secret (README.md, section Modal)"
+            if isinstance(error, NotFoundError)
+            else "correct what the message names, and deploy again",
         ) from error
     if app.app_id is None:
         raise Internal("the app was deployed and has no id", input=app.name)

@@ -45,6 +45,8 @@ itself either way is to run a pre-empted input again."""
 
 STORE_SECRET = "wasabi"
 WANDB_SECRET = "wandb-secret"
+KEYLESS = ("offline", "disabled")
+"""Modes of W&B that need no key: who deploys with one of them needs no secret of that name."""
 STORE_SECRET_KEYS = ("WASABI_ACCESS_KEY_READWRITE", "WASABI_SECRET_KEY_READWRITE")
 
 MODELS_VOLUME = "video-pipeline-models"
@@ -142,7 +144,7 @@ def spec_for(task: Task, settings: Settings, options: CallOptions | None = None)
         memory_limit_mib=hardware.memory_mib * MEMORY_LIMIT,
         timeout_s=function_timeout_s(timeout_s, input=f"timeout_s of {task.name}"),
         max_containers=settings.modal_max_containers,
-        secrets=(STORE_SECRET, WANDB_SECRET),
+        secrets=(STORE_SECRET,) if settings.wandb_mode in KEYLESS else (STORE_SECRET, WANDB_SECRET),
         volumes={MODELS_PATH: MODELS_VOLUME} if image == "gpu" else {},
     )
 

@@ -1,0 +1,89 @@
+"""What Modal's client would have its service build: the Dockerfile lines of both images, in order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from video_pipeline.modal_ops import images
+from video_pipeline.modal_ops.specs import ImageName
+from video_pipeline.settings import load_settings
+
+BUILDER_VERSION = "2025.06"
+
+
+@pytest.fixture
+def dockerfile(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The lines of an image's layers, written by the client's own code, without a server."""
+    from modal._image import _Image
+
+    layers: list[list[str]] = []
+    genuine = _Image._from_args
+
+    def listening(**arguments: Any) -> Any:
+        layers.append(arguments["dockerfile_function"](BUILDER_VERSION).commands)
+        return genuine(**arguments)
+
+    monkeypatch.setattr(_Image, "_from_args", staticmethod(listening))
+
+    def lines_of(name: ImageName) -> list[str]:
+        layers.clear()
+        images.build_image(name, load_settings())
+        return [line for layer in layers for line in layer]
+
+    return lines_of
+
+
+def line_with(lines: list[str], word: str) -> str:
+    (found,) = [line for line in lines if word in line]
+    return found
+
+
+@pytest.mark.parametrize("name", ["cpu", "gpu"])
+def test_both_images_have_the_fonts_and_the_layout_of_right_to_left_text(
+    name: ImageName, dockerfile: Any
+) -> None:
+    line = line_with(dockerfile(name), "fonts-noto-core")
+    assert line.startswith("RUN apt-get install")
+    for package in ("libfribidi0", "fonts-noto-core", "fonts-noto-cjk", "fontconfig"):
+        assert package in line.split()
+
+
+@pytest.mark.parametrize("name", ["cpu", "gpu"])
+def test_both_images_install_every_package_in_its_pinned_version(name: ImageName, dockerfile: Any) -> None:
+    words = line_with(dockerfile(name), "pydantic").split()
+    assert set(images.PACKAGES) <= set(words)
+    assert all("==" in word for word in words if word[0].isalpha() and word not in BUILD_WORDS)
+
+
+BUILD_WORDS = ("python", "pip", "install", "RUN")
+
+
+def test_the_cpu_image_takes_the_build_of_torch_without_cuda(dockerfile: Any) -> None:
+    lines = dockerfile("cpu")
+    assert "--index-url https://download.pytorch.org/whl/cpu" in line_with(lines, "torch==")
+    assert not any("NvVideo" in line or "nvidia" in line.lower() for line in lines)
+
+
+def test_the_gpu_image_has_cuda_nvdec_and_nvml_and_lets_the_container_see_the_video_driver(
+    dockerfile: Any,
+) -> None:
+    lines = dockerfile("gpu")
+    assert "index-url" not in line_with(lines, "torch==")
+    assert "PyNvVideoCodec==2.2.4" in line_with(lines, "PyNvVideoCodec")
+    assert "nvidia-ml-py==" in line_with(lines, "nvidia-ml-py")
+    capabilities = line_with(lines, "NVIDIA_DRIVER_CAPABILITIES").partition("=")[2]
+    assert capabilities.strip("'\"") == "compute,utility,video"
+
+
+def test_what_a_users_model_downloads_goes_into_the_volume(dockerfile: Any) -> None:
+    lines = dockerfile("gpu")
+    assert "/models/torch" in line_with(lines, "TORCH_HOME")
+    assert "/models/huggingface" in line_with(lines, "HF_HOME")
+
+
+def test_a_change_of_code_builds_no_image(dockerfile: Any) -> None:
+    """The source is mounted when a container starts; copied into a layer, it would be a COPY line."""
+    for name in ("cpu", "gpu"):
+        assert not any(line.startswith("COPY") and "video_pipeline" in line for line in dockerfile(name))
