@@ -68,8 +68,8 @@ def _made(name: str, arguments: Sequence[str]) -> Path:
 
 
 def sport_1080p() -> Path:
-    """5 s, 1920x1080, 30 fps, H.264 with three B-frames, a key picture each two seconds, no sound."""
-    return _made("sport_1080p.mp4", ("-t", "5", "-an", "-vf", "scale=1920:1080:flags=lanczos"))
+    """10 s, 1920x1080, 30 fps, H.264 with three B-frames, a key picture each two seconds, no sound."""
+    return _made("sport_1080p.mp4", ("-t", "10", "-an", "-vf", "scale=1920:1080:flags=lanczos"))
 
 
 def sport_small() -> Path:

@@ -11,19 +11,18 @@ from __future__ import annotations
 
 import itertools
 import tempfile
-from collections.abc import Sequence
-from fractions import Fraction
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
+from unittest import mock
 
-from benchmarks.clip_desk import TENANT, Desk, desk
+from benchmarks.clip_desk import Desk, desk
 from benchmarks.clip_media import sport_1080p
 from benchmarks.clip_peers import RecordedNetwork, plain_script, transcode, transcode_by_ffmpeg
 from benchmarks.harness import Cost, Figure, figure_of, interleaved, ratios
-from video_pipeline.clips.framing import Frames, FramingPlan
-from video_pipeline.clips.request import ProcessFramingAiRequest
 from video_pipeline.media.h264 import H264Settings
 
+LOADER = "video_pipeline.models.upscaler.load_upscaler"
 REPEATS = 3
 SETTINGS = H264Settings()
 FRAMED = 60
@@ -61,17 +60,17 @@ def _regions() -> list[dict[str, Any]]:
     return [
         {
             "start_time": 0,
-            "end_time": 5,
+            "end_time": 10,
             "keyframes": [
                 {
                     "time": time,
-                    "x": left + 200 * time,
+                    "x": left + 100 * time,
                     "y": 560,
                     "radius_x": 130,
                     "radius_y": 260,
                     "opacity": 1,
                 }
-                for time in range(6)
+                for time in range(11)
             ],
         }
         for left in (300, 800)
@@ -83,7 +82,6 @@ def _framing(place: Desk, folder: Path) -> list[Figure]:
     lefts = [PAN[0] + (PAN[1] - PAN[0]) * frame / FRAMED for frame in range(FRAMED)]
     pan = f"crop=202:360:{PAN[0]:g}+{PAN[1] - PAN[0]:g}*n/{FRAMED}:360,scale=810:1440:flags=bicubic"
     script_network = RecordedNetwork()
-    pan_render, zoom_render = _render(place, folder, key, 360), _render(place, folder, key, 300)
 
     def script() -> None:
         plain_script(film, folder / "script.mp4", SETTINGS, script_network, lefts, folder / "png")
@@ -91,50 +89,38 @@ def _framing(place: Desk, folder: Path) -> list[Figure]:
 
     costs = interleaved(
         REPEATS,
-        pan=pan_render,
-        zoom=zoom_render,
+        ours=_render(place, key),
         bare=lambda: transcode(film, folder / "bare.mp4", SETTINGS, graph=pan, frames=FRAMED),
         script=script,
     )
     return [
-        *_figures("framing, crop pans: all but the network / bare", 1.15, costs, "pan", "bare", "lower"),
-        *_figures("framing, crop zooms: all but the network / bare", 1.15, costs, "zoom", "bare", "lower"),
-        *_figures("plain script over framing, without the network", 4.0, costs, "script", "pan", "higher"),
+        *_figures("framing: all but the network / bare", 1.15, costs, "ours", "bare", "lower"),
+        *_figures("plain script over framing, without the network", 4.0, costs, "script", "ours", "higher"),
     ]
 
 
-def _render(place: Desk, folder: Path, key: str, last_height: int):
-    """The stream of `process_framing_ai` with the double; its first call makes the double's pictures."""
-    seconds = Fraction(FRAMED, 30)
-    request = ProcessFramingAiRequest.model_validate(
-        {
-            "tenant_id": TENANT,
-            "clip_id": "framed",
-            "source_key": key,
-            "trim_end": float(seconds),
-            "interpolation": "linear",
-            "keyframes": [
-                {"time": 0, "x": PAN[0], "y": 360, "width": 202.5, "height": 360},
-                {
-                    "time": float(seconds),
-                    "x": PAN[1],
-                    "y": 360,
-                    "width": last_height * 202.5 / 360,
-                    "height": last_height,
-                },
-            ],
-        }
-    )
-    plan, network = FramingPlan.of(request, place.store), RecordedNetwork()
+def _render(place: Desk, key: str) -> Callable[[], None]:
+    """`process_framing_ai_chunk` with the double as its network; its first call makes the double's
+    pictures."""
+    seconds, network = FRAMED / 30, RecordedNetwork()
 
     def render() -> None:
-        with (
-            place.context() as context,
-            Frames(request, request.encoding, [request], plan, context, network.as_upscaler()) as frames,
-        ):
-            rendered = frames.render(folder / "framed.mp4", None)
-            assert rendered.frames == FRAMED
-            assert frames.facts()["enlarged_frames"] == FRAMED
+        loading = mock.patch(LOADER, return_value=network.as_upscaler())
+        with loading:
+            result = place.run(
+                "process_framing_ai_chunk",
+                "framed",
+                source_key=key,
+                trim_end=seconds,
+                interpolation="linear",
+                keyframes=[
+                    {"time": 0, "x": PAN[0], "y": 360, "width": 202.5, "height": 360},
+                    {"time": seconds, "x": PAN[1], "y": 360, "width": 202.5, "height": 360},
+                ],
+                start_frame=0,
+                end_frame=FRAMED,
+            )
+        assert result.frames == result.enlarged_frames == FRAMED
         network.rewind()
 
     return render
