@@ -74,14 +74,15 @@ class Door:
         }
 
     def _working(self, request: web.Request) -> list[Container]:
-        """The containers that work: all, or those on the call that `call` names."""
+        """The containers that work: all, or those on the call that `call` names, or at most `most`."""
         wanted = request.query.get("call")
-        return [
+        found = [
             container
             for container in self._state.containers.values()
             if not container.gone
             and any(wanted in (None, item.call.id) for item in container.running.values())
         ]
+        return found[: int(request.query.get("most", len(found)))]
 
     async def _preempt(self, request: web.Request) -> web.Response:
         hit = self._working(request)

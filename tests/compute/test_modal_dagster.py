@@ -1,0 +1,114 @@
+"""The whole caption job through Dagster with its tasks on Modal: real input, real app, S3 as store."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.compute.conftest import ModalBackend
+from tests.test_demo import running_call, start, wait_for
+from tests.test_ui import graphql as graphql
+from tests.test_ui import launch, status
+from video_pipeline.calls import list_calls
+from video_pipeline.demo.run import VIDEO, job_command, store_demo_clip
+from video_pipeline.keys import current_key
+from video_pipeline.store.base import ObjectStore
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(560)]
+TASKS = ["crop_and_infer_caption_frame_extents", "read_captions"]
+
+
+@pytest.fixture
+def store(modal_backend: ModalBackend) -> Iterator[ObjectStore]:
+    """The bucket with nothing but the demo's clip and request."""
+    store = modal_backend.store
+
+    def clear() -> None:
+        for item in list(store.list(f"{VIDEO.tenant}/")):
+            store.delete(item.key)
+
+    clear()
+    store_demo_clip(store)
+    yield store
+    clear()
+
+
+def spawned(backend: ModalBackend) -> int:
+    return len(backend.loopback.state()["calls"])
+
+
+def test_a_killed_run_is_taken_up_by_the_next_and_a_third_finds_nothing_to_do(
+    store: ObjectStore, modal_backend: ModalBackend, tmp_path: Path
+) -> None:
+    before = spawned(modal_backend)
+    first = start(job_command(), tmp_path / "first.log")
+    wait_for(lambda: running_call(store), 120)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    _, text = finished(tmp_path / "second.log")
+    assert "attached to the known call" in text
+    assert f"of {TASKS[0]} on modal compute" in text
+    calls = sorted(list_calls(store), key=lambda call: call.task)
+    assert [(call.task, call.worker.backend, call.attempt) for call in calls] == [
+        (task, "modal", 1) for task in TASKS
+    ]
+    assert spawned(modal_backend) - before == 2
+    current = json.loads(store.get(current_key(VIDEO)))
+    assert set(current["artefacts"]) == {"frames", "extents", "chunks", "captions"}
+    for artefact in current["artefacts"].values():
+        assert store.head(artefact["manifest_key"]) is not None
+
+    _, again = finished(tmp_path / "third.log")
+    assert again.count("nothing to do") == 4
+    assert spawned(modal_backend) - before == 2
+    secret = modal_backend.settings.wasabi_secret_key
+    assert secret is not None
+    outputs = (modal_backend.loopback.folder / "containers").glob("*/output.log")
+    assert not any(secret.get_secret_value() in said for said in [text, *map(Path.read_text, outputs)])
+
+
+def finished(log: Path) -> tuple[subprocess.Popen[bytes], str]:
+    process = start(job_command(), log)
+    code = process.wait(timeout=240)
+    text = log.read_text()
+    assert code == 0, text[-3000:]
+    return process, text
+
+
+def test_an_interrupt_of_the_run_cancels_the_call_on_modal(
+    store: ObjectStore, modal_backend: ModalBackend, tmp_path: Path
+) -> None:
+    run = start(job_command(), tmp_path / "log")
+    wait_for(lambda: running_call(store), 120)
+    os.killpg(run.pid, signal.SIGINT)
+    assert run.wait(timeout=60) != 0
+    (call,) = list_calls(store)
+    assert call.cancel_requested
+    assert call.state == "finished"
+    assert modal_backend.is_at_rest(within_s=5)
+    assert store.head(current_key(VIDEO)) is None
+
+
+def test_cancel_in_dagsters_ui_reaches_the_call_on_modal(
+    store: ObjectStore, modal_backend: ModalBackend, graphql: Callable[..., Any]
+) -> None:
+    run = launch(graphql)
+    wait_for(lambda: running_call(store), 180)
+    terminated = graphql(
+        "mutation($id: String!) { terminateRun(runId: $id) { __typename ... on PythonError { message } } }",
+        id=run,
+    )
+    assert terminated["terminateRun"]["__typename"] == "TerminateRunSuccess", terminated
+    wait_for(lambda: status(graphql, run) in {"CANCELED", "FAILURE", "SUCCESS"}, 60, 0.3)
+    assert status(graphql, run) == "CANCELED"
+    assert modal_backend.is_at_rest(within_s=20)
+    (call,) = list_calls(store)
+    assert call.cancel_requested
+    assert store.head(current_key(VIDEO)) is None

@@ -1,0 +1,289 @@
+"""How a Modal call is judged, its log read and its note kept, with a double in the place of Modal: fast."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from video_pipeline import keys
+from video_pipeline.calls import (
+    CallRecord,
+    ErrorRecord,
+    ResultRecord,
+    WorkerIdentity,
+    failed_result,
+    write_result,
+)
+from video_pipeline.compute.base import Handle, Status
+from video_pipeline.compute.modal import PENDING, LogPiece, Outcome, _kind_of_text
+from video_pipeline.compute.modal_output import OutputReader
+from video_pipeline.compute.modal_spawns import SpawnNote, change_note, read_note, take_note
+from video_pipeline.compute.modal_state import CallWatch
+from video_pipeline.errors import ErrorKind, Transient
+from video_pipeline.store.base import ObjectStore
+
+KEY = "ab" * 16
+HANDLE = Handle("acme", KEY, "double", "modal")
+CALL = "fc-1"
+
+
+class DoubleOfModal:
+    """In the place of `DeployedApp`: says what a test wants it to say."""
+
+    def __init__(self) -> None:
+        self.says: Outcome | Exception = PENDING
+        self.pieces: list[LogPiece] | Exception = []
+        self.asked = 0
+        self.since: list[datetime] = []
+
+    def outcome(self, call_id: str) -> Outcome:
+        self.asked += 1
+        if isinstance(self.says, Exception):
+            raise self.says
+        return self.says
+
+    def log(self, call_id: str, since: datetime) -> list[LogPiece]:
+        self.since.append(since)
+        if isinstance(self.pieces, Exception):
+            raise self.pieces
+        return [piece for piece in self.pieces if piece.at >= since]
+
+
+@pytest.fixture
+def modal() -> DoubleOfModal:
+    return DoubleOfModal()
+
+
+def note(store: ObjectStore, **fields: Any) -> SpawnNote:
+    wanted = {"state": "spawned", "call_id": CALL, "after_attempt": 0, **fields}
+    made = SpawnNote(key=KEY, task="double", app="video-pipeline", **wanted)
+    found = read_note(store, "acme", KEY)
+    assert take_note(store, "acme", made, instead_of=found[1] if found else None)
+    return made
+
+
+def record(store: ObjectStore, *, beat_s_ago: float = 0.0, call_id: str = CALL, **fields: Any) -> CallRecord:
+    made = CallRecord(
+        key=KEY,
+        task="double",
+        version=1,
+        tenant="acme",
+        request={},
+        worker=WorkerIdentity(backend="modal", host="ta-1", call_id=call_id),
+        heartbeat_at=time.time() - beat_s_ago,
+        **fields,
+    )
+    store.put(keys.call_key("acme", KEY), made.model_dump_json().encode())
+    return made
+
+
+def result(store: ObjectStore, of: CallRecord, kind: ErrorKind) -> ResultRecord:
+    made = failed_result(of, ErrorRecord(kind=kind, message="as a test wants it"))
+    write_result(store, "acme", made)
+    return made
+
+
+def look(store: ObjectStore, modal: DoubleOfModal) -> Status:
+    return CallWatch(store, modal, HANDLE).status()  # pyright: ignore[reportArgumentType]
+
+
+def test_a_call_without_a_heartbeat_that_modal_still_has_waits_and_is_not_lost(
+    store: ObjectStore, modal: DoubleOfModal
+) -> None:
+    note(store)
+    assert look(store, modal).state == "waiting"
+    record(store, beat_s_ago=5, progress={"stage": "sleeping"})
+    assert look(store, modal) == Status("running", progress={"stage": "sleeping"})
+    record(store, beat_s_ago=75)
+    silent = look(store, modal)
+    assert silent.state == "waiting"
+    assert "no heartbeat for 75 s" in silent.detail
+
+
+@pytest.mark.parametrize("beat_s_ago", [1, 75])
+def test_a_call_that_modal_has_done_with_is_lost_whatever_its_heartbeat(
+    store: ObjectStore, modal: DoubleOfModal, beat_s_ago: float
+) -> None:
+    note(store)
+    record(store, beat_s_ago=beat_s_ago)
+    modal.says = Outcome("failed", kind="out_of_memory", detail="killed for memory")
+    assert look(store, modal) == Status("lost", detail="killed for memory", died="out_of_memory")
+
+
+def test_a_worker_of_another_call_runs_whatever_modal_says_of_this_one(
+    store: ObjectStore, modal: DoubleOfModal
+) -> None:
+    note(store)
+    record(store, call_id="fc-other")
+    modal.says = Outcome("failed", kind="internal")
+    assert look(store, modal).state == "running"
+    assert modal.asked == 0
+
+
+def test_a_result_from_before_the_spawn_is_not_this_calls(store: ObjectStore, modal: DoubleOfModal) -> None:
+    old = record(store, state="finished", attempt=2)
+    result(store, old, "transient")
+    note(store, after_attempt=2)
+    assert look(store, modal).state == "waiting"
+    new = record(store, state="finished", attempt=3)
+    expected = result(store, new, "transient")
+    assert look(store, modal) == Status("done", result=expected)
+
+
+def test_a_worker_that_found_the_result_there_makes_it_this_calls(
+    store: ObjectStore, modal: DoubleOfModal
+) -> None:
+    note(store, after_attempt=2)
+    expected = result(store, record(store, state="finished", attempt=2), "bad_input")
+    modal.says = Outcome("returned", exit_code=0)
+    assert look(store, modal) == Status("done", result=expected)
+
+
+def test_a_preempted_call_is_done_only_if_modal_does_not_run_it_again(
+    store: ObjectStore, modal: DoubleOfModal
+) -> None:
+    taken = note(store)
+    expected = result(store, record(store, state="finished"), "preempted")
+    assert look(store, modal).state == "waiting"
+    modal.says = Outcome("returned", exit_code=0)
+    assert look(store, modal) == Status("done", result=expected)
+    change_note(store, "acme", taken, cancelled="a test asked")
+    modal.says = Outcome("failed", kind="cancelled")
+    assert (look(store, modal).state, look(store, modal).died) == ("lost", "cancelled")
+
+
+def test_a_spawn_that_was_never_noted_is_waited_for_and_then_lost(
+    store: ObjectStore, modal: DoubleOfModal
+) -> None:
+    assert look(store, modal).state == "lost"
+    note(store, state="spawning", call_id=None)
+    assert look(store, modal).state == "waiting"
+    note(store, state="spawning", call_id=None, at=time.time() - 61)
+    assert (look(store, modal).state, look(store, modal).died) == ("lost", "preempted")
+    assert modal.asked == 0
+
+
+def test_modal_is_asked_once_a_second_and_may_be_away_for_a_while(
+    store: ObjectStore, modal: DoubleOfModal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("video_pipeline.compute.modal_state.LOOK_S", (0.0, 0.0))
+    note(store)
+    modal.says = Transient("Modal cannot be reached")
+    watch = CallWatch(store, modal, HANDLE)  # pyright: ignore[reportArgumentType]
+    for _ in range(20):
+        assert watch.status().state == "waiting"
+    assert modal.asked == 1
+    monkeypatch.setattr("video_pipeline.compute.modal_state.ASK_MODAL_S", 0.0)
+    monkeypatch.setattr("video_pipeline.compute.modal_state.AWAY_LIMIT_S", 0.0)
+    with pytest.raises(Transient):
+        watch.status()
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("Runner terminated: out of memory (OOM)", "out_of_memory"),
+        ("Input was cancelled by user", "cancelled"),
+        ("the room was too small", "internal"),
+        ("ModuleNotFoundError: No module named 'torch'", "internal"),
+    ],
+)
+def test_the_reason_is_read_from_the_words_where_modal_gives_only_words(text: str, kind: str) -> None:
+    assert _kind_of_text(text) == kind
+
+
+def piece(text: str, *, after_s: float = 0.0, container: str = "ta-1") -> LogPiece:
+    return LogPiece(datetime.now(UTC) + timedelta(seconds=after_s), container, text)
+
+
+def reader(store: ObjectStore, modal: DoubleOfModal, status: Status | None = None) -> OutputReader:
+    made = OutputReader(store, modal, HANDLE, lambda: status)  # pyright: ignore[reportArgumentType]
+    made._next_fetch = 0.0
+    return made
+
+
+def said(reader: OutputReader) -> list[Any]:
+    reader._next_fetch = 0.0
+    return [event.data.get("line", event.name) for event in reader.read()]
+
+
+def test_each_line_is_given_once_whole_and_by_container(store: ObjectStore, modal: DoubleOfModal) -> None:
+    note(store)
+    output = reader(store, modal)
+    first = [piece("one\ntw"), piece("other\n", container="ta-2"), piece("o\nthe same\n"), piece("half")]
+    modal.pieces = first
+    assert said(output) == ["one", "other", "two", "the same"]
+    assert said(output) == []
+    modal.pieces = [*first, piece(" of it\n"), piece('@video_pipeline {"event": "ended"}\n')]
+    assert said(output) == ["half of it", "ended"]
+    assert modal.since[0] < modal.pieces[0].at - timedelta(seconds=60)
+
+
+def test_lines_that_come_late_are_still_found_and_equal_ones_counted(
+    store: ObjectStore, modal: DoubleOfModal
+) -> None:
+    note(store)
+    output = reader(store, modal)
+    newest, twin = piece("newest\n"), piece("twin\n", after_s=-1)
+    modal.pieces = [twin, newest]
+    assert said(output) == ["twin", "newest"]
+    modal.pieces = [piece("late\n", after_s=-5), twin, twin, newest]
+    assert said(output) == ["late", "twin"]
+
+
+def test_a_log_that_cannot_be_read_now_is_read_later(store: ObjectStore, modal: DoubleOfModal) -> None:
+    note(store)
+    output = reader(store, modal)
+    modal.pieces = Transient("away")
+    assert said(output) == []
+    modal.pieces = [piece("there again\n")]
+    assert output.read() == []
+    assert said(output) == ["there again"]
+
+
+def test_the_last_event_is_waited_for_only_where_the_call_has_ended_just_now(
+    store: ObjectStore, modal: DoubleOfModal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("video_pipeline.compute.modal_output.LAG_S", 1.0)
+    note(store)
+    ended = result(store, record(store, state="finished"), "internal")
+    for age_s, waits in ((0, True), (120, False)):
+        done = ended.model_copy(update={"finished_at": datetime.now(UTC) - timedelta(seconds=age_s)})
+        began = time.monotonic()
+        assert said(reader(store, modal, Status("done", result=done))) == []
+        assert (time.monotonic() - began > 0.9) is waits
+
+
+def test_of_several_callers_one_takes_the_note_and_nobody_changes_anothers(store: ObjectStore) -> None:
+    first, second = (
+        SpawnNote(key=KEY, task="double", app="video-pipeline", after_attempt=0) for _ in range(2)
+    )
+    assert take_note(store, "acme", first, instead_of=None)
+    assert not take_note(store, "acme", second, instead_of=None)
+    found = read_note(store, "acme", KEY)
+    assert found is not None
+    assert found[0] == first
+    assert take_note(store, "acme", second, instead_of=found[1])
+    assert not take_note(store, "acme", first, instead_of=found[1])
+    change_note(store, "acme", first, state="failed")
+    found = read_note(store, "acme", KEY)
+    assert found is not None
+    assert (found[0].owner, found[0].state) == (second.owner, "spawning")
+
+
+def test_on_a_store_without_conditional_writes_the_last_note_stands(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "conditional_writes", lambda: False)
+    first, second = (
+        SpawnNote(key=KEY, task="double", app="video-pipeline", after_attempt=0) for _ in range(2)
+    )
+    monkeypatch.setattr(
+        "video_pipeline.compute.modal_spawns.time.sleep",
+        lambda _: store.put("acme/server/spawns/" + KEY + ".json", second.model_dump_json().encode()),
+    )
+    assert not take_note(store, "acme", first, instead_of=None)
+    assert take_note(store, "acme", second, instead_of=None)
