@@ -146,7 +146,9 @@ def capabilities(**engines: int) -> types.ModuleType:
         name = str(codec).rpartition(".")[2]
         if bitdepth == 10:
             raise RuntimeError("not at 10 bits")
-        return {"num_decoder_engines": engines.get(name, 0), "width_max": 4096, "height_max": 2304}
+        # AV1 stands for a codec that is listed with engines and takes no picture of any size.
+        width = 0 if name == "AV1" else 4096
+        return {"num_decoder_engines": engines.get(name, 0), "width_max": width, "height_max": 2304}
 
     double.__dict__["GetDecoderCaps"] = caps
     return double
@@ -154,7 +156,7 @@ def capabilities(**engines: int) -> types.ModuleType:
 
 def test_nvdec_lists_the_codecs_that_have_an_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decode_nvdec, "unavailable", lambda: None)
-    monkeypatch.setitem(sys.modules, "PyNvVideoCodec", capabilities(H264=2, HEVC=1))
+    monkeypatch.setitem(sys.modules, "PyNvVideoCodec", capabilities(H264=2, HEVC=1, AV1=1))
     assert parts.nvdec() == (
         NvdecCodec(codec="H264", bit_depth=8, engines=2, max_width=4096, max_height=2304),
         NvdecCodec(codec="HEVC", bit_depth=8, engines=1, max_width=4096, max_height=2304),

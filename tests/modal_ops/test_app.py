@@ -58,6 +58,24 @@ def test_modals_client_states_a_function_as_the_table_does(
     assert info.secrets[:2] == ["modal.Secret.from_name('wasabi')", "modal.Secret.from_name('wandb-secret')"]
 
 
+def test_containers_wait_no_longer_and_are_no_more_than_the_spec_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Modal's client does not tell these two of a function, so they are taken where it is given them."""
+    given: list[dict[str, Any]] = []
+    genuine = modal.App.function
+
+    def listening(app: modal.App, **arguments: Any) -> Any:
+        given.append(arguments)
+        return genuine(app, **arguments)
+
+    monkeypatch.setattr(modal.App, "function", listening)
+    described(store="s3://bucket", modal_max_containers="7")
+    assert len(given) == len(BUILT_IN)
+    assert {arguments["max_containers"] for arguments in given} == {7}
+    assert {arguments["scaledown_window"] for arguments in given} == {60}
+
+
 def test_the_environment_of_a_function_holds_the_store_and_no_credential(
     functions: dict[str, Any],
 ) -> None:
