@@ -41,7 +41,11 @@ def test_the_a10_is_known_by_both_of_its_names(name: str) -> None:
     assert specs.gpu_name(name, input="gpu") == "A10"
 
 
-@pytest.mark.parametrize("name", ["A11", "", "T4:2", "GPU", "any", "A100"])
+def test_an_a100_without_a_size_is_the_smaller_one() -> None:
+    assert specs.gpu_name("A100", input="gpu") == "A100-40GB"
+
+
+@pytest.mark.parametrize("name", ["A11", "", "T4:2", "GPU", "any", "RTX-PRO-6000"])
 def test_an_unknown_gpu_is_refused_with_the_names_that_are_known(name: str, settings: Settings) -> None:
     with pytest.raises(BadInput, match=r"that this version knows \(list of 20\d\d-") as caught:
         specs.spec_for(with_hardware(gpu=name or " "), settings)
