@@ -266,6 +266,7 @@ class Desk:
     films: Path
     told: list[dict[str, Any]] = field(default_factory=list)
     last: TaskContext | None = None
+    before_run: Callable[[TaskContext], None] = lambda _context: None
 
     def put(self, path: Path, name: str | None = None) -> str:
         """A film as an object of the store; its key."""
@@ -296,6 +297,7 @@ class Desk:
             recorder=Recorder(),
             emit=self.told.append,
         )
+        self.before_run(self.last)
         try:
             with use_recorder(self.last.recorder):
                 return find_task(task).load()(request, self.last)

@@ -301,7 +301,16 @@ def test_an_overlay_that_changes_nothing_is_a_copy_of_the_source(desk: Desk, eff
         assert np.array_equal(one.y, before.y)
 
 
-@pytest.mark.parametrize("variant", ["vp8", "edit_trim", "h264_intra_refresh"])
+@pytest.mark.parametrize("variant", ["edit_trim", "edit_trim_open_gop"])
+def test_a_source_whose_edit_list_hides_its_key_picture_is_copied(
+    desk: Desk, media: MediaFactory, variant: str
+) -> None:
+    result = desk.run("render_overlay", source_key=desk.put(media.path(variant), "trimmed"))
+    assert result.copied
+    assert result.degraded == ()
+
+
+@pytest.mark.parametrize("variant", ["vp8", "h264_intra_refresh"])
 def test_a_source_that_cannot_be_copied_is_encoded_again_and_the_result_says_so(
     desk: Desk, media: MediaFactory, variant: str
 ) -> None:

@@ -171,7 +171,7 @@ def test_every_time_of_a_section_is_moved_and_nothing_else_is(desk: Desk) -> Non
             "trim_end": 1.9,
             "segments": [{"start": 1.1, "end": 1.35, "speed": 0.5}],
         },
-        players={"timestamps": [1.0, 1.6]},
+        players={"timestamps": [1.06, 1.6]},
     )
     over = intake.overlay_request(desk.store, CLIP, request)
     (region,) = over.highlight_regions

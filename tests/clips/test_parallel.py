@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -38,6 +39,7 @@ from video_pipeline.compute.follow import run_call
 from video_pipeline.compute.local import LocalCompute
 from video_pipeline.errors import BadInput, Internal, PipelineError, Transient
 from video_pipeline.media.h264 import segment_frames
+from video_pipeline.media.h264_parts import read_part, write_part
 from video_pipeline.store.directory import DirectoryStore
 from video_pipeline.store.reader import FileReader
 
@@ -55,7 +57,9 @@ class FanOutDouble:
     before: Callable[[Any], Any] = lambda request: request
     """What becomes of a request before it runs; may raise."""
 
-    def __call__(self, context: Any, task: str, requests: list[Any]) -> list[ResultRecord]:
+    def __call__(
+        self, context: Any, task: str, requests: list[Any], *, at_once: int | None = None
+    ) -> list[ResultRecord]:
         assert context.store is self.desk.store
         began = datetime.now(UTC)
         records = []
@@ -222,11 +226,37 @@ def test_parts_go_when_a_clip_fails_unless_another_attempt_will_use_them(
 
 def test_parts_of_a_killed_render_go_when_the_clip_is_there_already(desk: Desk, calls: FanOutDouble) -> None:
     request = uneven_film(desk)
-    desk.run("process_framing_ai_chunk", start_frame=0, end_frame=12, **request)
     desk.run("process_framing_ai", **request)
+    desk.run("process_framing_ai_chunk", start_frame=0, end_frame=12, **request)
     assert len(parts(desk)) == 1
     assert not desk.run("process_framing_ai_parallel", num_chunks=3, **request).made
     assert parts(desk) == []
+
+
+@pytest.mark.parametrize("task", ["process_framing_ai", "process_framing_ai_parallel"])
+def test_parts_of_a_killed_render_go_with_the_render_that_needs_none(desk: Desk, calls, task: str) -> None:
+    request = uneven_film(desk)
+    desk.run("process_framing_ai_chunk", start_frame=0, end_frame=12, **request)
+    chunks: dict[str, Any] = {"num_chunks": 1} if task.endswith("parallel") else {}
+    desk.run(task, **request, **chunks)
+    assert parts(desk) == []
+
+
+def test_a_source_that_is_replaced_meanwhile_makes_no_mixed_clip(
+    desk: Desk, calls: FanOutDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = uneven_film(desk)
+    content = desk.store.get(request["source_key"])
+
+    def replace(chunk: Any) -> Any:
+        if chunk.start_frame == 0:  # the last of them to run
+            desk.store.put(request["source_key"], content + bytes(8))
+        return chunk
+
+    calls.before = replace
+    with pytest.raises(Transient, match="replaced"):
+        desk.run("process_framing_ai_parallel", num_chunks=3, **request)
+    assert not any(key.endswith(("clip.mp4", "manifest.json")) for key in desk.stored())
 
 
 def test_a_part_that_was_changed_in_the_store_is_not_joined(
@@ -234,26 +264,48 @@ def test_a_part_that_was_changed_in_the_store_is_not_joined(
 ) -> None:
     request = uneven_film(desk)
 
-    def run_and_change(context: Any, task: str, requests: list[Any]) -> list[ResultRecord]:
+    def run_and_change(context: Any, task: str, requests: list[Any], **_: Any) -> list[ResultRecord]:
         records = calls(context, task, requests)
         key = (records[1].result or {})["part_key"]
         desk.store.put(key, desk.store.get(key)[:-1] + b"?")
         return records
 
     monkeypatch.setattr(parallel, "fan_out", run_and_change)
-    with pytest.raises(Transient, match="not what its call wrote"):
+    with pytest.raises(Transient, match="damaged"):
         desk.run("process_framing_ai_parallel", num_chunks=3, **request)
+    assert len(parts(desk)) == 2, "a damaged part is taken away, so that its call makes it again"
     assert not any(key.endswith(("clip.mp4", "manifest.json")) for key in desk.stored())
 
 
-def test_parts_of_encoders_with_other_settings_are_not_joined(desk: Desk, calls: FanOutDouble) -> None:
+def test_a_part_that_is_gone_is_made_again_by_another_attempt(
+    desk: Desk, calls: FanOutDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
     request = uneven_film(desk)
 
-    def other(chunk: Any) -> Any:
-        encoding = chunk.encoding.model_copy(update={"preset": "medium"})
-        return chunk.model_copy(update={"encoding": encoding}) if chunk.start_frame else chunk
+    def run_and_lose(context: Any, task: str, requests: list[Any], **_: Any) -> list[ResultRecord]:
+        records = calls(context, task, requests)
+        desk.store.delete((records[1].result or {})["part_key"])
+        return records
 
-    calls.before = other
+    monkeypatch.setattr(parallel, "fan_out", run_and_lose)
+    with pytest.raises(Transient, match="gone"):
+        desk.run("process_framing_ai_parallel", num_chunks=3, **request)
+
+
+def test_parts_of_encoders_with_other_settings_are_not_joined(
+    desk: Desk, calls: FanOutDouble, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    request = uneven_film(desk)
+
+    def run_and_exchange(context: Any, task: str, requests: list[Any], **_: Any) -> list[ResultRecord]:
+        records = calls(context, task, requests)
+        key = (records[1].result or {})["part_key"]
+        part = read_part(io.BytesIO(desk.store.get(key)), name=key)
+        write_part(tmp_path / "other", part.format, part.extradata + b"?", part.packets)
+        desk.store.put(key, tmp_path / "other")
+        return records
+
+    monkeypatch.setattr(parallel, "fan_out", run_and_exchange)
     with pytest.raises(Internal, match="encoded with different settings"):
         desk.run("process_framing_ai_parallel", num_chunks=2, **request)
     assert not any(key.endswith(("clip.mp4", "manifest.json")) for key in desk.stored())
@@ -265,7 +317,7 @@ def test_parts_that_do_not_follow_each_other_are_not_joined(
 ) -> None:
     request = uneven_film(desk)
 
-    def run_others(context: Any, task: str, requests: list[Any]) -> list[ResultRecord]:
+    def run_others(context: Any, task: str, requests: list[Any], **_: Any) -> list[ResultRecord]:
         records = calls(context, task, requests)
         return [records[0], *records] if gap == (0, 12) else [records[0], *records[2:]]
 

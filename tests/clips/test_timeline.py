@@ -227,7 +227,10 @@ def test_the_sound_of_each_clip_covers_exactly_its_frames(programme: Programme) 
         for span in own:
             assert span.offset == at
             assert span.samples > 0
-            assert span.fade_in + span.fade_out <= 2 * span.samples
+            assert span.fade_in_before == span.offset - samples_at(clip.first / programme.rate)
+            assert span.fade_out_after == samples_at(clip.stop / programme.rate) - span.end
+            assert span.fade_in == samples_at(clip.fade_in / programme.rate)
+            assert span.fade_out == samples_at(clip.fade_out / programme.rate)
             at += span.samples
         assert at == samples_at(clip.stop / programme.rate)
     assert max(span.offset + span.samples for span in spans) == programme.audio_samples

@@ -171,6 +171,30 @@ def test_a_fade_out_is_a_fade_in_backwards(curve) -> None:
     np.testing.assert_allclose(gain, gain[::-1], atol=1e-6)
 
 
+@pytest.mark.parametrize("curve", ["linear", "equal_power"])
+def test_a_fade_over_several_spans_is_one_fade(humming: Path, curve) -> None:
+    rest = {"speed": Fraction(1), "curve": curve}
+    whole = AudioSpan(
+        0, Fraction(0), Fraction(2), offset=0, samples=96000, fade_in=60000, fade_out=30000, **rest
+    )
+    half = [
+        AudioSpan(
+            0,
+            Fraction(place),
+            Fraction(place + 1),
+            offset=48000 * place,
+            samples=48000,
+            fade_in=60000,
+            fade_out=30000,
+            fade_in_before=48000 * place,
+            fade_out_after=48000 * (1 - place),
+            **rest,
+        )
+        for place in range(2)
+    ]
+    np.testing.assert_allclose(render(half, [humming]), render([whole], [humming]), atol=1e-6)
+
+
 def test_fades_begin_and_end_in_silence_and_reach_full_level(humming: Path) -> None:
     whole = render([one_span(1, 3)], [humming])
     span = AudioSpan(0, Fraction(1), Fraction(3), Fraction(1), 0, 96000, 24000, 12000, "linear")
@@ -259,12 +283,12 @@ def test_a_missing_source_is_named(tmp_path: Path) -> None:
         {"speed": Fraction(1, 11)},
         {"offset": -1},
         {"samples": -1},
-        {"fade_in": 101},
+        {"fade_in": -1},
         {"fade_out": -1},
     ],
 )
 def test_a_span_that_cannot_be_played_is_refused(wrong: dict) -> None:
     right = {"start": Fraction(0), "stop": Fraction(1), "speed": Fraction(1), "offset": 0, "samples": 100}
     AudioSpan(0, **right)
-    with pytest.raises(ValueError, match=r"cannot be played|no place|pass"):
+    with pytest.raises(ValueError, match=r"cannot be played|no place|cannot be heard"):
         AudioSpan(0, **{**right, **wrong})

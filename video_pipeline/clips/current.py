@@ -30,6 +30,9 @@ class CurrentRender(StrictModel):
     output_key: str
     manifest_key: str
     start_seconds: float | None
+    made_of: str | None = None
+    """The key of the source it was made of."""
+
     frames: int
     duration_seconds: float
 
@@ -48,11 +51,32 @@ class CurrentRenders(StrictModel):
             )
         return self.renders[stage]
 
+    def fresh(self, stage: Stage, clip: ClipId) -> CurrentRender:
+        """Like `need`; BadInput too where it was made of a cut or an overlay that is not the present one."""
+        render = self.need(stage, clip)
+        made_from = [self.renders[before].output_key for before in MADE_OF[stage] if before in self.renders]
+        if render.made_of is not None and made_from and render.made_of not in made_from:
+            raise BadInput(
+                f"the {stage} of {clip.partition_key} was made of an earlier {' or '.join(MADE_OF[stage])}",
+                input=keys.clip_current_key(clip),
+                what_to_do=f"materialise {stage} for this partition again",
+            )
+        return render
+
     def furthest(self, stages: tuple[Stage, ...], clip: ClipId) -> CurrentRender:
-        """The first of `stages` that there is."""
-        return next((self.renders[stage] for stage in stages if stage in self.renders), None) or self.need(
-            stages[-1], clip
-        )
+        """The first of `stages` that there is. BadInput if it is out of date."""
+        there: list[Stage] = [stage for stage in stages if stage in self.renders]
+        return self.fresh(there[0] if there else stages[-1], clip)
+
+
+MADE_OF: dict[Stage, tuple[Stage, ...]] = {
+    "clip": (),
+    "overlay_clip": ("clip",),
+    "framed_clip": ("overlay_clip", "clip"),
+    "multi_clip": (),
+    "annotated_compilation": (),
+}
+"""Which renders of the same partition each kind is made of."""
 
 
 def current_renders(store: ObjectStore, clip: ClipId) -> CurrentRenders:
@@ -72,6 +96,7 @@ def set_current(store: ObjectStore, clip: ClipId, stage: Stage, result: RenderRe
         output_key=result.output_key,
         manifest_key=result.manifest_key,
         start_seconds=result.start_seconds,
+        made_of=result.made_of,
         frames=result.frames,
         duration_seconds=result.duration_seconds,
     )

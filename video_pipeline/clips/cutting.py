@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,10 +18,11 @@ import numpy as np
 from video_pipeline.clips.finishing import finish_render, progress_of, store_clip, store_preview
 from video_pipeline.clips.publishing import ClipOutput
 from video_pipeline.clips.render import (
+    OutputFrame,
     Sound,
     Transform,
     Unchanged,
-    preview_numbers,
+    end_tick,
     render_clip,
     source_frames,
     transformed,
@@ -28,13 +31,14 @@ from video_pipeline.clips.request import ExtractClipRequest, Render, RenderOverl
 from video_pipeline.clips.result import RenderResult
 from video_pipeline.clips.sources import SourceFacts, StoreSources
 from video_pipeline.clips.spotlight import Spotlight, SpotlightRegion
-from video_pipeline.clips.timeline import part_of, whole
-from video_pipeline.clips.verify import verify_clip
+from video_pipeline.clips.timeline import part_of
+from video_pipeline.clips.verify import ClipFacts, verify_clip
 from video_pipeline.errors import BadInput, Internal
 from video_pipeline.media.clip_audio import AudioSpan, samples_at
 from video_pipeline.media.frames import CroppedFrame
 from video_pipeline.media.h264 import H264Settings, VideoFormat
 from video_pipeline.media.stream_copy import copy_range
+from video_pipeline.telemetry.timing import timed_operation
 
 if TYPE_CHECKING:
     from video_pipeline.worker import TaskContext
@@ -49,10 +53,13 @@ def extract_clip(request: ExtractClipRequest, context: TaskContext) -> RenderRes
     existing = None if request.preview else output.existing()
     if existing is not None:
         return existing
-    sources = StoreSources(context.store, [request.source_key])
+    sources = StoreSources(context.store, [request.source_key], output.versions)
     start, stop = part_of(request.start, request.end, sources.facts(0).times, sources.name(0))
-    if request.mode == "copy" and not request.preview:
-        return _copied(request, context, output, sources, start, stop)
+    if request.mode == "copy":
+        copied = _copy(context, sources, start, stop)
+        if not request.preview:
+            return _publish_copy(context, output, sources, copied)
+        start, stop = copied.start, copied.stop
     return _rendered(request, context, output, sources, start, stop, Unchanged(), workers=1)
 
 
@@ -63,12 +70,13 @@ def render_overlay(request: RenderOverlayRequest, context: TaskContext) -> Rende
     existing = None if request.preview else output.existing()
     if existing is not None:
         return existing
-    sources = StoreSources(context.store, [request.source_key])
+    sources = StoreSources(context.store, [request.source_key], output.versions)
     facts = sources.facts(0)
     degraded: tuple[str, ...] = ()
     if (not request.highlight_regions or request.effect_type == "original") and not request.preview:
         try:
-            return _copied(request, context, output, sources, *facts.times)
+            copied = _copy(context, sources, *facts.times)
+            return _publish_copy(context, output, sources, copied)
         except BadInput as error:
             degraded = (f"encoded again: {error.message}",)
     transform = _Lit(request, facts)
@@ -123,29 +131,28 @@ def _rendered(
     """Every picture of a part of the source, at its own time, through a transform."""
     began = time.monotonic()
     facts = sources.facts(0)
-    estimate = whole(start, stop, facts.frame_rate).frames
+    tick = facts.time_base
+    with sources.open(0) as source:
+        estimate = source.count(start, stop)
+        first = next(source.pictures(start, end_tick(start, stop, tick) * tick))
     if request.preview:
+        wanted = min(request.preview, estimate)
         return store_preview(
             context,
             output,
-            _preview(
-                sources, transform, start, stop, preview_numbers(estimate, request.preview), facts.frame_rate
-            ),
+            _preview(sources, transform, start, stop, wanted),
             frames=estimate,
             duration=stop - start,
             frame_rate=facts.frame_rate,
-            wanted=request.preview,
+            wanted=wanted,
             start_seconds=float(start),
             notes=facts.notes,
         )
-    with sources.open(0) as source:
-        first = next(iter(source.pictures(start, stop)))
-    begin = first.pts * facts.time_base
-    length = stop - begin
-    fmt = VideoFormat(facts.width, facts.height, facts.time_base, facts.frame_rate)
+    begin = first.pts * tick
+    fmt = VideoFormat(facts.width, facts.height, Fraction(1, tick.denominator), facts.frame_rate)
     path = context.scratch / "clip.mp4"
 
-    def frames() -> Iterator:
+    def frames() -> Iterator[OutputFrame]:
         with sources.open(0) as source:
             yield from source_frames(source, start, stop)
 
@@ -156,7 +163,7 @@ def _rendered(
         H264Settings(request.encoding.crf, request.encoding.preset),
         total=estimate,
         path=path,
-        sound=_sound_of(sources, begin, length),
+        sound=_sound_of(sources, begin, end_tick(start, stop, tick) * tick - begin),
         cancel=context.cancel,
         on_progress=progress_of(context, output.kind, estimate),
         workers=workers,
@@ -169,6 +176,7 @@ def _rendered(
         rendered,
         started=began,
         start_seconds=float(begin),
+        made_of=sources.key(0),
         notes=facts.notes,
         degraded=degraded,
     )
@@ -182,59 +190,73 @@ def _sound_of(sources: StoreSources, start: Fraction, length: Fraction) -> Sound
 
 
 def _preview(
-    sources: StoreSources,
-    transform: Transform,
-    start: Fraction,
-    stop: Fraction,
-    numbers: Sequence[int],
-    rate: Fraction,
+    sources: StoreSources, transform: Transform, start: Fraction, stop: Fraction, wanted: int
 ) -> Iterator[tuple[Fraction, CroppedFrame]]:
+    """Pictures evenly spread over the part, each at the middle of its share."""
     with sources.open(0) as source:
-        for number in numbers:
-            moment = min(start + number / rate, stop - source.time_base)
-            frame = next(source_frames(source, moment, moment + 2 * source.time_base))
+        for place in range(wanted):
+            moment = start + (stop - start) * Fraction(2 * place + 1, 2 * wanted)
+            until = min(moment + 2 * source.time_base, source.stop)
+            frame = next(source_frames(source, min(moment, until - source.time_base), until))
             yield moment - start, transformed([frame], lambda _clip: transform)[0][1]
 
 
-def _copied(
-    request: Render,
-    context: TaskContext,
-    output: ClipOutput,
-    sources: StoreSources,
-    start: Fraction,
-    stop: Fraction,
-) -> RenderResult:
+@dataclass(frozen=True)
+class _Copied:
+    """A part of the source as it was copied, checked. `began` is when copying did, by the monotonic clock."""
+
+    path: Path
+    start: Fraction
+    stop: Fraction
+    facts: ClipFacts
+    began: float
+
+
+def _copy(context: TaskContext, sources: StoreSources, start: Fraction, stop: Fraction) -> _Copied:
     """A part of the source without encoding anything."""
     began = time.monotonic()
     facts = sources.facts(0)
-    path = context.scratch / "clip.mp4"
-    with sources.open_bytes(0) as source:
-        copied = copy_range(source, start, stop, path, name=sources.name(0))
+    path = context.scratch / "copy.mp4"
+    with sources.open_bytes(0) as source, timed_operation("copy"):
+        copied = copy_range(source, start, stop, path, name=sources.name(0), cancel=context.cancel)
     try:
-        checked = verify_clip(
-            path,
-            frames=copied.frames,
-            width=facts.width,
-            height=facts.height,
-            duration=copied.stop - copied.start,
-            pts=None,
-            audio=facts.has_audio,
-            copied=True,
-        )
+        with timed_operation("check"):
+            checked = verify_clip(
+                path,
+                frames=copied.frames,
+                width=facts.width,
+                height=facts.height,
+                duration=copied.stop - copied.start,
+                pts=None,
+                audio=facts.has_audio,
+                copied=True,
+                cancel=context.cancel,
+            )
     except Internal as error:
         raise BadInput(
             f"its packets do not make a clip that plays: {error.message}",
             input=sources.name(0),
             what_to_do="use mode accurate, or upload the file again if that says it is damaged",
         ) from error
+    if (checked.width > checked.height) != (facts.width > facts.height):
+        # The container turns the picture: what is coded 320x180 is shown 180x320.
+        turned = {"width": checked.height, "height": checked.width}
+        checked = checked.model_copy(update=turned)
+    return _Copied(path, copied.start, copied.stop, checked, began)
+
+
+def _publish_copy(
+    context: TaskContext, output: ClipOutput, sources: StoreSources, copied: _Copied
+) -> RenderResult:
     return store_clip(
         context,
         output,
-        path,
-        checked,
+        copied.path,
+        copied.facts,
         None,
-        started=began,
-        frame_rate=str(facts.frame_rate),
+        started=copied.began,
+        frame_rate=str(sources.facts(0).frame_rate),
         start_seconds=float(copied.start),
+        made_of=sources.key(0),
         copied=True,
     )

@@ -29,7 +29,7 @@ from video_pipeline.clips.detect_request import (
     moment,
 )
 from video_pipeline.clips.detection_pictures import PictureAt, moments_at_rate, pictures_at
-from video_pipeline.clips.publishing import clip_recipe, put_checked
+from video_pipeline.clips.publishing import clip_recipe, input_versions, put_checked
 from video_pipeline.clips.sources import StoreSources
 from video_pipeline.errors import BadInput
 from video_pipeline.keys import ClipId
@@ -82,12 +82,13 @@ def moments_of(request: Detecting, source: ClipSource) -> list[Fraction]:
 def _detected(kind: str, request: Detecting, context: TaskContext) -> DetectPlayersResult:
     started = time.monotonic()
     detector = _load(request, context)
-    recipe = clip_recipe(kind, VERSION, request, context.store, detector.sha256)
+    versions = input_versions(request, context.store)
+    recipe = clip_recipe(kind, VERSION, request, versions)
     prefix = keys.clip_prefix(ClipId(request.tenant_id, request.clip_id), recipe)
     done = _existing(context.store, f"{prefix}{DETECTIONS}")
     if done is not None:
         return done
-    with StoreSources(context.store, [request.source_key]).open(0) as source:
+    with StoreSources(context.store, [request.source_key], versions).open(0) as source:
         run = _Run(request, context, detector, source, prefix, started)
         run.go(moments_of(request, source))
         result = DetectPlayersResult(

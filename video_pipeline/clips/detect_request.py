@@ -12,6 +12,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, model_validator
 
 from video_pipeline.clips.request import ClipTask, exact
+from video_pipeline.models.shipped import DETECTOR_WEIGHTS, shipped_sha256
 from video_pipeline.strict import StrictModel
 
 MAX_FRAMES = 20_000
@@ -69,6 +70,10 @@ class Detecting(ClipTask):
     classes: tuple[str, ...] = Field(default=("person",), min_length=1, max_length=80)
     weights_key: str | None = None
     draw: bool = True
+
+    def shipped_inputs(self) -> dict[str, str]:
+        """The shipped network by its hash, unless the request names its own."""
+        return {} if self.weights_key is not None else {"detector": shipped_sha256(DETECTOR_WEIGHTS)}
 
     def input_keys(self) -> dict[str, str]:
         named = {"source": self.source_key, "weights": self.weights_key}

@@ -98,7 +98,8 @@ def _pass(source: ClipSource, moments: Sequence[Fraction], group: Sequence[int])
     """One reading from the first moment of `group` to its last."""
     waiting = list(group)
     picture: ClipPicture | None = None
-    for picture in source.pictures(moments[group[0]]):
+    # A moment within the slack of the end is that of no further picture: begin with the last one.
+    for picture in source.pictures(min(moments[group[0]], source.stop - source.time_base)):
         until = (picture.stop - slack(source.time_base)) * source.time_base
         shown = [index for index in waiting if moments[index] < until]
         if shown:

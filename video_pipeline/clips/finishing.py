@@ -37,7 +37,7 @@ PICTURE_NAME = "before_after.png"
 PICTURE_HEIGHT = 540
 """Of the before and after picture: small enough for a page of metadata, large enough to judge."""
 
-PHASES = ("model_load", "decode", "transform", "encode", "mux", "audio", "check", "upload")
+PHASES = ("model_load", "copy", "decode", "transform", "encode", "mux", "audio", "check", "upload")
 
 
 def progress_of(context: TaskContext, stage: str, total: int) -> Callable[[int], None]:
@@ -77,6 +77,7 @@ def finish_render(
             duration=duration,
             pts=rendered.pts,
             audio=True,
+            cancel=context.cancel,
         )
     picture = None
     if rendered.before is not None and rendered.after is not None:
@@ -154,7 +155,7 @@ def store_preview(
     size = (0, 0)
     for number, (moment, picture) in enumerate(pictures):
         context.cancel.raise_if_cancelled()
-        stored.append(output.put(f"preview/{number:02d}.png", png_of(frame_to_rgb(picture))).key)
+        stored.append(output.put(f"preview/{wanted:02d}/{number:02d}.png", png_of(frame_to_rgb(picture))).key)
         seconds.append(round(float(moment), 6))
         size = (picture.width, picture.height)
         tell(number + 1)

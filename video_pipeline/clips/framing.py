@@ -45,7 +45,6 @@ from video_pipeline.clips.timeline import Programme, framed_timeline, join
 from video_pipeline.errors import BadInput
 from video_pipeline.media.frames import CroppedFrame
 from video_pipeline.media.h264 import H264Settings, VideoFormat, segment_frames
-from video_pipeline.media.h264_parts import write_part
 from video_pipeline.telemetry.table import wall_seconds
 from video_pipeline.telemetry.timing import timed_operation
 
@@ -65,14 +64,14 @@ def process_framing_ai(request: ProcessFramingAiRequest, context: TaskContext) -
     existing = None if request.preview else output.existing()
     if existing is not None:
         return existing
-    plan = FramingPlan.of(request, context.store)
+    plan = FramingPlan.of(request, context.store, output)
     with one_torch_thread(), Frames(request, request.encoding, [request], plan, context) as frames:
         if request.preview:
             return preview_programme(context, output, plan, frames, request.preview)
         path = context.scratch / "clip.mp4"
         rendered = frames.render(path, plan.sound())
         facts = frames.facts()
-    return finish_render(
+    result = finish_render(
         context,
         output,
         path,
@@ -80,15 +79,24 @@ def process_framing_ai(request: ProcessFramingAiRequest, context: TaskContext) -
         rendered,
         started=began,
         start_seconds=float(plan.programme.clips[0].timeline.pieces[0].start),
+        made_of=request.source_key,
         mark=plan.crop_box(request, [request]),
         **facts,
     )
+    delete_parts(context.store, output)  # of a chunked render of the same clip that was killed
+    return result
+
+
+def delete_parts(store: ObjectStore, output: ClipOutput) -> None:
+    """Take away every part of a clip that is there whole: nobody needs them any more."""
+    for item in list(store.list(output.parts_prefix)):
+        store.delete(item.key)
 
 
 def process_framing_ai_chunk(request: ProcessFramingAiChunkRequest, context: TaskContext) -> ChunkResult:
     """Output frames `start_frame` to `end_frame` of the clip as a part. Reads only what they need."""
     output = framed_output(context.store, request)
-    plan = FramingPlan.of(request, context.store)
+    plan = FramingPlan.of(request, context.store, output)
     first, stop = request.start_frame, request.end_frame
     segment = segment_frames(plan.format.frame_rate)
     if first % segment or stop > plan.programme.frames or (stop % segment and stop != plan.programme.frames):
@@ -98,10 +106,9 @@ def process_framing_ai_chunk(request: ProcessFramingAiChunkRequest, context: Tas
             what_to_do="begin and end at multiples of the segment, or end with the clip",
         )
     with one_torch_thread(), Frames(request, request.encoding, [request], plan, context) as frames:
-        rendered = frames.render(None, None, first, stop)
+        path = context.scratch / "part"
+        rendered = frames.render(path, None, first, stop)
         facts = frames.facts()
-    path = context.scratch / "part"
-    write_part(path, plan.format, rendered.extradata, rendered.packets)
     with timed_operation("upload"):
         part = put_checked(context.store, part_key(output, first, stop), path)
     phases = {
@@ -126,18 +133,7 @@ def part_key(output: ClipOutput, first: int, stop: int) -> str:
 
 def framed_output(store: ObjectStore, request: ProcessFramingAiRequest) -> ClipOutput:
     """One recipe for the whole, its chunks and the parallel render: they make the same clip."""
-    return ClipOutput(store, KIND, VERSION, request, model=weights_sha256(request, store))
-
-
-def weights_sha256(request: FramedOutput, store: ObjectStore) -> str:
-    """Of the network that a request names; a user's own stands among its inputs by version."""
-    import hashlib
-
-    from video_pipeline.models.upscaler import SHIPPED_UPSCALER_WEIGHTS
-
-    if request.weights_key is not None:
-        return f"key:{request.weights_key}"
-    return hashlib.sha256(SHIPPED_UPSCALER_WEIGHTS.read_bytes()).hexdigest()
+    return ClipOutput(store, KIND, VERSION, request)
 
 
 @dataclass(frozen=True)
@@ -149,9 +145,9 @@ class FramingPlan:
     sources: StoreSources
 
     @classmethod
-    def of(cls, request: ProcessFramingAiRequest, store: ObjectStore) -> FramingPlan:
+    def of(cls, request: ProcessFramingAiRequest, store: ObjectStore, output: ClipOutput) -> FramingPlan:
         """For one clip. BadInput if its times are not in the video."""
-        sources = StoreSources(store, [request.source_key])
+        sources = StoreSources(store, [request.source_key], output.versions)
         timeline = framed_timeline(request, sources.facts(0).times, request.rate, sources.name(0))
         return cls(join([timeline], "cut", 0.5, [sources.name(0)]), format_of(request), sources)
 
@@ -199,9 +195,7 @@ class Frames:
         self.framed.clear()
         self.upscaler = None
 
-    def render(
-        self, path: Path | None, sound: Sound | None, first: int = 0, stop: int | None = None
-    ) -> Rendered:
+    def render(self, path: Path, sound: Sound | None, first: int = 0, stop: int | None = None) -> Rendered:
         stop = self.plan.programme.frames if stop is None else stop
         return render_clip(
             lambda: self.frames(first, stop),
@@ -240,8 +234,16 @@ class Frames:
         if self.output.weights_key is not None:
             weights = self.context.scratch / f"weights{Path(self.output.weights_key).suffix}"
             weights.write_bytes(self.context.store.get(self.output.weights_key))
+        half = device().startswith("cuda") and self.output.precision == "auto"
         with timed_operation("model_load"):
-            return load_upscaler(device(), weights, half=device().startswith("cuda"))
+            try:
+                return load_upscaler(device(), weights, half=half)
+            except BadInput as error:
+                if self.output.weights_key is None:
+                    raise
+                raise BadInput(
+                    error.message, input=self.output.weights_key, what_to_do=error.what_to_do
+                ) from error
 
     def facts(self) -> dict:
         """What the result says of the network and of the sources."""

@@ -21,7 +21,6 @@ from video_pipeline.clips.current import Stage, current_renders
 from video_pipeline.clips.detect_request import DetectionRate, DetectPlayersBatchRequest
 from video_pipeline.clips.request import (
     MAX_CLIPS,
-    AnnotatedClip,
     CreateAnnotatedCompilationRequest,
     Encoding,
     ExtractClipRequest,
@@ -42,6 +41,9 @@ from video_pipeline.store.base import ObjectMissing, ObjectStore
 from video_pipeline.strict import StrictModel
 
 RequestT = TypeVar("RequestT", bound=BaseModel)
+
+EARLY = Fraction(1, 20)
+"""Seconds before a clip's first picture that still mean it: a rounded number, or a frame."""
 
 FINISHED: tuple[Stage, ...] = ("framed_clip", "multi_clip", "overlay_clip", "clip")
 """Which render of another clip is taken where a request names it: the furthest there is."""
@@ -97,6 +99,12 @@ class CompilationItem(_NamedSource):
     notes: str = Field(default="", max_length=5000)
     rating: int | None = Field(default=None, ge=1, le=5)
     tags: tuple[str, ...] = Field(default=(), max_length=50)
+
+    @model_validator(mode="after")
+    def _ends_after_it_starts(self) -> CompilationItem:
+        if self.start is not None and self.end is not None and self.end <= self.start:
+            raise ValueError(f"it ends at {self.end} s, not after it starts at {self.start} s")
+        return self
 
 
 class CompilationSection(StrictModel):
@@ -209,6 +217,14 @@ def players_request(store: ObjectStore, clip: ClipId, asked: ClipRequest) -> Det
     shift = exact(cut.start_seconds or 0.0)
     fields = section.model_dump(mode="json", exclude_none=True)
     if section.timestamps is not None:
+        early = [time for time in section.timestamps if exact(time) < shift - EARLY]
+        if early:
+            raise BadInput(
+                f"people are looked for at {', '.join(map(str, early))} s, before the clip begins at "
+                f"{float(shift):.3f} s",
+                input=keys.clip_request_key(clip),
+                what_to_do="choose times within the clip, in seconds of the source video",
+            )
         fields["timestamps"] = [max(0.0, float(exact(time) - shift)) for time in section.timestamps]
     elif section.rate is None:
         fields["rate"] = "1"
@@ -230,7 +246,7 @@ def framing_request(store: ObjectStore, clip: ClipId, asked: ClipRequest) -> Pro
     section = _needed(asked.framing, clip, "framing")
     renders = current_renders(store, clip)
     cut = renders.need("clip", clip)
-    source = renders.need("overlay_clip", clip) if asked.overlay is not None else cut
+    source = renders.fresh("overlay_clip", clip) if asked.overlay is not None else cut
     fields = _moved(section.model_dump(mode="json"), exact(cut.start_seconds or 0.0))
     return _task(
         ProcessFramingAiParallelRequest,
@@ -251,7 +267,7 @@ def compilation_request(
 ) -> CreateAnnotatedCompilationRequest:
     section = _needed(asked.compilation, clip, "compilation")
     fields = section.model_dump(mode="json", exclude={"clips"})
-    clips = [AnnotatedClip.model_validate(_resolved(store, clip, item)) for item in section.clips]
+    clips = [_resolved(store, clip, item) for item in section.clips]
     return _task(
         CreateAnnotatedCompilationRequest, clip, {**fields, "clips": clips, "encoding": asked.encoding}
     )

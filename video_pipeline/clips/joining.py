@@ -21,7 +21,6 @@ from video_pipeline.clips.framing import (
     format_of,
     one_torch_thread,
     preview_programme,
-    weights_sha256,
 )
 from video_pipeline.clips.publishing import ClipOutput
 from video_pipeline.clips.render import preview_frames, preview_numbers, programme_frames, render_clip
@@ -46,12 +45,11 @@ def process_multi_clip(request: ProcessMultiClipRequest, context: TaskContext) -
         "process_multi_clip",
         VERSION,
         request,
-        model=weights_sha256(request, context.store),
     )
     existing = None if request.preview else output.existing()
     if existing is not None:
         return existing
-    sources = StoreSources(context.store, [clip.source_key for clip in request.clips])
+    sources = StoreSources(context.store, [clip.source_key for clip in request.clips], output.versions)
     names = [f"clip {number + 1}, {sources.name(number)}" for number in range(len(request.clips))]
     timelines = [
         framed_timeline(clip, sources.facts(number).times, request.rate, names[number])
@@ -86,7 +84,7 @@ def create_annotated_compilation(
     existing = None if request.preview else output.existing()
     if existing is not None:
         return existing
-    sources = StoreSources(context.store, [clip.source_key for clip in request.clips])
+    sources = StoreSources(context.store, [clip.source_key for clip in request.clips], output.versions)
     fmt = _format_of(request, sources)
     names = [f"clip {number + 1}, {sources.name(number)}" for number in range(len(request.clips))]
     timelines = [

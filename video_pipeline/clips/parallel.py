@@ -4,23 +4,24 @@ Belongs here: how many chunks, their frame ranges, joining, and taking the parts
 a chunk's own work (`framing.py`), running calls (`compute.fan_out`).
 
 A chunk is a whole number of the encoder's segments, each of which begins with a fresh encoder wherever it is
-made. So the joined clip has the same packets as one rendered in one process, however many chunks there are.
+made. So the joined clip has the same packets as one rendered in one process, however many chunks there are,
+as long as the network gives the same numbers. On a CPU it does. Not measured: GPUs of different types, where
+a picture may be a step of 255 away here and there.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from video_pipeline.clips.finishing import finish_render
-from video_pipeline.clips.framing import KIND, FramingPlan, framed_output
+from video_pipeline.clips.framing import KIND, FramingPlan, delete_parts, framed_output, part_key
 from video_pipeline.clips.publishing import ClipOutput
-from video_pipeline.clips.render import Rendered, Shot, programme_frames
+from video_pipeline.clips.render import Rendered, Shot, programme_frames, sound_of
 from video_pipeline.clips.request import (
     ProcessFramingAiChunkRequest,
     ProcessFramingAiParallelRequest,
@@ -28,12 +29,12 @@ from video_pipeline.clips.request import (
 )
 from video_pipeline.clips.result import ChunkResult, ChunkRow, RenderResult
 from video_pipeline.compute.fan_out import fan_out
-from video_pipeline.errors import Internal, Preempted, Transient
-from video_pipeline.media.clip_audio import render_audio
+from video_pipeline.errors import BadInput, Internal, Preempted, Transient
 from video_pipeline.media.clip_source import ClipSource
-from video_pipeline.media.h264 import segment_frames
-from video_pipeline.media.h264_parts import read_part
+from video_pipeline.media.h264 import EncodedPacket, segment_frames
+from video_pipeline.media.h264_parts import Part, read_part
 from video_pipeline.media.mp4_write import ClipWriter
+from video_pipeline.store.base import ObjectMissing
 from video_pipeline.telemetry.timing import timed_operation
 
 if TYPE_CHECKING:
@@ -65,16 +66,18 @@ def process_framing_ai_parallel(
     if existing is not None:
         delete_parts(context.store, output)
         return existing
-    plan = FramingPlan.of(whole, context.store)
+    plan = FramingPlan.of(whole, context.store, output)
     ranges = chunk_ranges(plan.programme.frames, plan.format.frame_rate, request.num_chunks)
     if len(ranges) == 1:
-        return _in_one_call(whole, context)
+        result = _in_one_call(whole, context)
+        delete_parts(context.store, output)
+        return result
     chunks = [_chunk(whole, first, stop) for first, stop in ranges]
     try:
         with timed_operation("chunks", {"chunks": len(chunks)}):
-            records = fan_out(context, CHUNK, chunks)
+            records = fan_out(context, CHUNK, chunks, at_once=_at_once(context))
         results = [ChunkResult.model_validate(record.result) for record in records]
-        rendered, path = _join(context, plan, results)
+        rendered, path = _join(context, output, plan, results)
         rendered.before, rendered.after = _pair(plan, path)
         fields = _facts(results, records)
         result = finish_render(
@@ -85,13 +88,15 @@ def process_framing_ai_parallel(
             rendered,
             started=began,
             start_seconds=float(plan.programme.clips[0].timeline.pieces[0].start),
+            made_of=whole.source_key,
             mark=plan.crop_box(whole, [whole]),
             **fields,
         )
     except BaseException as error:
         if not _goes_on_elsewhere(context, error):
             with contextlib.suppress(Exception):
-                delete_parts(context.store, output)
+                for first, stop in ranges:
+                    context.store.delete(part_key(output, first, stop))
         raise
     with timed_operation("cleanup"):
         delete_parts(context.store, output)
@@ -142,21 +147,27 @@ def chunk_ranges(frames: int, rate: Fraction, wanted: int | None) -> list[tuple[
     return list(itertools.pairwise(borders))
 
 
-def _join(context: TaskContext, plan: FramingPlan, results: Sequence[ChunkResult]) -> tuple[Rendered, Path]:
+def _at_once(context: TaskContext) -> int | None:
+    """How many chunks run side by side. On this machine's own GPUs one each: every call takes up to 2 GiB of
+    the network's memory and a context of its own. None leaves it to the backend."""
+    import torch
+
+    gpus = torch.cuda.device_count() if context.compute.backend == "local" else 0
+    return gpus or None
+
+
+def _join(
+    context: TaskContext, output: ClipOutput, plan: FramingPlan, results: Sequence[ChunkResult]
+) -> tuple[Rendered, Path]:
     """The parts' packets behind each other, with the sound of the whole clip, made once."""
-    _check_ranges(results, plan.programme.frames)
+    _check_parts(output, results, plan.programme.frames)
     path = context.scratch / "clip.mp4"
     rendered = Rendered()
-    sound = plan.sound()
-    audio = render_audio(
-        sound.spans, sound.samples, sound.open_source, name=sound.name, cancel=context.cancel
-    )
     with contextlib.ExitStack() as stack, timed_operation("join"):
+        audio = stack.enter_context(contextlib.closing(sound_of(plan.sound(), context.cancel)))
         writer: ClipWriter | None = None
         for result in results:
-            local = context.scratch / "part"
-            local.write_bytes(_verified(context.store, result))
-            part = read_part(local, name=f"{context.store.uri}/{result.part_key}")
+            part = stack.enter_context(_opened(context.store, result))
             if writer is None:
                 rendered.extradata = part.extradata
                 writer = stack.enter_context(
@@ -181,9 +192,16 @@ def _join(context: TaskContext, plan: FramingPlan, results: Sequence[ChunkResult
     return rendered, path
 
 
-def _check_ranges(results: Sequence[ChunkResult], frames: int) -> None:
+def _check_parts(output: ClipOutput, results: Sequence[ChunkResult], frames: int) -> None:
+    """Transient where a source was replaced while chunks were made: they are parts of different clips."""
     at = 0
     for result in results:
+        if result.part_key != part_key(output, result.start_frame, result.end_frame):
+            raise Transient(
+                "the source was replaced while it was being rendered",
+                input=result.part_key,
+                what_to_do="run it again: the new source makes a clip of its own",
+            )
         if result.start_frame != at or result.frames != result.end_frame - result.start_frame:
             raise Internal(
                 f"a part holds frames {result.start_frame} to {result.end_frame}, wanted from {at}"
@@ -193,11 +211,45 @@ def _check_ranges(results: Sequence[ChunkResult], frames: int) -> None:
         raise Internal(f"the parts end at frame {at}, the clip has {frames}")
 
 
-def _verified(store: ObjectStore, result: ChunkResult) -> bytes:
-    data = store.get(result.part_key)
-    if hashlib.sha256(data).hexdigest() != result.sha256:
-        raise Transient("a part in the store is not what its call wrote", input=result.part_key)
-    return data
+@contextlib.contextmanager
+def _opened(store: ObjectStore, result: ChunkResult) -> Iterator[Part]:
+    """A part, read as it is consumed. Transient where it is gone or damaged: its chunk is then made again."""
+    name = f"{store.uri}/{result.part_key}"
+    try:
+        with store.open_reader(result.part_key) as reader:
+            part = _read(cast(BinaryIO, reader), name)
+            yield Part(part.extradata, _undamaged(part.packets), part.format)
+    except ObjectMissing as error:
+        raise _lost(result, "is gone") from error
+    except _Damaged as error:
+        store.delete(result.part_key)
+        raise _lost(result, f"is damaged: {error}") from error
+
+
+def _read(reader: BinaryIO, name: str) -> Part:
+    try:
+        return read_part(reader, name=name)
+    except BadInput as error:
+        raise _Damaged(error.message) from error
+
+
+class _Damaged(Exception):
+    """A part that cannot be read: told from bad input of the sound that is muxed with it."""
+
+
+def _undamaged(packets: Iterator[EncodedPacket]) -> Iterator[EncodedPacket]:
+    try:
+        yield from packets
+    except BadInput as error:
+        raise _Damaged(error.message) from error
+
+
+def _lost(result: ChunkResult, what: str) -> Transient:
+    return Transient(
+        f"a part in the store {what}",
+        input=result.part_key,
+        what_to_do="run it again: the part is made again",
+    )
 
 
 def _facts(results: Sequence[ChunkResult], records: Sequence[ResultRecord]) -> dict:
@@ -218,11 +270,3 @@ def _facts(results: Sequence[ChunkResult], records: Sequence[ResultRecord]) -> d
         "notes": tuple(dict.fromkeys(note for result in results for note in result.notes)),
         "degraded": tuple(dict.fromkeys(line for result in results for line in result.degraded)),
     }
-
-
-def delete_parts(store: ObjectStore, output: ClipOutput) -> int:
-    """Take away every part of a clip; how many there were."""
-    found = [item.key for item in store.list(output.parts_prefix)]
-    for key in found:
-        store.delete(key)
-    return len(found)

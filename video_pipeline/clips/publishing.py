@@ -7,6 +7,7 @@ rendering.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,8 @@ NOT_PART_OF_A_RECIPE = {"preview", "num_chunks", "start_frame", "end_frame"}
 CONTENT_TYPES = {".mp4": "video/mp4", ".png": "image/png", ".json": "application/json"}
 
 
-def clip_recipe(kind: str, version: int, request: ClipTask, store: ObjectStore, model: str | None) -> str:
-    """H(kind, version of its task, request, versions of its inputs, SHA-256 of the network's weights).
+def clip_recipe(kind: str, version: int, request: ClipTask, versions: Mapping[str, str]) -> str:
+    """H(kind, version of its task, request, versions of its inputs and of what ships with the code).
 
     A parallel render and its chunks have the recipe of the sequential one, since they give the same clip.
     """
@@ -32,8 +33,8 @@ def clip_recipe(kind: str, version: int, request: ClipTask, store: ObjectStore, 
         kind=kind,
         version=version,
         request=_plain(fields),
-        inputs=input_versions(request, store),
-        model=model,
+        inputs=dict(versions),
+        shipped=dict(getattr(request, "shipped_inputs", dict)()),
     )
 
 
@@ -66,14 +67,13 @@ def _plain(value: Any) -> Any:
 class ClipOutput:
     """Where one render of one clip is written."""
 
-    def __init__(
-        self, store: ObjectStore, kind: str, version: int, request: ClipTask, *, model: str | None = None
-    ) -> None:
+    def __init__(self, store: ObjectStore, kind: str, version: int, request: ClipTask) -> None:
         self._store = store
-        self._request = request
         self.clip = ClipId(request.tenant_id, request.clip_id)
         self.kind = kind
-        self.recipe = clip_recipe(kind, version, request, store, model)
+        self.versions = input_versions(request, store)
+        """Of the inputs, by key: what is read later must be these."""
+        self.recipe = clip_recipe(kind, version, request, self.versions)
         self.prefix = keys.clip_prefix(self.clip, self.recipe)
         self.parts_prefix = keys.clip_parts_prefix(self.clip, self.recipe)
         self._objects: list[ClipObject] = []
@@ -106,7 +106,7 @@ class ClipOutput:
             tenant=self.clip.tenant,
             clip=self.clip.clip,
             recipe=self.recipe,
-            sources=input_versions(self._request, self._store),
+            sources=self.versions,
             objects=tuple(self._objects),
             result=result,
         )

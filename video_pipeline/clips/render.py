@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -28,7 +29,8 @@ from video_pipeline.media.clip_audio import AudioSpan, render_audio
 from video_pipeline.media.clip_source import ClipPicture, ClipSource
 from video_pipeline.media.container import Source
 from video_pipeline.media.frames import ColourTags, CroppedFrame
-from video_pipeline.media.h264 import EncodedPacket, H264Settings, SegmentEncoder, VideoFormat, segment_frames
+from video_pipeline.media.h264 import H264Settings, SegmentEncoder, VideoFormat, segment_frames
+from video_pipeline.media.h264_parts import PartWriter
 from video_pipeline.media.mp4_write import ClipWriter
 from video_pipeline.media.picture_range import slack
 from video_pipeline.streaming.cancel import CancellationToken
@@ -93,8 +95,8 @@ def programme_frames(
     other. A clip's source is open from its first frame to its last."""
     stop = programme.frames if stop is None else stop
     step = int(1 / (programme.rate * fmt.time_base))
-    with contextlib.ExitStack() as stack:
-        readers: dict[int, _ClipReader] = {}
+    readers: dict[int, _ClipReader] = {}
+    try:
         for number in range(first, stop):
             parts = programme.parts(number)
             for clip in [clip for clip in readers if clip not in {part.clip for part in parts}]:
@@ -108,9 +110,12 @@ def programme_frames(
                     reader = readers[part.clip] = _ClipReader(
                         open_source(part.clip), until=clip.timeline.source_time(last)
                     )
-                    stack.callback(reader.close)
                 shots.append(Shot(part.clip, reader.at(part.time), part.time, part.weight))
             yield OutputFrame(number, number * step, step, tuple(shots))
+    finally:
+        with contextlib.ExitStack() as stack:
+            for reader in readers.values():
+                stack.callback(reader.close)
 
 
 class _ClipReader:
@@ -139,15 +144,16 @@ class _ClipReader:
     def _is_far(self, moment: Fraction) -> bool:
         """Whether a part of the source is left out before `moment`: seeking is then cheaper than decoding."""
         assert self._now is not None
-        return moment - self._now.stop * self._source.time_base > FAR or moment < self._now.pts * (
-            self._source.time_base
-        )
+        tick = self._source.time_base
+        before = moment + slack(tick) * tick < self._now.pts * tick
+        return before or moment - self._now.stop * tick > FAR
 
     def _begin(self, moment: Fraction) -> None:
         _close(self._pictures)
-        tick = self._source.time_base
-        until = max(self._until, moment) + tick
-        self._pictures = self._source.pictures(moment, min(until, self._source.stop))
+        source, tick = self._source, self._source.time_base
+        # A whole tick beyond what `slack` may take off: a part of a clip sees the pictures the whole does.
+        until = min(max(self._until, moment) + 2 * tick, source.stop)
+        self._pictures = source.pictures(min(moment, source.stop - tick), until)
         self._now = next(self._pictures)
 
     def close(self) -> None:
@@ -163,20 +169,26 @@ FAR = Fraction(2)
 
 
 def source_frames(source: ClipSource, start: Fraction, stop: Fraction) -> Iterator[OutputFrame]:
-    """Every picture of a part of a source at its own time, the first at 0: variable rates stay so."""
-    end = _ticks(stop, source.time_base)
+    """Every picture of a part of a source at its own time, the first at 0: variable rates stay so.
+
+    PTS count 1 / the denominator of the source's time base, which is the time base of the output: that of
+    a 29.97 fps AVI is 1001/30000, and no MP4 can state it.
+    """
+    scale = source.time_base.numerator
+    end = end_tick(start, stop, source.time_base)
     origin: int | None = None
-    for number, picture in enumerate(source.pictures(start, stop)):
+    for number, picture in enumerate(source.pictures(start, end * source.time_base)):
         origin = picture.pts if origin is None else origin
         moment = picture.pts * source.time_base
         duration = max(1, min(picture.stop, end) - picture.pts)
-        yield OutputFrame(
-            number, picture.pts - origin, duration, (Shot(0, picture.frame, moment, Fraction(1)),)
-        )
+        shot = Shot(0, picture.frame, moment, Fraction(1))
+        yield OutputFrame(number, (picture.pts - origin) * scale, duration * scale, (shot,))
 
 
-def _ticks(seconds: Fraction, time_base: Fraction) -> int:
-    return round(seconds / time_base)
+def end_tick(start: Fraction, stop: Fraction, time_base: Fraction) -> int:
+    """The tick at which a part ends: the first not before `stop`, with `slack` to spare, so that a picture
+    shown before `stop` is in it; and at least one after `start`."""
+    return max(math.ceil(stop / time_base - slack(time_base)), math.floor(start / time_base) + 1)
 
 
 def _close(pictures: Iterator[ClipPicture]) -> None:
@@ -253,6 +265,11 @@ class Sound:
     name: Callable[[int], str]
 
 
+def sound_of(sound: Sound, cancel: CancellationToken) -> Generator[np.ndarray, None, None]:
+    """The blocks of a sound. Closing them closes its sources."""
+    return render_audio(sound.spans, sound.samples, sound.open_source, name=sound.name, cancel=cancel)
+
+
 @dataclass
 class Rendered:
     """What one render made. `pts` are those of all frames, in order; `before` is one frame's source picture
@@ -263,7 +280,6 @@ class Rendered:
     end_pts: int = 0
     before: Shot | None = None
     after: CroppedFrame | None = None
-    packets: list[EncodedPacket] = field(default_factory=list)
     extradata: bytes = b""
     report: PipelineReport | None = None
     wall_seconds: float = 0.0
@@ -276,7 +292,7 @@ def render_clip(
     settings: H264Settings,
     *,
     total: int,
-    path: Path | None,
+    path: Path,
     sound: Sound | None,
     first: int = 0,
     cancel: CancellationToken,
@@ -284,28 +300,27 @@ def render_clip(
     workers: int = 1,
     picture_of: int | None = None,
 ) -> Rendered:
-    """Run the stream. With `path` the clip is written there, with `sound`; without, its packets are returned
-    (a part of a parallel render, beginning at output frame `first`).
+    """Run the stream, and write at `path` a clip with its `sound`; without it, a part of a parallel render
+    (`media.h264_parts`), beginning at output frame `first`.
 
     `transforms(clip)` is called in the worker that uses it. `picture_of` chooses the output frame whose
-    pictures are kept; by default the middle one. The first error ends everything, and leaves no file.
+    pictures are kept; by default the middle one, or the last if there are fewer than `total`. The first
+    error ends everything, and leaves no file.
     """
     done = Rendered()
     chosen = first + total // 2 if picture_of is None else picture_of
     began = time.perf_counter()
     segment = segment_frames(fmt.frame_rate)
-    audio = None
-    if sound is not None:
-        audio = render_audio(sound.spans, sound.samples, sound.open_source, name=sound.name, cancel=cancel)
     with contextlib.ExitStack() as stack:
         encoder = stack.enter_context(SegmentEncoder(fmt, settings, first_frame=first))
         done.extradata = encoder.extradata
-        writer = (
-            stack.enter_context(ClipWriter(path, fmt, encoder.extradata, audio=audio, cancel=cancel))
-            if path is not None
-            else None
-        )
-        write = writer.write if writer is not None else done.packets.append
+        if sound is None:
+            writer = stack.enter_context(PartWriter(path, fmt, encoder.extradata))
+        else:
+            blocks = stack.enter_context(contextlib.closing(sound_of(sound, cancel)))
+            writer = stack.enter_context(
+                ClipWriter(path, fmt, encoder.extradata, audio=blocks, cancel=cancel)
+            )
 
         def collect(results: list[tuple[OutputFrame, CroppedFrame]]) -> None:
             with timed_operation("encode"):
@@ -313,13 +328,13 @@ def render_clip(
 
         def encode(results: list[tuple[OutputFrame, CroppedFrame]]) -> None:
             for frame, picture in results:
-                if frame.number == chosen:
+                if frame.number <= chosen:
                     done.before, done.after = max(frame.shots, key=lambda shot: shot.weight), picture
                 done.frames += 1
                 done.pts.append(frame.pts)
                 done.end_pts = frame.pts + frame.duration
                 for packet in encoder.encode(picture, frame.pts, frame.duration):
-                    write(packet)
+                    writer.write(packet)
 
         def transform(batch: list[OutputFrame]) -> list[list[tuple[OutputFrame, CroppedFrame]]]:
             with timed_operation("transform"):
@@ -338,10 +353,9 @@ def render_clip(
             on_progress=tell,
         ).run()
         for packet in encoder.finish():
-            write(packet)
-        if writer is not None:
-            with timed_operation("mux"):
-                writer.close()
+            writer.write(packet)
+        with timed_operation("mux"):
+            writer.close()
     on_progress(done.frames)
     done.wall_seconds = time.perf_counter() - began
     return done

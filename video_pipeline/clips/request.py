@@ -17,6 +17,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from video_pipeline.keys import check_key, check_name
+from video_pipeline.media.h264 import ENCODER_VERSION
+from video_pipeline.models.shipped import UPSCALER_WEIGHTS, shipped_sha256
 from video_pipeline.strict import StrictModel
 
 Interpolation = Literal["linear", "monotone_cubic"]
@@ -37,6 +39,10 @@ def exact(seconds: float) -> Fraction:
     return Fraction(repr(seconds))
 
 
+MAX_TICKS = 1_000_000
+"""The largest numerator of a frame rate: it becomes the file's time scale."""
+
+
 def _rate(text: str) -> str:
     try:
         value = Fraction(text)
@@ -44,6 +50,12 @@ def _rate(text: str) -> str:
         raise ValueError(f"{text!r} is no frame rate: write 30, 29.97 as 30000/1001") from None
     if not 1 <= value <= 240:
         raise ValueError(f"{text} frames per second is not between 1 and 240")
+    # 29.97 and 23.976023976 are how people write n x 1000/1001, the rates of NTSC.
+    meant = Fraction(round(value * 1001 / 1000) * 1000, 1001)
+    if abs(value - meant) < meant / 100_000:
+        value = meant
+    if value.numerator > MAX_TICKS:
+        raise ValueError(f"{text} is too fine a frame rate: write it as a simple fraction, as 30000/1001")
     return str(value)
 
 
@@ -62,9 +74,9 @@ class Size(StrictModel):
 
 
 class Encoding(StrictModel):
-    """Settings of libx264: constant quality (0 lossless .. 51) and preset. 18 looks like the original."""
+    """Settings of libx264: constant quality (1 best .. 51) and preset. 18 looks like the original."""
 
-    crf: float = Field(default=18.0, ge=0, le=51)
+    crf: float = Field(default=18.0, ge=1, le=51)
     preset: Preset = "medium"
 
 
@@ -93,6 +105,10 @@ class Render(ClipTask):
 
     encoding: Encoding = Encoding()
     preview: int | None = Field(default=None, ge=1, le=64)
+
+    def shipped_inputs(self) -> dict[str, str]:
+        """Inputs that ship with the code: another version of one gives another clip."""
+        return {"encoder": str(ENCODER_VERSION)}
 
 
 # Cutting
@@ -226,13 +242,20 @@ class Framing(FramingSettings):
 
 class FramedOutput(StrictModel):
     """The picture that comes out, and the network that enlarges: `auto` where the crop has fewer pixels than
-    the output, `never` for a plain resize. `weights_key` names a checkpoint of one's own in the store."""
+    the output, `never` for a plain resize. `weights_key` names a checkpoint of one's own in the store.
+    `precision` is for GPUs, where `auto` computes in float16; a checkpoint whose values pass its range needs
+    `full`, which is float32."""
 
     output_width: int = Field(default=810, ge=16, le=MAX_SIDE, multiple_of=2)
     output_height: int = Field(default=1440, ge=16, le=MAX_SIDE, multiple_of=2)
     fps: Rate = "30"
     upscale: Literal["auto", "never"] = "auto"
     weights_key: str | None = None
+    precision: Literal["auto", "full"] = "auto"
+
+    def weights(self) -> dict[str, str]:
+        """The shipped network by its hash, unless the request names its own."""
+        return {} if self.weights_key is not None else {"upscaler": shipped_sha256(UPSCALER_WEIGHTS)}
 
     @property
     def rate(self) -> Fraction:
@@ -242,6 +265,9 @@ class FramedOutput(StrictModel):
 class ProcessFramingAiRequest(Render, FramedOutput, Framing):
     def input_keys(self) -> dict[str, str]:
         return _keys({"source": self.source_key, "weights": self.weights_key})
+
+    def shipped_inputs(self) -> dict[str, str]:
+        return super().shipped_inputs() | self.weights()
 
 
 class ProcessFramingAiChunkRequest(ProcessFramingAiRequest):
@@ -273,6 +299,9 @@ class ProcessMultiClipRequest(Render, FramedOutput):
     def input_keys(self) -> dict[str, str]:
         clips = {f"clip {number}": clip.source_key for number, clip in enumerate(self.clips, 1)}
         return _keys({**clips, "weights": self.weights_key})
+
+    def shipped_inputs(self) -> dict[str, str]:
+        return super().shipped_inputs() | self.weights()
 
 
 class AnnotatedClip(StrictModel):

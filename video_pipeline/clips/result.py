@@ -41,6 +41,9 @@ class RenderResult(StrictModel):
 
     manifest_key: str | None = None
     start_seconds: float | None = None
+    made_of: str | None = None
+    """The key of the source, where a clip is made of one."""
+
     size_bytes: int | None = None
     sha256: str | None = None
     av_offset_ms: float | None = None

@@ -6,11 +6,12 @@ Belongs here: opening inputs and the facts that frame arithmetic needs. Does not
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import cast
 
+from video_pipeline.errors import Transient
 from video_pipeline.media.clip_source import ClipSource
 from video_pipeline.media.container import Source
 from video_pipeline.store.base import ObjectStore
@@ -35,16 +36,26 @@ class SourceFacts:
 
 
 class StoreSources:
-    """The sources of one render, by number; the same object may stand at several."""
+    """The sources of one render, by number; the same object may stand at several.
 
-    def __init__(self, store: ObjectStore, source_keys: Sequence[str]) -> None:
+    `versions` are the store's versions that the render is about, by key: a source that was replaced since is
+    refused (Transient: asked for again, it is another clip).
+    """
+
+    def __init__(
+        self, store: ObjectStore, source_keys: Sequence[str], versions: Mapping[str, str] | None = None
+    ) -> None:
         self._store = store
+        self._versions = versions or {}
         self._keys = list(source_keys)
         self._facts: dict[str, SourceFacts] = {}
 
     def name(self, number: int) -> str:
         """How errors call a source."""
         return f"{self._store.uri}/{self._keys[number]}"
+
+    def key(self, number: int) -> str:
+        return self._keys[number]
 
     def facts(self, number: int) -> SourceFacts:
         """Read once for each object. BadInput if it is no video."""
@@ -71,7 +82,14 @@ class StoreSources:
     @contextlib.contextmanager
     def open_bytes(self, number: int) -> Iterator[Source]:
         """The object's bytes, seekable."""
-        with self._store.open_reader(self._keys[number]) as reader:
+        key = self._keys[number]
+        with self._store.open_reader(key) as reader:
+            if reader.version != self._versions.get(key, reader.version):
+                raise Transient(
+                    "the source was replaced while it was being rendered",
+                    input=self.name(number),
+                    what_to_do="run it again: the new source makes a clip of its own",
+                )
             yield cast(Source, reader)
 
     def notes(self) -> tuple[str, ...]:

@@ -72,11 +72,12 @@ def part_of(
 ) -> tuple[Fraction, Fraction]:
     """Wanted source seconds within what the source has. BadInput where it has nothing, or less than asked."""
     first, last = source
+    wanted_start = first if start is None else exact(start)
     wanted_stop = last if end is None else exact(end)
-    begin = max(first, first if start is None else exact(start))
+    begin = max(first, wanted_start)
     if begin >= last or wanted_stop > last + BEYOND_END or wanted_stop <= begin:
         raise BadInput(
-            f"the part from {float(begin):.3f} s to {float(wanted_stop):.3f} s is not in the video, "
+            f"the part from {float(wanted_start):.3f} s to {float(wanted_stop):.3f} s is not in the video, "
             f"which lasts from {float(first):.3f} s to {float(last):.3f} s",
             input=name,
             what_to_do="choose times within it",
@@ -186,8 +187,8 @@ class Programme:
         return FramePart(index, frame, clip.timeline.source_time(frame), weight)
 
     def audio_spans(self) -> list[AudioSpan]:
-        """One span for each piece of each clip; every border is rounded once, so nothing drifts. A fade is no
-        longer than the first or last piece of its clip. A clip rounded up to whole frames is heard for up to
+        """One span for each piece of each clip; every border is rounded once, so nothing drifts. A fade goes
+        over as many pieces as it is long. A clip rounded up to whole frames is heard for up to
         half a frame beyond its end: the source goes on there, where silence would click."""
         spans: list[AudioSpan] = []
         for number, clip in enumerate(self.clips):
@@ -199,9 +200,7 @@ class Programme:
                 samples = borders[index + 1] - borders[index]
                 if samples <= 0:
                     continue
-                fade_in = self._fade(clip.fade_in, samples) if index == 0 else 0
                 last = borders[index + 1] == end
-                fade_out = self._fade(clip.fade_out, samples) if last else 0
                 spans.append(
                     AudioSpan(
                         source=number,
@@ -212,9 +211,11 @@ class Programme:
                         speed=piece.speed,
                         offset=borders[index],
                         samples=samples,
-                        fade_in=fade_in,
-                        fade_out=fade_out,
+                        fade_in=samples_at(clip.fade_in / self.rate),
+                        fade_out=samples_at(clip.fade_out / self.rate),
                         curve="equal_power" if self.transition == "dissolve" else "linear",
+                        fade_in_before=borders[index] - borders[0],
+                        fade_out_after=end - borders[index + 1],
                     )
                 )
         return spans
@@ -222,9 +223,6 @@ class Programme:
     @property
     def audio_samples(self) -> int:
         return samples_at(self.duration)
-
-    def _fade(self, frames: int, at_most: int) -> int:
-        return min(at_most, samples_at(frames / self.rate))
 
 
 def join(

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
+    from video_pipeline.streaming.cancel import CancellationToken
+
 _LISTED = 4
 """Differing PTS that an error spells out; the rest are counted."""
 
@@ -68,6 +70,7 @@ def verify_clip(
     pts: Sequence[int] | None,
     audio: bool,
     copied: bool = False,
+    cancel: CancellationToken | None = None,
 ) -> ClipFacts:
     """Reads every packet, decodes the first and the last group of pictures, and compares.
 
@@ -90,7 +93,7 @@ def verify_clip(
             if not container.streams.video:
                 raise Internal("a finished clip is wrong: it has no video track", input=path.name)
             stream = container.streams.video[0]
-            picture, sound = _read_packets(container)
+            picture, sound = _read_packets(container, cancel)
             _check_pictures(found, stream, picture, frames, duration, pts)
             if not copied:
                 _check_kind(found, stream, width, height)
@@ -127,7 +130,8 @@ class _Track:
     pts: list[int] = field(default_factory=list)
     dts: list[int] = field(default_factory=list)
     keys: list[int] = field(default_factory=list)
-    """PTS of the key frames."""
+    """PTS of the key frames, hidden ones too."""
+    begins_with_key: bool | None = None
     stop: int = 0
     damaged: int = 0
 
@@ -135,12 +139,14 @@ class _Track:
         if packet.pts is None or packet.dts is None or packet.is_corrupt:
             self.damaged += 1
             return
+        if self.begins_with_key is None:
+            self.begins_with_key = packet.is_keyframe
+        if packet.is_keyframe:
+            self.keys.append(packet.pts)
         if packet.is_discard:
             return  # hidden by the edit list
         self.pts.append(packet.pts)
         self.dts.append(packet.dts)
-        if packet.is_keyframe:
-            self.keys.append(packet.pts)
         self.stop = max(self.stop, packet.pts + (packet.duration or 0))
 
 
@@ -165,12 +171,14 @@ def _moov_in_front(path: Path, found: _Differences) -> bool:
     return front
 
 
-def _read_packets(container: InputContainer) -> tuple[_Track, _Track]:
+def _read_packets(container: InputContainer, cancel: CancellationToken | None) -> tuple[_Track, _Track]:
     picture, sound = _Track(), _Track()
     first = {container.streams.video[0].index: picture}
     if container.streams.audio:
         first[container.streams.audio[0].index] = sound
     for packet in container.demux():
+        if cancel is not None:
+            cancel.raise_if_cancelled()
         if packet.size and packet.stream_index in first:
             first[packet.stream_index].take(packet)
     return picture, sound
@@ -199,7 +207,7 @@ def _check_pictures(
     found.expect("the first picture's PTS", shown[0] if shown else None, 0)
     if track.dts != sorted(set(track.dts)) or any(d > p for d, p in zip(track.dts, track.pts, strict=True)):
         found.add("the DTS do not rise, or pass a PTS")
-    if track.keys[:1] != track.pts[:1]:
+    if not track.begins_with_key:
         found.add("the first packet is no key frame")
     lasts = (stream.duration or 0) * tick
     if abs(lasts - duration) > tick:

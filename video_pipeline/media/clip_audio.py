@@ -51,8 +51,10 @@ class AudioSpan:
 
     Sound from `stop` on is heard at speed 1 only where rounding needs it (less than a sample); at other
     speeds a window (43 ms of source) at either border also holds sound from beyond it.
-    Fades are in samples, over the span's own first and last. `equal_power`: sine of a quarter turn, for
-    crossfades of unlike sounds; "linear" for like ones.
+    Fades are in samples, over the span's own first and last; a fade of a clip that goes over several of its
+    spans says how much of it lies before this one's beginning (`fade_in_before`) or behind its end
+    (`fade_out_after`). `equal_power`: sine of a quarter turn, for crossfades of unlike sounds; "linear" for
+    like ones.
     """
 
     source: int | None
@@ -64,14 +66,16 @@ class AudioSpan:
     fade_in: int = 0
     fade_out: int = 0
     curve: Curve = "linear"
+    fade_in_before: int = 0
+    fade_out_after: int = 0
 
     def __post_init__(self) -> None:
         if self.stop < self.start or not SLOWEST <= self.speed <= FASTEST:
             raise ValueError(f"seconds {self.start} to {self.stop} at speed {self.speed} cannot be played")
         if self.offset < 0 or self.samples < 0:
             raise ValueError(f"{self.samples} samples at {self.offset} are no place in the output")
-        if not (0 <= self.fade_in <= self.samples and 0 <= self.fade_out <= self.samples):
-            raise ValueError(f"fades of {self.fade_in} and {self.fade_out} pass {self.samples} samples")
+        if min(self.fade_in, self.fade_out, self.fade_in_before, self.fade_out_after) < 0:
+            raise ValueError(f"fades of {self.fade_in} and {self.fade_out} samples cannot be heard")
 
     @property
     def end(self) -> int:
@@ -84,11 +88,12 @@ class AudioSpan:
 
     def gain(self, first: int, stop: int) -> np.ndarray | None:
         """float32 (stop - first, 1): what its samples [first, stop) are multiplied by; None for 1."""
-        if first >= self.fade_in and stop <= self.samples - self.fade_out:
+        before, after = self.fade_in_before, self.samples + self.fade_out_after
+        if first + before >= self.fade_in and stop <= after - self.fade_out:
             return None
         at = np.arange(first, stop, dtype=np.float64)[:, None] + 0.5
         gain = np.ones_like(at)
-        for distance, length in ((at, self.fade_in), (self.samples - at, self.fade_out)):
+        for distance, length in ((at + before, self.fade_in), (after - at, self.fade_out)):
             if length:
                 share = np.minimum(distance / length, 1.0)
                 gain *= share if self.curve == "linear" else np.sin(share * (math.pi / 2))

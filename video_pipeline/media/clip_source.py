@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from typing import Literal
 
 import av
@@ -134,11 +135,26 @@ class ClipSource:
                 what_to_do="choose times inside the video.",
             )
 
+    def count(self, start: Fraction, stop: Fraction) -> int:
+        """About how many pictures [start, stop) shows: exact but for a few at its ends where the container
+        has an index, else by the average rate."""
+        first, last = start / self.time_base, stop / self.time_base
+        times = [entry.timestamp for entry in self._opened.stream.index_entries if not entry.is_discard]
+        if self.probe.frame_count is None or len(times) < self.probe.frame_count:
+            return max(1, round((stop - start) * self.frame_rate))
+        # An entry's time is a DTS: all are as much too early as the first.
+        delay = max(0, round(self.start / self.time_base) - times[0])
+        return max(1, sum(first <= time + delay < last for time in times))
+
+    @cached_property
+    def _latest_indexed(self) -> int | None:
+        index = self._opened.stream.index_entries
+        return max((entry.timestamp for entry in index if not entry.is_discard), default=None)
+
     def _reaches(self, moment: Fraction, *, is_stop: bool) -> bool:
         # An index entry's time is a key picture's PTS or a packet's DTS, and a PTS is never before its DTS:
         # if one is late enough, the end need not be read.
-        index = self._opened.stream.index_entries
-        known = max((entry.timestamp for entry in index if not entry.is_discard), default=None)
+        known = self._latest_indexed
         if known is not None and moment < known * self.time_base:
             return True
         return moment <= self.stop + ROUNDED if is_stop else moment < self.stop

@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, Self, cast
 
 from video_pipeline.errors import BadInput, Internal
 from video_pipeline.media.h264 import EncodedPacket, VideoFormat
@@ -44,39 +44,55 @@ class Part:
     format: VideoFormat
 
 
+class PartWriter:
+    """Writes packets, PTS and DTS unchanged, to `path` as they come. A context manager: the file is there
+    once `close` was called, and nothing is left after an error."""
+
+    def __init__(self, path: Path, fmt: VideoFormat, extradata: bytes) -> None:
+        head = {
+            "width": fmt.width,
+            "height": fmt.height,
+            "time_base": str(fmt.time_base),
+            "frame_rate": str(fmt.frame_rate),
+            "extradata": extradata.hex(),
+        }
+        text = json.dumps(head, sort_keys=True).encode()
+        self._path, self._partial = path, path.with_name(path.name + ".partial")
+        self._count = self._check = 0
+        self._file = self._partial.open("wb")
+        self._put(_MAGIC + struct.pack(">I", len(text)) + text)
+
+    def write(self, packet: EncodedPacket) -> None:
+        kind = _KEY if packet.key else _PICTURE
+        self._put(_PACKET.pack(kind, packet.pts, packet.dts, packet.duration, len(packet.data)))
+        self._put(packet.data)
+        self._count += 1
+
+    def close(self) -> None:
+        """End the file and put it in its place. Once."""
+        self._put(_TAIL.pack(_END, self._count))
+        self._file.write(struct.pack(">I", self._check))
+        self._file.close()
+        os.replace(self._partial, self._path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        self._partial.unlink(missing_ok=True)
+
+    def _put(self, data: bytes) -> None:
+        self._check = zlib.crc32(data, self._check)
+        self._file.write(data)
+
+
 def write_part(path: Path, fmt: VideoFormat, extradata: bytes, packets: Iterable[EncodedPacket]) -> None:
-    """Writes packets, PTS and DTS unchanged, to `path`; on error nothing is left there. One packet is held in
-    memory at a time."""
-    head = {
-        "width": fmt.width,
-        "height": fmt.height,
-        "time_base": str(fmt.time_base),
-        "frame_rate": str(fmt.frame_rate),
-        "extradata": extradata.hex(),
-    }
-    text = json.dumps(head, sort_keys=True).encode()
-    partial = path.with_name(path.name + ".partial")
-    count = check = 0
-    try:
-        with partial.open("wb") as file:
-
-            def put(data: bytes) -> None:
-                nonlocal check
-                check = zlib.crc32(data, check)
-                file.write(data)
-
-            put(_MAGIC + struct.pack(">I", len(text)) + text)
-            for packet in packets:
-                kind = _KEY if packet.key else _PICTURE
-                put(_PACKET.pack(kind, packet.pts, packet.dts, packet.duration, len(packet.data)))
-                put(packet.data)
-                count += 1
-            put(_TAIL.pack(_END, count))
-            file.write(struct.pack(">I", check))
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    """Writes all of `packets` to `path`; one is held in memory at a time."""
+    with PartWriter(path, fmt, extradata) as writer:
+        for packet in packets:
+            writer.write(packet)
+        writer.close()
 
 
 def read_part(path: Path | BinaryIO, *, name: str) -> Part:

@@ -24,6 +24,7 @@ from video_pipeline.media.copy_order import CopyOrder, Timed
 from video_pipeline.media.copy_sound import CopiedSound
 from video_pipeline.media.picture_range import packets_from, slack
 from video_pipeline.media.schedule import LOOK_AHEAD
+from video_pipeline.streaming.cancel import CancellationToken
 
 ACCURATE = "use mode accurate, which decodes and encodes again."
 
@@ -41,7 +42,15 @@ class CopiedRange:
     frames: int
 
 
-def copy_range(source: Source, start: Fraction, stop: Fraction, path: Path, *, name: str) -> CopiedRange:
+def copy_range(
+    source: Source,
+    start: Fraction,
+    stop: Fraction,
+    path: Path,
+    *,
+    name: str,
+    cancel: CancellationToken | None = None,
+) -> CopiedRange:
     """Copy at least [start, stop) of `source` (path or seekable reader) to an MP4 at `path`.
 
     The part begins with the key picture at or before `start` (without the pictures of an open GOP that come
@@ -59,7 +68,7 @@ def copy_range(source: Source, start: Fraction, stop: Fraction, path: Path, *, n
         )
     copy = _Copy(source, start, stop, name)
     try:
-        return copy.write(path)
+        return copy.write(path, cancel)
     except BaseException:
         path.unlink(missing_ok=True)
         raise
@@ -85,7 +94,7 @@ class _Copy:
     def close(self) -> None:
         self._opened.close()
 
-    def write(self, path: Path) -> CopiedRange:
+    def write(self, path: Path, cancel: CancellationToken | None) -> CopiedRange:
         frames = 0
         packets = self._packets()
         with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as target:
@@ -95,6 +104,8 @@ class _Copy:
             latest = self._origin
             try:
                 for timed in order.until(self._stop / self._tick):
+                    if cancel is not None:
+                        cancel.raise_if_cancelled()
                     latest = max(latest, timed.pts)
                     frames += timed.pts >= self._origin
                     packet = timed.packet

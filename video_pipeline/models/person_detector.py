@@ -21,8 +21,9 @@ from torch.nn import functional
 
 from video_pipeline.errors import BadInput
 from video_pipeline.models.nanodet import ARCHITECTURE, COCO_CLASSES, STRIDES, NanoDetG
+from video_pipeline.models.shipped import DETECTOR_WEIGHTS
 
-SHIPPED_DETECTOR_WEIGHTS = Path(__file__).parent / "weights" / "nanodet_g.safetensors"
+SHIPPED_DETECTOR_WEIGHTS = DETECTOR_WEIGHTS
 
 MAX_FILE_BYTES = 64 << 20
 """The network's weights take 7.6 MB, in float32 15 MB; a file beyond this is something else."""

@@ -26,9 +26,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from video_pipeline.errors import BadInput, Internal, OutOfMemory
+from video_pipeline.models.shipped import UPSCALER_WEIGHTS
 from video_pipeline.models.srvgg import COLOURS, SRVGGNetCompact, size_of
 
-SHIPPED_UPSCALER_WEIGHTS = Path(__file__).parent / "weights" / "realesr_animevideov3_x4.safetensors"
+SHIPPED_UPSCALER_WEIGHTS = UPSCALER_WEIGHTS
 
 ARCHITECTURE = "srvgg_net_compact/1"
 """Stands in the shipped file; a user's own checkpoint is judged by its tensors instead."""
