@@ -134,6 +134,7 @@ class _FanOut:
             numbers[identity]: request for identity, request in zip(identities, requests, strict=True)
         }
         self._total = len(by_number)
+        self._check_cost()
         started = time.monotonic()
         records: dict[int, ResultRecord] = {}
         limit = at_once or (usable_cores() if self._compute.backend == "local" else self._total)
@@ -159,6 +160,17 @@ class _FanOut:
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
         return [records[numbers[identity]] for identity in identities]
+
+    def _check_cost(self) -> None:
+        """BadInput with the figures, before anything is spawned, where all calls together may cost more than
+        the limit of a run. On this machine they cost nothing."""
+        if self._compute.backend == "local":
+            return
+        from video_pipeline.modal_ops.guard import check_cost
+        from video_pipeline.tasks import find_task
+
+        settings = self._context.settings
+        check_cost(find_task(self._task, settings), self._options, settings, calls=self._total)
 
     def _run_child(self, child: _Child) -> ResultRecord:
         try:
