@@ -302,6 +302,11 @@ def result_key(tenant: str, key: str) -> str:
     return f"{check_name('tenant', tenant)}/server/results/{_hash(key, 'call key')}.json"
 
 
+def spawn_key(tenant: str, key: str) -> str:
+    """Which of Modal's function calls runs a call (`compute.modal_spawns`)."""
+    return f"{check_name('tenant', tenant)}/server/spawns/{_hash(key, 'call key')}.json"
+
+
 def report_prefix(tenant: str, key: str) -> str:
     """Where a call's report lies: waterfall, trace and statistics, beside its result."""
     return f"{check_name('tenant', tenant)}/server/results/{_hash(key, 'call key')}/"

@@ -143,8 +143,10 @@ class ModalBackend:
         return _comes_true(lambda: not self._working(), max(within_s, 3.0))
 
     def _working(self) -> bool:
-        containers = self.loopback.state()["containers"].values()
-        return any(container["calls"] and not container["gone"] for container in containers)
+        state = self.loopback.state()
+        return any(call["unfinished"] for call in state["calls"].values()) or any(
+            container["calls"] for container in state["containers"].values() if not container["gone"]
+        )
 
 
 @pytest.fixture(scope="session")

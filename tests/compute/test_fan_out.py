@@ -140,6 +140,23 @@ def test_no_calls_at_a_time_are_refused(context: TaskContext, tmp_path: Path) ->
         fan_out(context, "double", behaviours(tmp_path, "return"), at_once=0)
 
 
+def test_more_calls_than_are_paid_for_are_refused_before_the_first(
+    context: TaskContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def refuse(task: str, calls: int, options: CallOptions | None = None) -> None:
+        asked.append((task, calls))
+        raise BadInput("too dear", input=task)
+
+    monkeypatch.setattr(context.compute, "check", refuse)
+    requests = behaviours(tmp_path, "return", "return")
+    with pytest.raises(BadInput, match="too dear"):
+        fan_out(context, "double", [*requests, requests[0]])
+    assert asked == [("double", 2)]
+    assert journals(requests) == [0, 0]
+
+
 def test_a_call_whose_worker_died_is_started_again(context: TaskContext, tmp_path: Path, told: list) -> None:
     requests = behaviours(tmp_path, "die_once", "return")
     records = fan_out(context, "double", requests, at_once=2)
@@ -251,22 +268,3 @@ def test_an_orchestrator_whose_call_was_taken_over_leaves_its_calls_to_the_other
     with pytest.raises(Cancelled, match="took this call over"):
         fan_out(context, "double", children)
     assert len(workers_of(context.settings)) == 1
-
-
-class PaidDouble:
-    """Doubles a backend that costs money: whatever is submitted to it is a failure of the test."""
-
-    backend = "modal"
-
-    def submit(self, *_: object) -> Handle:
-        raise AssertionError("a call was submitted")
-
-
-def test_calls_that_may_cost_more_than_a_run_are_refused_with_the_figures_before_the_first(
-    context: TaskContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(type(context), "compute", PaidDouble())
-    context.settings = context.settings.model_copy(update={"max_usd_per_run": 0.01})
-    with pytest.raises(BadInput, match=r"per run") as caught:
-        fan_out(context, "double", behaviours(tmp_path, *["return"] * 40))
-    assert "$" in caught.value.message

@@ -55,6 +55,7 @@ def test_a_killed_run_is_taken_up_by_the_next_and_a_third_finds_nothing_to_do(
     _, text = finished(tmp_path / "second.log")
     assert "attached to the known call" in text
     assert f"of {TASKS[0]} on modal compute" in text
+    assert "frames, " in text, "the worker's progress comes through Modal's log"
     calls = sorted(list_calls(store), key=lambda call: call.task)
     assert [(call.task, call.worker.backend, call.attempt) for call in calls] == [
         (task, "modal", 1) for task in TASKS

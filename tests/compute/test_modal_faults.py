@@ -27,7 +27,8 @@ from video_pipeline.calls import ResultRecord, read_call, read_result
 from video_pipeline.compute import open_compute
 from video_pipeline.compute.base import CallOptions, Compute, Event, Handle
 from video_pipeline.compute.follow import CallFailed, follow, run_call
-from video_pipeline.compute.modal_spawns import SpawnNote, read_note, spawn_key, take_note
+from video_pipeline.compute.modal import DeployedApp
+from video_pipeline.compute.modal_spawns import SpawnNote, read_note, take_note
 from video_pipeline.errors import BadInput, Transient, VersionMismatch
 from video_pipeline.settings import load_settings
 
@@ -151,6 +152,8 @@ def test_modals_own_time_limit_is_a_timeout_and_not_retried(
     assert stored is not None
     assert stored.error is not None
     assert stored.error.kind == "timeout"
+    # Its heartbeat is a few seconds old; the next caller is not led to wait for it.
+    assert not modal_backend.open().submit("double", job.request).attached
 
 
 def test_a_container_that_does_not_start_is_an_error_with_its_last_words(
@@ -336,12 +339,39 @@ def test_a_cancel_before_a_worker_has_claimed_the_call_ends_it_with_modal(
     assert not modal_backend.open().submit("double", request).attached
 
 
+def test_a_cancel_during_the_spawn_ends_the_call_that_is_being_spawned(
+    modal_backend: ModalBackend, journal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compute, other = modal_backend.open(), modal_backend.open()
+    real = DeployedApp.spawn
+    handles: list[Handle] = []
+
+    def spawn_and_be_cancelled(app: DeployedApp, *arguments: Any, **options: Any) -> str:
+        call_id = real(app, *arguments, **options)
+        handles.append(other.submit("double", request))
+        other.cancel(handles[0], "a test asked")
+        return call_id
+
+    request = {"do": "sleep", "seconds": 60.0, "journal": str(journal)}
+    monkeypatch.setattr(DeployedApp, "spawn", spawn_and_be_cancelled)
+    handle = compute.submit("double", request)
+    assert handles[0].attached
+    record = follow(compute, handle)
+    assert record.error is not None
+    assert record.error.kind == "cancelled"
+    assert modal_backend.is_at_rest(within_s=5)
+
+
+@pytest.mark.parametrize("terminate", [False, True])
 def test_a_cancel_that_somebody_made_at_modal_is_a_cancel_here(
-    modal_backend: ModalBackend, journal: Path
+    modal_backend: ModalBackend, journal: Path, terminate: bool
 ) -> None:
     job = Job(modal_backend, journal, seconds=60.0).claimed()
-    modal_backend.loopback.fault("cancel_all")
-    assert job.failed().error.kind == "cancelled"
+    DeployedApp("video-pipeline").cancel(job.call_id(), terminate=terminate)
+    error = job.failed().error
+    assert error.kind == "cancelled"
+    assert terminate or "on Modal, not by this pipeline" in error.message
+    assert modal_backend.is_at_rest(within_s=5)
 
 
 def test_a_caller_of_another_version_is_told_to_deploy(
@@ -375,6 +405,10 @@ def test_an_unknown_gpu_and_a_call_above_the_limit_of_cost_are_refused(
     thrifty = load_settings(max_usd_per_call=0.0001)
     with pytest.raises(BadInput, match="above the limit"):
         open_compute(thrifty, modal_backend.store).submit("double", {"do": "return"})
+    compute = modal_backend.open()
+    compute.check("double", 20)
+    with pytest.raises(BadInput, match=r"for 200000 calls.*above the limit of .* per run"):
+        compute.check("double", 200_000)
     assert spawned() == 0
 
 
@@ -445,4 +479,3 @@ def test_a_caller_killed_while_it_waits_leaves_one_spawned_call(
     note = read_note(modal_backend.store, handle.tenant, handle.key)
     assert note is not None
     assert found[0].worker.call_id == note[0].call_id
-    assert modal_backend.store.head(spawn_key(handle.tenant, handle.key)) is not None

@@ -283,7 +283,7 @@ def test_on_a_store_without_conditional_writes_the_last_note_stands(
     )
     monkeypatch.setattr(
         "video_pipeline.compute.modal_spawns.time.sleep",
-        lambda _: store.put("acme/server/spawns/" + KEY + ".json", second.model_dump_json().encode()),
+        lambda _: store.put(keys.spawn_key("acme", KEY), second.model_dump_json().encode()),
     )
     assert not take_note(store, "acme", first, instead_of=None)
     assert take_note(store, "acme", second, instead_of=None)

@@ -83,6 +83,10 @@ class Compute(Protocol):
         """Starts the call, or attaches to one that runs or has run. `BadInput` if the request is wrong."""
         ...
 
+    def check(self, task: str, calls: int, options: CallOptions | None = None) -> None:
+        """Refuses (`BadInput`, with the figures) as many calls together as the settings do not pay for."""
+        ...
+
     def poll(self, handle: Handle) -> Status:
         """Where the call stands. Cheap; never waits."""
         ...

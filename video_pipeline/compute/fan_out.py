@@ -76,7 +76,8 @@ def fan_out(
     of them elsewhere. Equal requests are one call. `on_progress(done, total)` is called in the caller's
     thread after each call that ended; without it the context's progress is told.
 
-    Every call is retried as in `run_call` (`options`). The first one that fails for good stops the rest, and
+    More calls than the settings pay for are refused before the first (`Compute.check`). Every call is
+    retried as in `run_call` (`options`). The first one that fails for good stops the rest, and
     its error is raised with its kind, message and advice as they were, the call named in `input`, and the
     worker's traceback as a note. A kind that callers retry (`transient`, `preempted`) stays one: the
     orchestrator's own caller may start it again, which redoes only what has not ended.
@@ -134,7 +135,7 @@ class _FanOut:
             numbers[identity]: request for identity, request in zip(identities, requests, strict=True)
         }
         self._total = len(by_number)
-        self._check_cost()
+        self._compute.check(self._task, self._total, self._options)
         started = time.monotonic()
         records: dict[int, ResultRecord] = {}
         limit = at_once or (usable_cores() if self._compute.backend == "local" else self._total)
@@ -160,17 +161,6 @@ class _FanOut:
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
         return [records[numbers[identity]] for identity in identities]
-
-    def _check_cost(self) -> None:
-        """BadInput with the figures, before anything is spawned, where all calls together may cost more than
-        the limit of a run. On this machine they cost nothing."""
-        if self._compute.backend == "local":
-            return
-        from video_pipeline.modal_ops.guard import check_cost
-        from video_pipeline.tasks import find_task
-
-        settings = self._context.settings
-        check_cost(find_task(self._task, settings), self._options, settings, calls=self._total)
 
     def _run_child(self, child: _Child) -> ResultRecord:
         try:

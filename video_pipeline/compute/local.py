@@ -82,6 +82,9 @@ class LocalCompute:
         )
         return Handle(tenant, key, entry.name, self.backend)
 
+    def check(self, task: str, calls: int, options: CallOptions | None = None) -> None:
+        """Nothing: local calls cost nothing."""
+
     def _start(self, call: CallFile) -> None:
         folder = self._settings.state_dir / "calls" / call.key
         folder.mkdir(parents=True, exist_ok=True)

@@ -103,6 +103,11 @@ class ModalCompute:
             time.sleep(0.05)
         raise Transient("the call's note changes hands too fast to take", input=key)
 
+    def check(self, task: str, calls: int, options: CallOptions | None = None) -> None:
+        from video_pipeline.modal_ops.guard import check_cost
+
+        check_cost(find_task(task, self._settings), options, self._settings, calls=calls)
+
     def _checked(self, task: Task, options: CallOptions) -> tuple[str | None, int | None]:
         """What this call wants other than the deployed function has: GPU type and Modal's time limit."""
         from video_pipeline.modal_ops.guard import check_cost

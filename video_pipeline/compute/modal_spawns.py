@@ -18,7 +18,7 @@ from typing import Literal
 from pydantic import Field
 
 from video_pipeline.calls import Record
-from video_pipeline.keys import check_name
+from video_pipeline.keys import spawn_key
 from video_pipeline.store.base import ObjectMissing, ObjectStore, PreconditionFailed
 
 SPAWN_LIMIT_S = 60.0
@@ -26,7 +26,7 @@ SPAWN_LIMIT_S = 60.0
 
 
 class SpawnNote(Record):
-    """`{tenant}/server/spawns/{key}.json`."""
+    """`keys.spawn_key`."""
 
     key: str
     task: str
@@ -46,10 +46,6 @@ class SpawnNote(Record):
     def is_fresh(self) -> bool:
         """Whether its taker may still be about to write the id."""
         return self.state == "spawning" and time.time() - self.at < SPAWN_LIMIT_S
-
-
-def spawn_key(tenant: str, key: str) -> str:
-    return f"{check_name('tenant', tenant)}/server/spawns/{key}.json"
 
 
 def read_note(store: ObjectStore, tenant: str, key: str) -> tuple[SpawnNote, str] | None:
