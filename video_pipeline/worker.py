@@ -38,6 +38,7 @@ from video_pipeline.calls import (
     ErrorRecord,
     ResultRecord,
     WorkerIdentity,
+    failed_result,
     read_result,
     write_result,
 )
@@ -193,6 +194,7 @@ class _Watch(threading.Thread):
                 )
                 if now - started > self._timeout_s + GRACE_S:
                     log.error("the task did not stop within %.0f s of its time limit", GRACE_S)
+                    self._leave_result()
                     os._exit(1)
 
     def renew(self) -> None:
@@ -207,6 +209,22 @@ class _Watch(threading.Thread):
         if self.outcome is None:
             self.outcome = error
             self._context.cancel.cancel(error.message)
+
+    def _leave_result(self) -> None:
+        """The time limit as the call's result, before the process goes: where nobody would bury it, as on
+        Modal, the call would be run again."""
+        error = ErrorRecord(
+            kind="timeout",
+            message=f"the task ran longer than its {self._timeout_s:.0f} s and did not stop when told to",
+            input=self._claim.record.task,
+            what_to_do="give it a longer timeout_s, or a shorter input",
+        )
+        try:
+            record = failed_result(self._claim.record, error)
+            write_result(self._context.store, self._claim.record.tenant, record)
+            self._claim.finish()
+        except Exception as failure:
+            log.error("the result could not be stored: %s", failure)
 
     def stop(self) -> None:
         self._ended.set()

@@ -189,6 +189,20 @@ def test_a_task_past_its_time_limit_is_a_timeout(backend: Backend) -> None:
     assert caught.value.error.kind == "timeout"
 
 
+@pytest.mark.slow
+def test_a_task_that_does_not_stop_at_its_time_limit_is_ended_and_not_run_again(
+    backend: Backend, tmp_path: Path
+) -> None:
+    journal = tmp_path / "journal"
+    request = {"do": "ignore_cancel", "seconds": 200, "journal": str(journal)}
+    with pytest.raises(CallFailed) as caught:
+        run_call(backend.open(), "double", request, CallOptions(timeout_s=1.0))
+    assert caught.value.error.kind == "timeout"
+    assert "did not stop" in caught.value.error.message
+    assert backend.is_at_rest(within_s=15)
+    assert starts(journal) == 1
+
+
 def test_a_detached_caller_leaves_the_call_running_and_the_next_one_attaches(
     backend: Backend, tmp_path: Path
 ) -> None:
