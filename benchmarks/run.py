@@ -2,7 +2,7 @@
 
     python -m benchmarks.run [FAMILY ...]
 
-Families: decode, encode_and_infer, caption_pass, orchestration, sampling, clips. Results go to
+Families: decode, encode_and_infer, caption_pass, caption_hour, orchestration, sampling, clips. Results go to
 `benchmarks/results/`.
 """
 
@@ -14,7 +14,15 @@ import sys
 
 from benchmarks.harness import Figure, machine, table, write_results
 
-FAMILIES = ("decode", "encode_and_infer", "caption_pass", "orchestration", "sampling", "clips")
+FAMILIES = (
+    "decode",
+    "encode_and_infer",
+    "caption_pass",
+    "caption_hour",
+    "orchestration",
+    "sampling",
+    "clips",
+)
 
 
 def main(argv: list[str] | None = None) -> int:
