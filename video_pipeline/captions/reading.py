@@ -41,6 +41,7 @@ from video_pipeline.captions.subtitles import to_srt, to_vtt
 from video_pipeline.captions.windows import End, Wanted, spans
 from video_pipeline.errors import BadInput
 from video_pipeline.keys import captions_prefix
+from video_pipeline.machine import usable_cores
 from video_pipeline.media.decode import SampledDecoder, open_decoder
 from video_pipeline.media.frames import CroppedPicture
 from video_pipeline.models.weights import LoadedModel, load_caption_model
@@ -127,7 +128,9 @@ class _Reading:
         if not pairs.doubtful.any():
             return extents
         self.looks = 2
-        with timed_operation("doubts"), self._decoder() as decoder:
+        # Nothing runs beside this decoder, as it does beside others. Four threads outrun the comparing.
+        threads = min(4, usable_cores())
+        with timed_operation("doubts"), self._decoder(threads=threads) as decoder:
             net = self.model.net.to(decoder.device)
             said = opinions(net, pairs, self._until_cancelled(decoder, pts), decoder.device)
         self.looks_done = 1
@@ -139,7 +142,9 @@ class _Reading:
             yield picture
 
     @contextlib.contextmanager
-    def _decoder(self, also: Callable[[int], bool] = lambda _pts: False) -> Iterator[SampledDecoder]:
+    def _decoder(
+        self, also: Callable[[int], bool] = lambda _pts: False, *, threads: int = 1
+    ) -> Iterator[SampledDecoder]:
         """The source from its start, with the pictures that `also` names besides those of samples."""
         reader = open_source(self.store, self.request.video_key)
         with contextlib.ExitStack() as stack:
@@ -151,6 +156,7 @@ class _Reading:
                 crop_region=self.request.crop_region,
                 rate=self.request.frame_rate,
                 also=also,
+                decoder_threads=threads,
             )
             stack.callback(decoder.close)
             yield decoder
