@@ -14,12 +14,11 @@ from typing import Any
 import pytest
 
 from tests.clips.films import TENANT, WIDE, Desk, Sound, clicks, make_film, numbers, shown, whole_picture
-from video_pipeline.clips import render
+from video_pipeline.clips import shots
 from video_pipeline.clips.current import set_current
 from video_pipeline.clips.framing import FramingPlan, framed_output
 from video_pipeline.clips.intake import ClipRequest, framing_request
 from video_pipeline.clips.publishing import clip_recipe, input_versions
-from video_pipeline.clips.render import programme_frames
 from video_pipeline.clips.request import (
     ExtractClipRequest,
     ProcessFramingAiRequest,
@@ -27,6 +26,7 @@ from video_pipeline.clips.request import (
     exact,
 )
 from video_pipeline.clips.result import RenderResult
+from video_pipeline.clips.shots import programme_frames
 from video_pipeline.errors import BadInput, Cancelled
 from video_pipeline.keys import ClipId
 from video_pipeline.tasks import call_key_of, find_task
@@ -157,7 +157,7 @@ def test_joining_many_clips_keeps_only_those_in_sight(desk: Desk, monkeypatch: p
     alive: weakref.WeakSet[Any] = weakref.WeakSet()
     most = 0
 
-    class Watched(render._ClipReader):
+    class Watched(shots.ClipReader):
         """Remembers its readers."""
 
         def __init__(self, *args: Any, **how: Any) -> None:
@@ -167,7 +167,7 @@ def test_joining_many_clips_keeps_only_those_in_sight(desk: Desk, monkeypatch: p
             gc.collect()
             most = max(most, len(alive))
 
-    monkeypatch.setattr(render, "_ClipReader", Watched)
+    monkeypatch.setattr(shots, "ClipReader", Watched)
     key = desk.film(frames=10)
     clip = {"source_key": key, "keyframes": [whole_picture()]}
     desk.run("process_multi_clip", **{**WIDE, "fps": "10"}, clips=[clip] * 12)

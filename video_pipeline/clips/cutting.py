@@ -17,18 +17,10 @@ import numpy as np
 
 from video_pipeline.clips.finishing import finish_render, progress_of, store_clip, store_preview
 from video_pipeline.clips.publishing import ClipOutput
-from video_pipeline.clips.render import (
-    OutputFrame,
-    Sound,
-    Transform,
-    Unchanged,
-    end_tick,
-    render_clip,
-    source_frames,
-    transformed,
-)
+from video_pipeline.clips.render import Sound, Transform, Unchanged, render_clip, transformed
 from video_pipeline.clips.request import ExtractClipRequest, Render, RenderOverlayRequest, exact
 from video_pipeline.clips.result import RenderResult
+from video_pipeline.clips.shots import OutputFrame, end_tick, source_frames
 from video_pipeline.clips.sources import SourceFacts, StoreSources
 from video_pipeline.clips.spotlight import Spotlight, SpotlightRegion
 from video_pipeline.clips.timeline import part_of

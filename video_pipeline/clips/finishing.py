@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from video_pipeline.clips.publishing import ClipOutput
-from video_pipeline.clips.render import Rendered, Shot
+from video_pipeline.clips.render import Rendered
 from video_pipeline.clips.result import RenderResult
+from video_pipeline.clips.shots import Shot
 from video_pipeline.clips.verify import ClipFacts, verify_clip
 from video_pipeline.media.colour import frame_to_rgb
 from video_pipeline.media.frames import CroppedFrame

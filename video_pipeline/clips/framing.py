@@ -21,16 +21,7 @@ from video_pipeline.clips.finishing import Box, finish_render, progress_of, stor
 from video_pipeline.clips.interpolation import Curve
 from video_pipeline.clips.publishing import ClipOutput, put_checked
 from video_pipeline.clips.reframe import PLAIN_GRID, Reframer
-from video_pipeline.clips.render import (
-    OutputFrame,
-    Rendered,
-    Shot,
-    Sound,
-    preview_frames,
-    preview_numbers,
-    programme_frames,
-    render_clip,
-)
+from video_pipeline.clips.render import Rendered, Sound, preview_frames, render_clip
 from video_pipeline.clips.request import (
     Encoding,
     FramedOutput,
@@ -40,6 +31,7 @@ from video_pipeline.clips.request import (
     exact,
 )
 from video_pipeline.clips.result import ChunkResult, RenderResult
+from video_pipeline.clips.shots import OutputFrame, Shot, preview_numbers, programme_frames
 from video_pipeline.clips.sources import SourceFacts, StoreSources
 from video_pipeline.clips.timeline import Programme, framed_timeline, join
 from video_pipeline.errors import BadInput

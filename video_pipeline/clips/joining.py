@@ -23,9 +23,10 @@ from video_pipeline.clips.framing import (
     preview_programme,
 )
 from video_pipeline.clips.publishing import ClipOutput
-from video_pipeline.clips.render import preview_frames, preview_numbers, programme_frames, render_clip
+from video_pipeline.clips.render import preview_frames, render_clip
 from video_pipeline.clips.request import CreateAnnotatedCompilationRequest, ProcessMultiClipRequest
 from video_pipeline.clips.result import RenderResult
+from video_pipeline.clips.shots import preview_numbers, programme_frames
 from video_pipeline.clips.sources import StoreSources
 from video_pipeline.clips.timeline import framed_timeline, join, part_of, whole
 from video_pipeline.media.frames import CroppedFrame

@@ -21,13 +21,14 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from video_pipeline.clips.finishing import finish_render
 from video_pipeline.clips.framing import KIND, FramingPlan, delete_parts, framed_output, part_key
 from video_pipeline.clips.publishing import ClipOutput
-from video_pipeline.clips.render import Rendered, Shot, programme_frames, sound_of
+from video_pipeline.clips.render import Rendered, sound_of
 from video_pipeline.clips.request import (
     ProcessFramingAiChunkRequest,
     ProcessFramingAiParallelRequest,
     ProcessFramingAiRequest,
 )
 from video_pipeline.clips.result import ChunkResult, ChunkRow, RenderResult
+from video_pipeline.clips.shots import Shot, programme_frames
 from video_pipeline.compute.fan_out import fan_out
 from video_pipeline.errors import BadInput, Internal, Preempted, Transient
 from video_pipeline.media.clip_source import ClipSource
