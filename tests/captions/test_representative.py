@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from video_pipeline.captions.medians import lower_median
 from video_pipeline.captions.recognise import Reading
-from video_pipeline.captions.representative import median_picture, read_caption
+from video_pipeline.captions.representative import read_caption
 
 
 class ScriptedRecogniser:
@@ -40,18 +41,18 @@ def test_the_median_keeps_letters_and_clears_what_passes_behind_them() -> None:
         strip[:, index * 10 : index * 10 + 10] = rng.integers(0, 255, (8, 10, 3))
         strip[2:4] = 255
         strips.append(strip)
-    median = median_picture(strips)
+    median = lower_median(strips)
     assert (median[2:4] == 255).all()
     assert (median[5:] == 100).all()
 
 
 def test_the_median_of_an_even_number_is_a_colour_that_was_there() -> None:
-    assert set(np.unique(median_picture(pictures(4)))) == {10}
+    assert set(np.unique(lower_median(pictures(4)))) == {10}
 
 
 def test_a_caption_without_pictures_is_a_mistake() -> None:
     with pytest.raises(ValueError, match="at least one"):
-        median_picture([])
+        lower_median([])
 
 
 def test_a_sure_reading_is_the_only_one() -> None:

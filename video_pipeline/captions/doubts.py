@@ -26,6 +26,7 @@ import numpy as np
 
 from video_pipeline.captions.extents import Decoded, Extent, decode, evidence_of, extents_along
 from video_pipeline.captions.labels import LABELS, REVERSED
+from video_pipeline.captions.medians import median
 
 if TYPE_CHECKING:
     from video_pipeline.media.frames import CroppedPicture
@@ -152,7 +153,7 @@ def _small(picture: CroppedPicture, device: str) -> np.ndarray:
 
 
 def _median(held: dict[int, np.ndarray], start: int, stop: int) -> np.ndarray:
-    return np.median(np.stack([held[at] for at in range(start, stop)]), axis=0).astype(np.uint8)
+    return median([held[at] for at in range(start, stop)])
 
 
 def _compared(

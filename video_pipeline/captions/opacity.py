@@ -26,6 +26,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from video_pipeline.captions.medians import median
+
 BOX = (0.02, 1.5)
 """Radius of the blur that is taken off: a share of the strip's height, and pixels at least. Strokes stay."""
 
@@ -104,7 +106,7 @@ def opacity(planes: Sequence[np.ndarray], times: np.ndarray, outside: int) -> np
 
     The first `outside` pictures are held to be without the caption, or at the start of its fade."""
     deep = [plane for plane, time in zip(planes, times, strict=True) if time > times[-1] - DEEP_SECONDS]
-    shown = _fine(np.median(np.stack(deep), axis=0).astype(np.uint8))
+    shown = _fine(median(deep))
     fine = np.stack([_fine(plane) for plane in planes])
     energy = float(shown @ shown)
     if energy < shown.size:  # a root mean square below one level of 255: nothing stands there

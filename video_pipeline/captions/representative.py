@@ -1,7 +1,7 @@
 """Which picture of a caption to read, and what to do when one is not enough.
 
-Belongs here: the median picture, and the vote. Does not belong here: recognising (`recognise`), choosing
-samples (`look`).
+Belongs here: what is read, and the vote. Does not belong here: recognising (`recognise`), choosing samples
+(`strips`), medians (`medians`).
 
 A caption's pictures differ in what moves behind it. In their pixel-wise median the letters stay and the rest
 blurs, so one reading is enough for most captions. Where it is not sure, single pictures are read as well.
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from video_pipeline.captions.belonging import Belonging
+from video_pipeline.captions.medians import lower_median
 
 if TYPE_CHECKING:
     from video_pipeline.captions.document import Unread
@@ -41,17 +42,6 @@ class CaptionText:
     ocr_calls: int
 
 
-def median_picture(pictures: Sequence[np.ndarray]) -> np.ndarray:
-    """The pixel-wise median of equal-sized (H, W, 3) uint8 pictures; ValueError for none."""
-    if not pictures:
-        raise ValueError("a caption has at least one picture")
-    if len(pictures) == 1:
-        return pictures[0]
-    # Of an even number the lower middle one: a mean of two would be a colour that no picture has.
-    middle = (len(pictures) - 1) // 2
-    return np.partition(np.stack(pictures), middle, axis=0)[middle]
-
-
 def read_caption(
     recogniser: Recogniser,
     pictures: Sequence[np.ndarray],
@@ -64,7 +54,7 @@ def read_caption(
     `before` and `after` are pictures without a caption, where there are any: what stands there as well, and
     what does not stand still, is not read."""
     belonging = Belonging(pictures, before, after)
-    readings = [recogniser.read(median_picture(pictures), belonging.own)]
+    readings = [recogniser.read(lower_median(pictures), belonging.own)]
     spent = 0
     unchanged = belonging.longest_unchanged(readings[0].boxes)
     if unchanged.stop - unchanged.start < len(pictures):
@@ -72,7 +62,7 @@ def read_caption(
         # sight: then the part without it may be what can be read.
         spent = 1
         part = Belonging(pictures[unchanged], before, after)
-        again = recogniser.read(median_picture(pictures[unchanged]), part.own)
+        again = recogniser.read(lower_median(pictures[unchanged]), part.own)
         if again.text is not None or readings[0].text is None:
             pictures, belonging, readings = pictures[unchanged], part, [again]
     if _is_doubtful(readings[0]) and len(pictures) > 1:
