@@ -27,6 +27,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from video_pipeline.captions.medians import median
+from video_pipeline.captions.products import inner
 
 BOX = (0.02, 1.5)
 """Radius of the blur that is taken off: a share of the strip's height, and pixels at least. Strokes stay."""
@@ -108,15 +109,15 @@ def opacity(planes: Sequence[np.ndarray], times: np.ndarray, outside: int) -> np
     deep = [plane for plane, time in zip(planes, times, strict=True) if time > times[-1] - DEEP_SECONDS]
     shown = _fine(median(deep))
     fine = np.stack([_fine(plane) for plane in planes])
-    energy = float(shown @ shown)
+    energy = float(inner(shown, shown))
     if energy < shown.size:  # a root mean square below one level of 255: nothing stands there
         return np.zeros(len(planes))
-    along = fine @ shown / energy
+    along = inner(fine, shown) / energy
     before = along[: max(outside, 1)]
     without = fine[np.flatnonzero(before <= before.min() + _NEARLY)[-1]]
-    cross = float(shown @ without)
-    matrix = np.array([[energy, cross], [cross, float(without @ without) + _RIDGE * energy]])
-    return np.linalg.solve(matrix, np.stack([along * energy, fine @ without]))[0]
+    cross = float(inner(shown, without))
+    matrix = np.array([[energy, cross], [cross, float(inner(without, without)) + _RIDGE * energy]])
+    return np.linalg.solve(matrix, np.stack([along * energy, inner(fine, without)]))[0]
 
 
 def _crossing(alpha: np.ndarray, times: np.ndarray) -> float | None:
