@@ -13,15 +13,20 @@ from typing import Any
 import pytest
 
 from tests.compute.conftest import ModalBackend
+from tests.fixtures.media_factory import DEMO_CLIP, ffmpeg
 from tests.test_demo import running_call, start, wait_for
 from tests.test_ui import graphql as graphql
 from tests.test_ui import launch, status
 from video_pipeline.calls import list_calls
 from video_pipeline.demo.run import VIDEO, job_command, store_demo_clip
-from video_pipeline.keys import current_key
+from video_pipeline.keys import current_key, source_key
 from video_pipeline.store.base import ObjectStore
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(560)]
+TERMINATE = (
+    "mutation($id: String!) { terminateRun(runId: $id) { __typename ... on PythonError { message } } }"
+)
+
 TASKS = ["crop_and_infer_caption_frame_extents", "read_captions"]
 
 
@@ -91,9 +96,17 @@ def ended_well(run: subprocess.Popen[bytes], log: Path) -> str:
     return text
 
 
+def make_the_clip_long(store: ObjectStore, folder: Path) -> None:
+    """Eight times the demo's clip: its pass may take less time than a cancel takes to come through."""
+    long = folder / "long.mp4"
+    ffmpeg(["-stream_loop", "7", "-i", str(DEMO_CLIP), "-c", "copy", str(long)])
+    store.put(source_key(VIDEO, "mp4"), long)
+
+
 def test_an_interrupt_of_the_run_cancels_the_call_on_modal(
     store: ObjectStore, modal_backend: ModalBackend, tmp_path: Path
 ) -> None:
+    make_the_clip_long(store, tmp_path)
     run = start(job_command(), tmp_path / "log")
     wait_for(lambda: running_call(store), 120)
     os.killpg(run.pid, signal.SIGINT)
@@ -106,14 +119,12 @@ def test_an_interrupt_of_the_run_cancels_the_call_on_modal(
 
 
 def test_cancel_in_dagsters_ui_reaches_the_call_on_modal(
-    store: ObjectStore, modal_backend: ModalBackend, graphql: Callable[..., Any]
+    store: ObjectStore, modal_backend: ModalBackend, graphql: Callable[..., Any], tmp_path: Path
 ) -> None:
+    make_the_clip_long(store, tmp_path)
     run = launch(graphql)
     wait_for(lambda: running_call(store), 180)
-    terminated = graphql(
-        "mutation($id: String!) { terminateRun(runId: $id) { __typename ... on PythonError { message } } }",
-        id=run,
-    )
+    terminated = graphql(TERMINATE, id=run)
     assert terminated["terminateRun"]["__typename"] == "TerminateRunSuccess", terminated
     wait_for(lambda: status(graphql, run) in {"CANCELED", "FAILURE", "SUCCESS"}, 60, 0.3)
     assert status(graphql, run) == "CANCELED"
