@@ -21,6 +21,7 @@ from video_pipeline.clips.current import Stage, current_renders
 from video_pipeline.clips.detect_request import DetectionRate, DetectPlayersBatchRequest
 from video_pipeline.clips.request import (
     MAX_CLIPS,
+    Annotations,
     CreateAnnotatedCompilationRequest,
     Encoding,
     ExtractClipRequest,
@@ -90,21 +91,8 @@ class MultiClipSection(FramedOutput):
     transition_seconds: float = Field(default=0.5, gt=0, le=10)
 
 
-class CompilationItem(_NamedSource):
-    """A clip and what is written over it; see `AnnotatedClip`."""
-
-    start: Seconds | None = None
-    end: Seconds | None = None
-    name: str = Field(min_length=1, max_length=500)
-    notes: str = Field(default="", max_length=5000)
-    rating: int | None = Field(default=None, ge=1, le=5)
-    tags: tuple[str, ...] = Field(default=(), max_length=50)
-
-    @model_validator(mode="after")
-    def _ends_after_it_starts(self) -> CompilationItem:
-        if self.start is not None and self.end is not None and self.end <= self.start:
-            raise ValueError(f"it ends at {self.end} s, not after it starts at {self.start} s")
-        return self
+class CompilationItem(Annotations, _NamedSource):
+    """A clip and what is written over it."""
 
 
 class CompilationSection(StrictModel):

@@ -304,11 +304,10 @@ class ProcessMultiClipRequest(Render, FramedOutput):
         return super().shipped_inputs() | self.weights()
 
 
-class AnnotatedClip(StrictModel):
-    """A clip of a compilation, whole or from `start` to `end`, and what is written over it. Ratings are 1 to
+class Annotations(StrictModel):
+    """What is written over a clip of a compilation, which is whole or from `start` to `end`. Ratings are 1 to
     5, shown as in annotated games of chess: ?? ? !? ! !!"""
 
-    source_key: str
     start: Seconds | None = None
     end: Seconds | None = None
     name: str = Field(min_length=1, max_length=500)
@@ -317,10 +316,16 @@ class AnnotatedClip(StrictModel):
     tags: tuple[str, ...] = Field(default=(), max_length=50)
 
     @model_validator(mode="after")
-    def _ends_after_it_starts(self) -> AnnotatedClip:
+    def _ends_after_it_starts(self) -> Annotations:
         if self.start is not None and self.end is not None:
             _ordered(self.start, self.end)
         return self
+
+
+class AnnotatedClip(Annotations):
+    """A clip of a compilation, and what is written over it."""
+
+    source_key: str
 
 
 class CreateAnnotatedCompilationRequest(Render):
