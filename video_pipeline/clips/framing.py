@@ -70,7 +70,7 @@ def process_framing_ai(request: ProcessFramingAiRequest, context: TaskContext) -
         plan.format,
         rendered,
         started=began,
-        start_seconds=float(plan.programme.clips[0].timeline.pieces[0].start),
+        start_seconds=plan.start_seconds,
         made_of=request.source_key,
         mark=plan.crop_box(request, [request]),
         **facts,
@@ -142,6 +142,11 @@ class FramingPlan:
         sources = StoreSources(store, [request.source_key], output.versions)
         timeline = framed_timeline(request, sources.facts(0).times, request.rate, sources.name(0))
         return cls(join([timeline], "cut", 0.5, [sources.name(0)]), format_of(request), sources)
+
+    @property
+    def start_seconds(self) -> float:
+        """The source time of the first picture of the first clip."""
+        return float(self.programme.clips[0].timeline.pieces[0].start)
 
     def crop_box(self, output: FramedOutput, framings: Sequence[Framing]) -> Callable[[Shot], Box]:
         """Tells what part of a source picture the output shows, in its pixels."""

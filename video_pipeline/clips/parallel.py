@@ -88,7 +88,7 @@ def process_framing_ai_parallel(
             plan.format,
             rendered,
             started=began,
-            start_seconds=float(plan.programme.clips[0].timeline.pieces[0].start),
+            start_seconds=plan.start_seconds,
             made_of=whole.source_key,
             mark=plan.crop_box(whole, [whole]),
             **fields,

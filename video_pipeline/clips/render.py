@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -29,7 +28,6 @@ from video_pipeline.media.h264_parts import PartWriter
 from video_pipeline.media.mp4_write import ClipWriter
 from video_pipeline.streaming.cancel import CancellationToken
 from video_pipeline.streaming.pipeline import Pipeline, ProgressSnapshot, Stage
-from video_pipeline.streaming.stats import PipelineReport
 from video_pipeline.telemetry.timing import timed_operation
 
 BT709 = ColourTags(1, 1, 1, 1)
@@ -117,8 +115,6 @@ class Rendered:
     before: Shot | None = None
     after: CroppedFrame | None = None
     extradata: bytes = b""
-    report: PipelineReport | None = None
-    wall_seconds: float = 0.0
 
 
 def render_clip(
@@ -134,18 +130,15 @@ def render_clip(
     cancel: CancellationToken,
     on_progress: Callable[[int], None],
     workers: int = 1,
-    picture_of: int | None = None,
 ) -> Rendered:
     """Run the stream, and write at `path` a clip with its `sound`; without it, a part of a parallel render
     (`media.h264_parts`), beginning at output frame `first`.
 
-    `transforms(clip)` is called in the worker that uses it. `picture_of` chooses the output frame whose
-    pictures are kept; by default the middle one, or the last if there are fewer than `total`. The first
-    error ends everything, and leaves no file.
+    `transforms(clip)` is called in the worker that uses it. The pictures of the middle frame are kept, or of
+    the last if there are fewer than `total`. The first error ends everything, and leaves no file.
     """
     done = Rendered()
-    chosen = first + total // 2 if picture_of is None else picture_of
-    began = time.perf_counter()
+    chosen = first + total // 2
     segment = segment_frames(fmt.frame_rate)
     with contextlib.ExitStack() as stack:
         encoder = stack.enter_context(SegmentEncoder(fmt, settings, first_frame=first))
@@ -179,7 +172,7 @@ def render_clip(
         def tell(_snapshot: ProgressSnapshot) -> None:
             on_progress(done.frames)
 
-        done.report = Pipeline(
+        Pipeline(
             "decode",
             lambda: _timed(batches(frames(), segment)),
             [Stage("transform", work=transform, workers=workers, queue_size=2)],
@@ -193,7 +186,6 @@ def render_clip(
         with timed_operation("mux"):
             writer.close()
     on_progress(done.frames)
-    done.wall_seconds = time.perf_counter() - began
     return done
 
 
