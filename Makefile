@@ -42,9 +42,7 @@ eval: $(STAMP)
 	$(BIN)/python -m evaluation.run
 
 ui: $(STAMP)
-	@mkdir -p .dagster_home
-	@test -f .dagster_home/dagster.yaml || cp deploy/local/dagster.yaml .dagster_home/dagster.yaml
-	DAGSTER_HOME=$(CURDIR)/.dagster_home $(BIN)/dagster dev -w workspace.yaml
+	@exec $(BIN)/python -m video_pipeline.demo.ui $(if $(PORT),--port $(PORT))
 
 clean:
 	rm -rf $(VENV) .dagster_home data build ./*.egg-info

