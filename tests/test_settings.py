@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from video_pipeline import settings as settings_module
 from video_pipeline.errors import BadInput
-from video_pipeline.settings import load_settings
+from video_pipeline.settings import Settings, load_settings
 
 
 def test_the_defaults_need_no_account() -> None:
@@ -23,6 +24,20 @@ def test_the_defaults_need_no_account() -> None:
         ({"VIDEO_PIPELINE_STORE": " "}, "empty"),
         ({"VIDEO_PIPELINE_COMPUTE": "cloud"}, "VIDEO_PIPELINE_COMPUTE"),
         ({"VIDEO_PIPELINE_COMPUTE": "modal"}, "cannot see the directory"),
+        ({"VIDEO_PIPELINE_ENV": "moon"}, "VIDEO_PIPELINE_ENV"),
+        (
+            {"VIDEO_PIPELINE_ENV": "staging"},
+            "VIDEO_PIPELINE_ENV=staging needs VIDEO_PIPELINE_STORE=s3://BUCKET",
+        ),
+        ({"VIDEO_PIPELINE_ENV": "prod"}, "goes with its machine"),
+        (
+            {
+                "VIDEO_PIPELINE_ENV": "prod",
+                "VIDEO_PIPELINE_STORE": "s3://bucket",
+                "WANDB_MODE": "online",
+            },
+            "WANDB_MODE=online without WANDB_API_KEY",
+        ),
         ({"LOGGER_LEVEL": "LOUD"}, "LOGGER_LEVEL"),
         (
             {"VIDEO_PIPELINE_STORE": "s3://bucket", "WASABI_SECRET_KEY_READWRITE": "hunter2"},
@@ -63,3 +78,92 @@ def test_a_limit_in_dollars_is_a_positive_number(
     monkeypatch.setenv(name, value)
     with pytest.raises(BadInput, match=name):
         load_settings()
+
+
+def test_every_problem_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIDEO_PIPELINE_ENV", "prod")
+    monkeypatch.setenv("VIDEO_PIPELINE_COMPUTE", "modal")
+    with pytest.raises(BadInput) as caught:
+        load_settings()
+    assert "a Modal worker cannot see" in str(caught.value)
+    assert "VIDEO_PIPELINE_ENV=prod needs" in str(caught.value)
+
+    monkeypatch.setenv("LOGGER_LEVEL", "LOUD")
+    monkeypatch.setenv("VIDEO_PIPELINE_MODAL_MAX_CONTAINERS", "0")
+    with pytest.raises(
+        BadInput, match=r"VIDEO_PIPELINE_MODAL_MAX_CONTAINERS.*LOGGER_LEVEL|LOGGER_LEVEL.*MAX_"
+    ):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("env", "per_call", "per_run", "containers", "wandb_mode", "automation"),
+    [
+        ("local", 20.0, 100.0, 50, None, False),
+        ("ci", 1.0, 2.0, 2, "offline", False),
+        ("staging", 5.0, 20.0, 10, None, False),
+        ("prod", 20.0, 100.0, 50, None, True),
+    ],
+)
+def test_an_environment_has_its_own_limits_tracking_and_automation(
+    monkeypatch: pytest.MonkeyPatch,
+    env: str,
+    per_call: float,
+    per_run: float,
+    containers: int,
+    wandb_mode: str | None,
+    automation: bool,
+) -> None:
+    monkeypatch.setenv("VIDEO_PIPELINE_ENV", env)
+    monkeypatch.setenv("VIDEO_PIPELINE_STORE", "s3://bucket")
+    settings = load_settings()
+    assert (settings.max_usd_per_call, settings.max_usd_per_run) == (per_call, per_run)
+    assert (settings.modal_max_containers, settings.wandb_mode) == (containers, wandb_mode)
+    assert settings.automation_runs is automation
+
+
+def test_a_variable_wins_over_the_environments_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIDEO_PIPELINE_ENV", "ci")
+    monkeypatch.setenv("VIDEO_PIPELINE_MAX_USD_PER_CALL", "7.5")
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    settings = load_settings(max_usd_per_run=9)
+    assert (settings.max_usd_per_call, settings.max_usd_per_run) == (7.5, 9.0)
+    assert (settings.modal_max_containers, settings.wandb_mode) == (2, "disabled")
+
+
+def test_online_tracking_in_production_is_content_with_a_key_or_with_modals_secret(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("VIDEO_PIPELINE_ENV", "prod")
+    monkeypatch.setenv("VIDEO_PIPELINE_STORE", "s3://bucket")
+    monkeypatch.setenv("WANDB_MODE", "online")
+    assert load_settings(compute="modal").wandb_api_key is None
+    monkeypatch.setenv("WANDB_API_KEY", "hunter2")
+    assert "hunter2" not in repr(load_settings())
+
+
+def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for field in Settings.model_fields.values():
+        monkeypatch.setenv(str(field.validation_alias), "")
+    settings = load_settings()
+    assert settings.wasabi_endpoint_url is None
+    assert settings.max_usd_per_call == 20.0
+
+
+def test_the_command_shows_the_settings_and_no_secret(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("VIDEO_PIPELINE_ENV", "staging")
+    assert settings_module.main() == 2
+    assert "VIDEO_PIPELINE_ENV=staging needs" in capsys.readouterr().err
+
+    monkeypatch.setenv("VIDEO_PIPELINE_STORE", "s3://bucket")
+    monkeypatch.setenv("WASABI_ACCESS_KEY_READWRITE", "key-id")
+    monkeypatch.setenv("WASABI_SECRET_KEY_READWRITE", "hunter2")
+    assert settings_module.main() == 0
+    shown = capsys.readouterr().out
+    assert "VIDEO_PIPELINE_MAX_USD_PER_CALL: 5.0" in shown
+    assert "WASABI_SECRET_KEY_READWRITE: set" in shown
+    assert "WANDB_API_KEY: not set" in shown
+    assert "hunter2" not in shown
+    assert "key-id" not in shown

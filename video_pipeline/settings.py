@@ -1,15 +1,19 @@
 """Every environment variable the pipeline reads, typed and validated once.
 
-Belongs here: names, types, defaults, and the rules between them (Modal needs a bucket). Does not belong
-here: what the settings open; `store.open_store` and `compute.open_compute` take a `Settings`. Secrets are
-`SecretStr`: they never show in a repr, a log or an error.
+Belongs here: names, types, defaults, what differs from environment to environment, and the rules between
+them (Modal needs a bucket). Does not belong here: what the settings open; `store.open_store` and
+`compute.open_compute` take a `Settings`. Secrets are `SecretStr`: they never show in a repr, log or error.
+
+`python -m video_pipeline.settings` prints the settings as they are understood, or what is wrong with them.
 """
 
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlparse
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -18,6 +22,23 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from video_pipeline.errors import BadInput, problems_of
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+Environment = Literal["local", "ci", "staging", "prod"]
+
+PER_ENVIRONMENT: Mapping[str, Mapping[str, Any]] = {
+    "local": {},
+    "ci": {
+        "max_usd_per_call": 1.0,
+        "max_usd_per_run": 2.0,
+        "modal_max_containers": 2,
+        "wandb_mode": "offline",
+    },
+    "staging": {"max_usd_per_call": 5.0, "max_usd_per_run": 20.0, "modal_max_containers": 10},
+    "prod": {},
+}
+"""Defaults of an environment, where they differ from the fields' own. A variable that is set wins."""
+
+LASTING = frozenset({"staging", "prod"})
+"""Environments whose results somebody relies on: the store is a bucket, and no fallback is silent."""
 
 
 def _default_state_dir() -> Path:
@@ -28,9 +49,12 @@ def _default_state_dir() -> Path:
 class Settings(BaseSettings):
     """The environment, validated. Fields map to upper-case variables of the alias's name."""
 
-    model_config = SettingsConfigDict(extra="ignore", populate_by_name=True, frozen=True)
+    # An empty variable counts as not set: that is what a compose file makes of one that its user left out.
+    model_config = SettingsConfigDict(
+        extra="ignore", populate_by_name=True, frozen=True, env_ignore_empty=True
+    )
 
-    env: Literal["local", "ci", "staging", "prod"] = Field("local", validation_alias="VIDEO_PIPELINE_ENV")
+    env: Environment = Field("local", validation_alias="VIDEO_PIPELINE_ENV")
     store: str = Field("./data", validation_alias="VIDEO_PIPELINE_STORE")
     compute: Literal["local", "modal"] = Field("local", validation_alias="VIDEO_PIPELINE_COMPUTE")
     wasabi_endpoint_url: str | None = Field(None, validation_alias="WASABI_ENDPOINT_URL")
@@ -43,6 +67,7 @@ class Settings(BaseSettings):
     wandb_project: str | None = Field(None, validation_alias="WANDB_PROJECT")
     wandb_mode: Literal["online", "offline", "disabled"] | None = Field(None, validation_alias="WANDB_MODE")
     """None: online where WANDB_API_KEY is set, else offline."""
+    wandb_api_key: SecretStr | None = Field(None, validation_alias="WANDB_API_KEY")
     max_usd_per_call: float = Field(
         20.0, gt=0, allow_inf_nan=False, validation_alias="VIDEO_PIPELINE_MAX_USD_PER_CALL"
     )
@@ -55,6 +80,16 @@ class Settings(BaseSettings):
         50, ge=1, le=10_000, validation_alias="VIDEO_PIPELINE_MODAL_MAX_CONTAINERS"
     )
     """How many containers of one function Modal may run at a time; taken at deployment."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_the_environment(cls, values: Any) -> Any:
+        given = dict(values)
+        env = given.get("env", given.get("VIDEO_PIPELINE_ENV", "local"))
+        for name, default in PER_ENVIRONMENT.get(str(env), {}).items():
+            if name not in given and cls.model_fields[name].validation_alias not in given:
+                given[name] = default
+        return given
 
     @field_validator("logger_level", mode="before")
     @classmethod
@@ -76,16 +111,30 @@ class Settings(BaseSettings):
         return str(Path(value).expanduser().resolve())
 
     @model_validator(mode="after")
-    def _modal_needs_a_bucket(self) -> Settings:
+    def _rules(self) -> Settings:
+        problems = []
         if self.compute == "modal" and not self.is_bucket:
-            raise ValueError(
+            problems.append(
                 "VIDEO_PIPELINE_COMPUTE=modal needs VIDEO_PIPELINE_STORE=s3://BUCKET: "
                 f"a Modal worker cannot see the directory {self.store}"
             )
+        if self.env in LASTING and not self.is_bucket:
+            problems.append(
+                f"VIDEO_PIPELINE_ENV={self.env} needs VIDEO_PIPELINE_STORE=s3://BUCKET: "
+                f"the directory {self.store} goes with its machine"
+            )
         if self.is_bucket and (self.wasabi_access_key is None) != (self.wasabi_secret_key is None):
-            raise ValueError(
+            problems.append(
                 "set both WASABI_ACCESS_KEY_READWRITE and WASABI_SECRET_KEY_READWRITE, or neither"
             )
+        # On Modal the key is in the secret `wandb-secret`, which the caller cannot see.
+        keyless = self.wandb_mode == "online" and self.wandb_api_key is None
+        if self.env in LASTING and self.compute == "local" and keyless:
+            problems.append(
+                f"WANDB_MODE=online without WANDB_API_KEY: in {self.env}, runs are not silently kept offline"
+            )
+        if problems:
+            raise ValueError("; ".join(problems))
         return self
 
     @field_validator("state_dir")
@@ -97,6 +146,11 @@ class Settings(BaseSettings):
     def is_bucket(self) -> bool:
         return self.store.startswith("s3://")
 
+    @property
+    def automation_runs(self) -> bool:
+        """Whether schedules and sensors run from the start. Elsewhere a person starts them in the UI."""
+        return self.env == "prod"
+
 
 def load_settings(**overrides: object) -> Settings:
     """Reads the environment; `overrides` are by field name. Raises `BadInput` with one line per problem."""
@@ -107,3 +161,21 @@ def load_settings(**overrides: object) -> Settings:
             f"The environment is not usable: {problems_of(error, 'settings')}",
             what_to_do="correct the variables; README.md, section Settings, lists them.",
         ) from None
+
+
+def main() -> int:
+    """Prints one line per setting, a secret as `set` or `not set`. Exit code 2 with what is wrong."""
+    try:
+        settings = load_settings()
+    except BadInput as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    for name, field in Settings.model_fields.items():
+        value = getattr(settings, name)
+        shown = "not set" if value is None else "set" if isinstance(value, SecretStr) else str(value)
+        print(f"{field.validation_alias}: {shown}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

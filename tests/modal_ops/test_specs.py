@@ -101,7 +101,7 @@ def test_a_part_of_a_second_is_not_taken_from_the_worker(settings: Settings) -> 
     ],
 )
 def test_every_environment_has_an_app_of_its_own(env: str, name: str) -> None:
-    settings = load_settings(env=env)
+    settings = load_settings(env=env, store="s3://bucket")
     assert specs.app_name(settings) == name
     assert specs.app_tags(settings)["environment"] == env
 
