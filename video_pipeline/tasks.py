@@ -50,6 +50,9 @@ class Task:
     result_path: str
     hardware: Hardware
     summary: str
+    warm_path: str | None = None
+    """A function without arguments that loads the network which the task holds, onto its device: a backend
+    whose workers serve several calls runs it once per worker. None for a task that holds none."""
 
     @cached_property
     def request_model(self) -> type[BaseModel]:
@@ -61,6 +64,12 @@ class Task:
 
     def load(self) -> Callable[[Any, TaskContext], BaseModel]:
         return _load(self.run_path)
+
+    def warm(self) -> None:
+        """Imports what the task runs and loads the network that it holds."""
+        self.load()
+        if self.warm_path is not None:
+            _load(self.warm_path)()
 
     def parse_request(self, data: BaseModel | Mapping[str, object]) -> BaseModel:
         """The validated request. `BadInput` lists every problem with its field."""
@@ -98,6 +107,7 @@ BUILT_IN: tuple[Task, ...] = (
         result_path="video_pipeline.captions.request:CropAndInferResult",
         hardware=Hardware(gpu="A10G", cpu_cores=16, memory_mib=16_384, timeout_s=4 * _HOUR),
         summary="decode, crop, find caption extents, encode VP9 chunks and upload, in one streaming pass",
+        warm_path="video_pipeline.models.kept:warm_caption_model",
     ),
     Task(
         name="find_caption_layout",
@@ -125,6 +135,7 @@ BUILT_IN: tuple[Task, ...] = (
         result_path="video_pipeline.sampling.request:RunInferenceResult",
         hardware=Hardware(gpu="B200", cpu_cores=8, memory_mib=16_384, timeout_s=_HOUR),
         summary="classify chosen frames of remote videos, reading little more than the bytes they need",
+        warm_path="video_pipeline.models.kept:warm_classifier",
     ),
     Task(
         name="extract_clip",
@@ -152,6 +163,7 @@ BUILT_IN: tuple[Task, ...] = (
         result_path="video_pipeline.clips.result:RenderResult",
         hardware=Hardware(gpu="T4", cpu_cores=8, memory_mib=8_192, timeout_s=4 * _HOUR),
         summary="re-frame a clip along key frames, enlarged by a network, with speed changes",
+        warm_path="video_pipeline.models.kept:warm_upscaler",
     ),
     Task(
         name="process_framing_ai_chunk",
@@ -161,6 +173,7 @@ BUILT_IN: tuple[Task, ...] = (
         result_path="video_pipeline.clips.result:ChunkResult",
         hardware=Hardware(gpu="T4", cpu_cores=4, memory_mib=8_192, timeout_s=_HOUR),
         summary="a range of output frames of a re-framed clip, as a part",
+        warm_path="video_pipeline.models.kept:warm_upscaler",
     ),
     Task(
         name="process_framing_ai_parallel",
@@ -179,6 +192,7 @@ BUILT_IN: tuple[Task, ...] = (
         result_path="video_pipeline.clips.result:RenderResult",
         hardware=Hardware(gpu="T4", cpu_cores=8, memory_mib=8_192, timeout_s=4 * _HOUR),
         summary="re-frame several clips and join them with cuts, fades or dissolves",
+        warm_path="video_pipeline.models.kept:warm_upscaler",
     ),
     Task(
         name="create_annotated_compilation",
@@ -197,6 +211,7 @@ BUILT_IN: tuple[Task, ...] = (
         result_path="video_pipeline.clips.detect_request:DetectPlayersResult",
         hardware=Hardware(gpu="T4", cpu_cores=4, memory_mib=8_192, timeout_s=_HOUR),
         summary="find the people in one frame",
+        warm_path="video_pipeline.models.kept:warm_detector",
     ),
     Task(
         name="detect_players_batch",
@@ -206,6 +221,7 @@ BUILT_IN: tuple[Task, ...] = (
         result_path="video_pipeline.clips.detect_request:DetectPlayersResult",
         hardware=Hardware(gpu="T4", cpu_cores=4, memory_mib=8_192, timeout_s=_HOUR),
         summary="find the people in many frames of a video",
+        warm_path="video_pipeline.models.kept:warm_detector",
     ),
     Task(
         name="probe",

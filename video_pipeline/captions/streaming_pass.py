@@ -168,6 +168,7 @@ class _Pass:
         import torch
 
         from video_pipeline.captions.inference import PairClassifier
+        from video_pipeline.models import kept
         from video_pipeline.models.weights import load_caption_model
 
         # One thread per stage: torch's own would take the cores that decode and encode, and spin. The demo's
@@ -175,7 +176,10 @@ class _Pass:
         torch.set_num_threads(1)
         key = self.request.model_key
         with timed_operation("load_model"):
-            model = load_caption_model(None if key is None else read_model(self.store, key), name=key)
+            if key is None:
+                model = kept.caption_model()
+            else:
+                model = load_caption_model(read_model(self.store, key), name=key)
         if model.sha256 != self.plan.weights_sha256:
             raise BadInput(
                 "the model checkpoint changed while the call began",

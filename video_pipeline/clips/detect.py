@@ -118,6 +118,7 @@ def _load(request: Detecting, context: TaskContext) -> Detector:
     """The detector, on the GPU if there is one. BadInput for unusable weights and for unknown classes."""
     import torch
 
+    from video_pipeline.models import kept
     from video_pipeline.models.nanodet import COCO_CLASSES
     from video_pipeline.models.person_detector import load_detector
 
@@ -135,7 +136,7 @@ def _load(request: Detecting, context: TaskContext) -> Detector:
     device = "cuda:0" if torch.cuda.is_available() else "cpu"
     with timed_operation("model_load"):
         try:
-            return load_detector(device, weights)
+            return kept.detector(device) if weights is None else load_detector(device, weights)
         except BadInput as error:
             if request.weights_key is None:
                 raise

@@ -225,6 +225,7 @@ class Frames:
         return Framed(Reframer(curve, shape, self.upscaler))
 
     def _load(self) -> Upscaler:
+        from video_pipeline.models import kept
         from video_pipeline.models.upscaler import load_upscaler
 
         weights = None
@@ -234,6 +235,8 @@ class Frames:
         half = device().startswith("cuda") and self.output.precision == "auto"
         with timed_operation("model_load"):
             try:
+                if weights is None:
+                    return kept.upscaler(device(), half=half)
                 return load_upscaler(device(), weights, half=half)
             except BadInput as error:
                 if self.output.weights_key is None:
