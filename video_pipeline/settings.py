@@ -20,6 +20,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from video_pipeline.errors import BadInput, problems_of
+from video_pipeline.keys import check_name
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 Environment = Literal["local", "ci", "staging", "prod"]
@@ -80,6 +81,28 @@ class Settings(BaseSettings):
         50, ge=1, le=10_000, validation_alias="VIDEO_PIPELINE_MODAL_MAX_CONTAINERS"
     )
     """How many containers of one function Modal may run at a time; taken at deployment."""
+    tenants: str = Field("", validation_alias="VIDEO_PIPELINE_TENANTS")
+    """Whose uploads the sensor looks for, separated by commas; empty: everybody's who is in the store."""
+    automation: Literal["running", "stopped"] | None = Field(
+        None, validation_alias="VIDEO_PIPELINE_AUTOMATION"
+    )
+    """Whether sensors and schedules start switched on. None: in `prod` they do, elsewhere a person does it."""
+    backfill_cron: str = Field("0 2 * * *", validation_alias="VIDEO_PIPELINE_BACKFILL_CRON")
+    backfill_timezone: str = Field("UTC", validation_alias="VIDEO_PIPELINE_BACKFILL_TIMEZONE")
+    backfill_max_runs: int = Field(50, ge=1, le=10_000, validation_alias="VIDEO_PIPELINE_BACKFILL_MAX_RUNS")
+    """How many runs one nightly schedule asks for in one night."""
+    backfill_max_usd: float = Field(
+        100.0, gt=0, allow_inf_nan=False, validation_alias="VIDEO_PIPELINE_BACKFILL_MAX_USD"
+    )
+    """What the runs of one night may cost at most on Modal, all nightly schedules together, in US dollars."""
+    backfill_stale: bool = Field(False, validation_alias="VIDEO_PIPELINE_BACKFILL_STALE")
+    """Whether the nightly schedules also take what an older version of the code made."""
+    ui_url: str | None = Field(None, validation_alias="VIDEO_PIPELINE_UI_URL")
+    """Where people open the UI, for links in reports: `https://dagster.example.com`."""
+    failure_webhook: SecretStr | None = Field(None, validation_alias="VIDEO_PIPELINE_FAILURE_WEBHOOK")
+    """Where failure reports are posted as JSON. A secret: such addresses carry a token."""
+    failure_file: Path | None = Field(None, validation_alias="VIDEO_PIPELINE_FAILURE_FILE")
+    """The file to which failure reports are appended, one JSON object a line."""
 
     @model_validator(mode="before")
     @classmethod
@@ -109,6 +132,38 @@ class Settings(BaseSettings):
         if not value.strip():
             raise ValueError("empty: use a directory (./data) or s3://BUCKET")
         return str(Path(value).expanduser().resolve())
+
+    @field_validator("tenants")
+    @classmethod
+    def _names_of_tenants(cls, value: str) -> str:
+        try:
+            for name in _parts(value):
+                check_name("tenant", name)
+        except BadInput as error:
+            raise ValueError(str(error)) from None
+        return value
+
+    @field_validator("failure_webhook")
+    @classmethod
+    def _an_https_address(cls, value: SecretStr | None) -> SecretStr | None:
+        """Refused without the value in the message: it is a secret."""
+        if value is None:
+            return None
+        parsed = urlparse(value.get_secret_value())
+        own = parsed.scheme == "http" and parsed.hostname in ("127.0.0.1", "::1", "localhost")
+        if not parsed.hostname or (parsed.scheme != "https" and not own):
+            raise ValueError("not an https:// address (http:// is taken for this machine's own only)")
+        return value
+
+    @field_validator("ui_url")
+    @classmethod
+    def _without_a_slash_at_the_end(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parsed = urlparse(value)
+        if parsed.scheme not in ("http", "https") or not parsed.hostname:
+            raise ValueError(f"{value!r} is not an http:// or https:// address")
+        return value.rstrip("/")
 
     @model_validator(mode="after")
     def _rules(self) -> Settings:
@@ -149,7 +204,17 @@ class Settings(BaseSettings):
     @property
     def automation_runs(self) -> bool:
         """Whether schedules and sensors run from the start. Elsewhere a person starts them in the UI."""
-        return self.env == "prod"
+        return self.automation == "running" or (self.automation is None and self.env == "prod")
+
+    @property
+    def tenant_names(self) -> list[str]:
+        """`tenants` as a list, without repeats, in the order given."""
+        return list(dict.fromkeys(_parts(self.tenants)))
+
+
+def _parts(text: str) -> list[str]:
+    """What commas separate in `text`."""
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def load_settings(**overrides: object) -> Settings:
