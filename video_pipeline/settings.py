@@ -86,7 +86,7 @@ class Settings(BaseSettings):
     automation: Literal["running", "stopped"] | None = Field(
         None, validation_alias="VIDEO_PIPELINE_AUTOMATION"
     )
-    """Whether sensors and schedules start switched on. None: in `prod` they do, elsewhere a person does it."""
+    """Whether sensors and schedules start switched on. None: in `prod` only; elsewhere a person does it."""
     backfill_cron: str = Field("0 2 * * *", validation_alias="VIDEO_PIPELINE_BACKFILL_CRON")
     backfill_timezone: str = Field("UTC", validation_alias="VIDEO_PIPELINE_BACKFILL_TIMEZONE")
     backfill_max_runs: int = Field(50, ge=1, le=10_000, validation_alias="VIDEO_PIPELINE_BACKFILL_MAX_RUNS")
