@@ -78,7 +78,7 @@ def caption_and_read(film: Truth) -> Run:
         document = CaptionsDocument.model_validate_json(store.get(f"{prefix}/captions.json"))
     return Run(
         wall,
-        {task: record.usage["cpu_user_s"] + record.usage["cpu_system_s"] for task, record in records.items()},
+        {task: record.usage.cpu_s for task, record in records.items()},
         {task: (record.result or {})["durations"] for task, record in records.items()},
         [(caption.first_frame, caption.end_frame) for caption in document.captions],
         read.with_text,

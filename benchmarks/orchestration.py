@@ -99,13 +99,13 @@ def measure() -> list[Figure]:
             },
         )
     )
-    peaks = [record.usage["peak_memory_mib"] for _, _, record in short]
+    peaks = [record.usage.peak_memory_mib for _, _, record in short]
     figures.append(
         figure_of(
             f"peak memory, {LONG} minutes against {SHORT}",
             1.1,
-            [long_record.usage["peak_memory_mib"] / peak for peak in peaks],
-            detail={"short_mib": peaks, "long_mib": long_record.usage["peak_memory_mib"]},
+            [long_record.usage.peak_memory_mib / peak for peak in peaks],
+            detail={"short_mib": peaks, "long_mib": long_record.usage.peak_memory_mib},
         )
     )
     return figures

@@ -11,20 +11,25 @@ process of this machine that no longer runs.
 
 from __future__ import annotations
 
+import logging
 import socket
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import psutil
 from pydantic import BaseModel, ConfigDict, Field
 
 from video_pipeline import keys
+from video_pipeline.costs.entries import LOST, LedgerEntry, partition_of, write_entry
 from video_pipeline.errors import ErrorKind, Transient
 from video_pipeline.machine import boot_id
 from video_pipeline.store.base import ObjectMissing, ObjectStore, PreconditionFailed
 from video_pipeline.tasks import Task
+from video_pipeline.telemetry.usage import Machine, Usage, of_a_dead_worker
+
+log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 10.0
 LOST_AFTER_S = 60.0
@@ -109,6 +114,10 @@ class CallRecord(Record):
     cancel_requested: str | None = None
     """Why the call should end, from the moment somebody asked."""
     progress: dict[str, Any] | None = None
+    parent: str | None = None
+    """The key of the call that started this one, if one did."""
+    reserved: Machine | None = None
+    """What its backend charges for while it runs; None where that is nothing."""
 
     def is_alive(self, now: float | None = None) -> bool:
         """Whether somebody still works on it."""
@@ -146,8 +155,12 @@ class ResultRecord(Record):
     worker: WorkerIdentity
     started_at: datetime
     finished_at: datetime
-    usage: dict[str, float] = Field(default_factory=dict)
+    usage: Usage = Field(default_factory=Usage)
     report_keys: dict[str, str] = Field(default_factory=dict)
+    partition: str | None = None
+    parent: str | None = None
+    buried: bool = False
+    """Whether another wrote it in the place of a worker that died."""
 
     def is_reusable(self, task: Task, store: ObjectStore) -> bool:
         """Whether the next equal call may have this result: it would come again, and its outputs exist."""
@@ -175,10 +188,66 @@ def read_result(store: ObjectStore, tenant: str, key: str) -> ResultRecord | Non
 
 
 def write_result(store: ObjectStore, tenant: str, record: ResultRecord) -> None:
+    """The attempt's entry in the ledger, then its result: an attempt that has a result has an entry.
+
+    A store that refuses the entry is said in the log, and takes nothing from the result.
+    """
+    kind = record.error.kind if record.error is not None else None
+    lived = timedelta(seconds=record.usage.wall_s)
+    _enter(
+        store,
+        LedgerEntry(
+            key=record.key,
+            attempt=record.attempt,
+            task=record.task,
+            version=record.version,
+            tenant=tenant,
+            partition=record.partition,
+            status=record.status,
+            error_kind=LOST if record.buried and kind == "preempted" else kind,
+            backend=record.worker.backend,
+            host=record.worker.host,
+            started_at=record.started_at,
+            finished_at=record.started_at + lived if record.buried else record.finished_at,
+            parent=record.parent,
+            degraded=record.degraded,
+            usage=record.usage,
+        ),
+    )
     store.put(
         keys.result_key(tenant, record.key),
         record.model_dump_json(indent=2).encode(),
         content_type="application/json",
+    )
+
+
+def _enter(store: ObjectStore, entry: LedgerEntry) -> None:
+    try:
+        write_entry(store, entry)
+    except Exception as error:
+        log.error("attempt %d of the call %s is missing from the ledger: %s", entry.attempt, entry.key, error)
+
+
+def enter_lost(store: ObjectStore, record: CallRecord) -> None:
+    """The entry of an attempt that nobody will write a result for, unless it has one."""
+    _enter(
+        store,
+        LedgerEntry(
+            key=record.key,
+            attempt=record.attempt,
+            task=record.task,
+            version=record.version,
+            tenant=record.tenant,
+            partition=partition_of(record.request),
+            status="error",
+            error_kind=LOST,
+            backend=record.worker.backend,
+            host=record.worker.host,
+            started_at=datetime.fromtimestamp(record.claimed_at, UTC),
+            finished_at=datetime.fromtimestamp(record.heartbeat_at, UTC),
+            parent=record.parent,
+            usage=of_a_dead_worker(record.heartbeat_at - record.claimed_at, record.reserved),
+        ),
     )
 
 
@@ -257,9 +326,11 @@ class Claim:
             successor = record.model_copy(update={"attempt": holder.attempt + 1})
             try:
                 _put_call(store, record.tenant, successor, if_match=etag)
-                return cls(store, record.tenant, successor)
             except PreconditionFailed:
                 continue
+            if holder.state == "running":
+                enter_lost(store, holder)
+            return cls(store, record.tenant, successor)
         raise Transient("the claim changes hands too fast to take", input=record.key)
 
     def heartbeat(self, progress: dict[str, Any] | None = None) -> str | None:
@@ -313,8 +384,10 @@ def request_cancel(store: ObjectStore, tenant: str, key: str, reason: str) -> Ca
     return change_call(store, tenant, key, ask)
 
 
-def failed_result(record: CallRecord, error: ErrorRecord) -> ResultRecord:
-    """The result of a call whose worker could not write one itself."""
+def failed_result(record: CallRecord, error: ErrorRecord, usage: Usage | None = None) -> ResultRecord:
+    """The result of a call whose task did not end: by its worker, which states the `usage`, or by whoever
+    buries it."""
+    lived_s = record.heartbeat_at - record.claimed_at
     return ResultRecord(
         key=record.key,
         task=record.task,
@@ -325,6 +398,10 @@ def failed_result(record: CallRecord, error: ErrorRecord) -> ResultRecord:
         worker=record.worker,
         started_at=datetime.fromtimestamp(record.claimed_at, UTC),
         finished_at=datetime.now(UTC),
+        usage=usage or of_a_dead_worker(lived_s, record.reserved),
+        partition=partition_of(record.request),
+        parent=record.parent,
+        buried=usage is None,
     )
 
 

@@ -11,7 +11,7 @@ import json
 import re
 import unicodedata
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from fractions import Fraction
 
 from video_pipeline.errors import BadInput
@@ -310,6 +310,31 @@ def spawn_key(tenant: str, key: str) -> str:
 def report_prefix(tenant: str, key: str) -> str:
     """Where a call's report lies: waterfall, trace and statistics, beside its result."""
     return f"{check_name('tenant', tenant)}/server/results/{_hash(key, 'call key')}/"
+
+
+LEDGER = f"{SYSTEM_TENANT}/server/ledger/"
+"""What all calls of all tenants used (`costs.ledger`)."""
+
+
+def ledger_entries_prefix(day: date | None = None) -> str:
+    """Where the entries lie that are not in the table yet: all, or those claimed on a day (UTC)."""
+    return f"{LEDGER}entries/" + (f"{day:%Y-%m-%d}/" if day is not None else "")
+
+
+def ledger_entry_key(claimed_at: datetime, call: str, attempt: int) -> str:
+    """One attempt of one call, by the moment at which it was claimed."""
+    at = claimed_at.astimezone(UTC)
+    name = f"{at:%Y%m%dT%H%M%S%fZ}_{_hash(call, 'call key')}_{attempt}.json"
+    return ledger_entries_prefix(at.date()) + name
+
+
+def ledger_table_prefix() -> str:
+    return f"{LEDGER}attempts/"
+
+
+def ledger_table_key(day: date) -> str:
+    """The ledger's rows of the attempts that were claimed on a day (UTC), as Parquet."""
+    return f"{ledger_table_prefix()}{day:%Y-%m-%d}.parquet"
 
 
 def deployments_prefix(app: str) -> str:

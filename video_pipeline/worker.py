@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import resource
 import shutil
 import signal
 import sys
@@ -43,6 +42,7 @@ from video_pipeline.calls import (
     write_result,
 )
 from video_pipeline.compute.children import end_those_left, left_by_a_killed_attempt
+from video_pipeline.costs.entries import partition_of
 from video_pipeline.errors import Internal, PipelineError, TimedOut
 from video_pipeline.settings import Settings, load_settings
 from video_pipeline.store import open_store
@@ -51,6 +51,7 @@ from video_pipeline.streaming.cancel import CancellationToken
 from video_pipeline.tasks import Task, find_task, tenant_of
 from video_pipeline.telemetry.logs import configure_logging
 from video_pipeline.telemetry.timing import Recorder, timed_operation, use_recorder
+from video_pipeline.telemetry.usage import Machine, Meter, Usage
 
 if TYPE_CHECKING:
     from video_pipeline.compute.base import Compute
@@ -78,6 +79,12 @@ class CallFile(BaseModel):
     request: dict[str, Any]
     timeout_s: float
     log_path: str | None = None
+    submitted_at: float | None = None
+    """By the caller's clock, seconds since the epoch."""
+    parent: str | None = None
+    """The key of the call that starts this one, if one does."""
+    reserved: Machine | None = None
+    """What the backend charges for while the call runs; None where that is nothing."""
 
 
 @dataclass
@@ -96,6 +103,9 @@ class TaskContext:
     recorder: Recorder
     emit: Callable[[dict[str, Any]], None]
     call_key: str = ""
+    usage: Usage = field(default_factory=Usage)
+    """What the attempt uses: the task puts in what only it knows (frames, chunks, bytes, seconds of video),
+    the worker the rest when the task has ended."""
     reports: dict[str, tuple[bytes, str]] = field(default_factory=dict)
     last_progress: dict[str, Any] | None = None
     children: dict[str, dict[str, Any]] | None = None
@@ -154,9 +164,10 @@ class _ClaimLost(PipelineError):
 class _Watch(threading.Thread):
     """Renews the claim, looks for a cancel request, and enforces the time limit."""
 
-    def __init__(self, claim: Claim, context: TaskContext, timeout_s: float) -> None:
+    def __init__(self, claim: Claim, context: TaskContext, timeout_s: float, meter: Meter) -> None:
         super().__init__(name="worker-watch", daemon=True)
         self._claim = claim
+        self._meter = meter
         self._context = context
         self._timeout_s = timeout_s
         self._ended = threading.Event()
@@ -220,7 +231,8 @@ class _Watch(threading.Thread):
             what_to_do="give it a longer timeout_s, or a shorter input",
         )
         try:
-            record = failed_result(self._claim.record, error)
+            usage = _usage(self._meter, self._context, self._claim)
+            record = failed_result(self._claim.record, error, usage)
             write_result(self._context.store, self._claim.record.tenant, record)
             self._claim.finish()
         except Exception as failure:
@@ -233,6 +245,7 @@ class _Watch(threading.Thread):
 
 def execute(call: CallFile, settings: Settings, store: ObjectStore, identity: WorkerIdentity) -> int:
     """Claims the call and runs it. Returns the exit code; the outcome is in the store."""
+    meter = Meter(submitted_at=call.submitted_at, spawned=identity.backend == "modal")
     emit = _Emitter()
     task = find_task(call.task, settings)
     request = task.parse_request(call.request)
@@ -251,12 +264,15 @@ def execute(call: CallFile, settings: Settings, store: ObjectStore, identity: Wo
             tenant=tenant,
             request=call.request,
             worker=identity,
+            parent=call.parent,
+            reserved=call.reserved,
             progress=None if children is None else {"children": list(children.values())},
         ),
     )
     if isinstance(claim, CallRecord):
         emit({"event": "taken", "by": claim.worker.model_dump()})
         return EXIT_TAKEN
+    meter.claimed(claim.record.claimed_at)
     emit({"event": "claimed", "key": call.key, "attempt": claim.record.attempt, "pid": identity.pid})
 
     scratch = Path(tempfile.mkdtemp(prefix="video_pipeline-"))
@@ -271,17 +287,18 @@ def execute(call: CallFile, settings: Settings, store: ObjectStore, identity: Wo
         children=children,
     )
     _stop_on_signals(context.cancel)
-    watch = _Watch(claim, context, call.timeout_s)
+    watch = _Watch(claim, context, call.timeout_s, meter)
     context.renew = watch.renew
     watch.start()
-    started_at, started = datetime.now(UTC), time.monotonic()
     result: BaseModel | None = None
     error: ErrorRecord | None = None
     try:
         with use_recorder(context.recorder), timed_operation(task.name):
             if call.version != task.version:
                 raise _version_mismatch(call, task)
-            result = task.load()(request, context)
+            run = task.load()
+            meter.task_begins()
+            result = run(request, context)
             if not isinstance(result, task.result_model):
                 raise Internal(f"{task.name} returned {type(result).__name__}, not {task.result_path}")
     except BaseException as raised:
@@ -308,13 +325,16 @@ def execute(call: CallFile, settings: Settings, store: ObjectStore, identity: Wo
         degraded=list(getattr(result, "degraded", [])) if error is None else [],
         attempt=claim.record.attempt,
         worker=identity,
-        started_at=started_at,
+        started_at=datetime.fromtimestamp(claim.record.claimed_at, UTC),
         finished_at=datetime.now(UTC),
-        usage=_usage(time.monotonic() - started),
+        usage=_usage(meter, context, claim),
         report_keys=report_keys,
+        partition=partition_of(call.request),
+        parent=claim.record.parent,
     )
     write_result(store, tenant, record)
     claim.finish()
+    meter.end()
     emit({"event": "ended", "status": record.status, "kind": error.kind if error else None})
     return 0
 
@@ -382,16 +402,14 @@ def _store_reports(context: TaskContext, tenant: str, key: str) -> dict[str, str
     return stored
 
 
-def _usage(wall_s: float) -> dict[str, float]:
-    """Wall and CPU seconds and peak memory of this process (getrusage; ru_maxrss is KiB on Linux)."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return {
-        "wall_s": round(wall_s, 3),
-        "cpu_user_s": round(usage.ru_utime, 3),
-        "cpu_system_s": round(usage.ru_stime, 3),
-        "peak_memory_mib": round(usage.ru_maxrss * unit / 2**20, 1),
-    }
+def _usage(meter: Meter, context: TaskContext, claim: Claim) -> Usage:
+    """What the attempt has used by now. A fan-out's children are calls of their own."""
+    return meter.fill(
+        context.usage,
+        context.recorder.spans(),
+        reserved=claim.record.reserved,
+        with_children=context.children is None,
+    )
 
 
 class _Emitter:

@@ -39,7 +39,7 @@ def test_a_call_returns_its_result_and_leaves_nothing_running(backend: Backend) 
         "another line of log",
     ]
     assert backend.store.head(keys.result_key("acme", handle.key)) is not None
-    assert record.usage["peak_memory_mib"] > 1
+    assert record.usage.peak_memory_mib > 1
 
 
 def test_the_same_request_is_not_run_again(backend: Backend, tmp_path: Path) -> None:

@@ -25,12 +25,14 @@ class CallOptions:
 
     `repeat` makes an otherwise equal call a new one (experiments count it up). `timeout_s` overrides the
     task's. `max_attempts` bounds how often a transient or preempted call is started, the first included.
+    `parent` is the key of the call that starts this one, for the ledger.
     """
 
     repeat: int = 0
     timeout_s: float | None = None
     max_attempts: int = 3
     gpu: str | None = None
+    parent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
@@ -115,7 +115,7 @@ class _FanOut:
     def __init__(self, context: TaskContext, task: str, options: CallOptions) -> None:
         self._context = context
         self._task = task
-        self._options = options
+        self._options = replace(options, parent=context.call_key or None)
         self._compute = context.compute
         self._stopping = threading.Event()
         self._noting = threading.Lock()

@@ -78,6 +78,8 @@ class LocalCompute:
                 version=entry.version,
                 request=parsed.model_dump(mode="json"),
                 timeout_s=options.timeout_s or entry.hardware.timeout_s,
+                submitted_at=time.time(),
+                parent=options.parent,
             )
         )
         return Handle(tenant, key, entry.name, self.backend)
@@ -190,8 +192,13 @@ class LocalCompute:
         if process is not None:
             _stop_group(process, CANCEL_GRACE_S)
         self._cancel_left_behind(handle, reason)
-        if process is not None and read_result(self._store, handle.tenant, handle.key) is None:
+        if process is not None and record is not None and not self._told(record):
             self.bury(handle, Status("lost", detail="killed after a cancel it did not answer"))
+
+    def _told(self, record: CallRecord) -> bool:
+        """Whether the attempt of this record has left a result."""
+        result = read_result(self._store, record.tenant, record.key)
+        return result is not None and self._is_of(record, result)
 
     def _cancel_left_behind(self, handle: Handle, reason: str) -> None:
         """Ends the calls that a killed call had started. One that ended by itself ended them before."""

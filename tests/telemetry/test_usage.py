@@ -1,0 +1,141 @@
+"""What an attempt used: read from the process and from spans."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.conftest import ROOT
+from video_pipeline.telemetry.timing import Recorder, Span, timed_operation, use_recorder
+from video_pipeline.telemetry.usage import Machine, Meter, Phase, Usage, of_a_dead_worker, phases_of
+
+
+def span(name: str, start: float, end: float, *, cpu_s: float | None = None, **metadata: object) -> Span:
+    return Span(name, start, end, "lane", 1, 1, cpu_s=cpu_s, metadata=dict(metadata))
+
+
+def filled(usage: Usage, spans: list[Span], reserved: Machine | None = None) -> Usage:
+    meter = Meter(submitted_at=None, spawned=False)
+    meter.claimed(time.time())
+    meter.task_begins()
+    return meter.fill(usage, spans, reserved=reserved, with_children=False)
+
+
+def test_a_phase_counts_time_side_by_side_once_and_processor_time_of_every_thread() -> None:
+    phases = phases_of(
+        [
+            span("decode", 0.0, 2.0, cpu_s=1.0),
+            span("transform", 1.0, 3.0, cpu_s=1.5),
+            span("transform", 5.0, 6.0),
+            span("join", 6.0, 6.5, cpu_s=0.25),
+        ]
+    )
+    assert phases == {
+        "work": Phase(wall_ms=4000.0, cpu_ms=2500.0),
+        "join": Phase(wall_ms=500.0, cpu_ms=250.0),
+    }
+
+
+def test_the_figures_of_a_fan_out_come_from_its_spans() -> None:
+    usage = filled(Usage(), [span("join", 0, 0.5), span("cleanup", 0.5, 0.75), span("load_model", 1.0, 1.25)])
+    assert usage.concatenation_ms == 500
+    assert usage.cleanup_ms == 250
+    assert usage.model_load_time_ms == 250
+
+
+def test_time_per_frame_is_that_of_the_batches_that_were_timed() -> None:
+    usage = filled(
+        Usage(frames=6),
+        [
+            span("transform", 0, 1, frames=2),
+            span("transform", 1, 5, frames=4),
+            span("transform", 5, 6, frames=0),
+            span("decode", 6, 9),
+        ],
+    )
+    assert (usage.ms_per_frame_min, usage.ms_per_frame_max) == (500, 1000)
+    assert usage.ms_per_frame_mean == pytest.approx(5000 / 6, abs=0.001)
+
+
+def test_time_per_frame_is_the_calls_where_no_batch_was_timed() -> None:
+    meter = Meter(submitted_at=None, spawned=False)
+    meter.claimed(time.time() - 2.0)
+    usage = meter.fill(Usage(frames=4), [], reserved=None, with_children=False)
+    assert usage.ms_per_frame_mean == pytest.approx(500, rel=0.1)
+    assert usage.ms_per_frame_min is usage.ms_per_frame_max is None
+
+
+def test_what_is_reserved_is_what_counts_where_it_is_paid_for() -> None:
+    reserved = Machine(gpu_type="T4", gpu_count=1, cpu_cores=8, memory_gib=8)
+    meter = Meter(submitted_at=time.time() - 3.0, spawned=True)
+    meter.claimed(time.time() - 2.0)
+    meter.task_begins()
+    usage = meter.fill(Usage(), [], reserved=reserved, with_children=False)
+    assert (usage.gpu_type, usage.gpu_count, usage.cpu_cores, usage.memory_gib) == ("T4", 1, 8, 8)
+    assert usage.gpu_seconds == usage.machine_s >= 2.0
+    assert usage.queued_ms == pytest.approx(1000, abs=200)
+    assert usage.startup_overhead_ms == pytest.approx(3000, abs=200)
+
+
+def test_a_dead_worker_used_what_was_reserved_while_it_was_seen_alive() -> None:
+    lost = of_a_dead_worker(30.0, Machine(gpu_type="T4", gpu_count=1, cpu_cores=8, memory_gib=8))
+    assert (lost.wall_s, lost.gpu_seconds, lost.cpu_cores) == (30, 30, 8)
+    here = of_a_dead_worker(30.0, None)
+    assert (here.wall_s, here.gpu_seconds, here.cpu_cores) == (30, 0, 0)
+
+
+def test_the_usage_of_an_older_record_still_reads() -> None:
+    old = {"wall_s": 1.5, "cpu_user_s": 1.0, "cpu_system_s": 0.5, "peak_memory_mib": 120.0}
+    usage = Usage.model_validate(old)
+    assert (usage.wall_s, usage.cpu_s, usage.frames, usage.gpu_seconds) == (1.5, 1.5, None, 0)
+    assert Usage.model_validate({**old, "of_a_later_version": 1}) == usage
+
+
+CALLS_OF_ONE_PROCESS = """
+import json, time
+from video_pipeline.telemetry.usage import Meter, Usage
+
+def burn(seconds):
+    until = time.process_time() + seconds
+    while time.process_time() < until:
+        pass
+
+burn(0.3)
+for seconds in (0.2, 0.05):
+    meter = Meter(submitted_at=None, spawned=False)
+    meter.claimed(time.time())
+    meter.task_begins()
+    burn(seconds)
+    print(meter.fill(Usage(), [], reserved=None, with_children=True).model_dump_json())
+    meter.end()
+    time.sleep(0.2)
+"""
+
+
+def test_the_first_call_of_a_process_has_its_start_and_the_next_only_its_own() -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", CALLS_OF_ONE_PROCESS], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    first, second = (Usage.model_validate_json(line) for line in run.stdout.splitlines())
+    assert (first.cold, second.cold) == (True, False)
+    assert first.cpu_s >= 0.5
+    assert 0.04 <= second.cpu_s < 0.2
+    assert first.startup_overhead_ms is not None
+    assert first.startup_overhead_ms >= 300
+    assert first.machine_s == pytest.approx(first.wall_s + first.startup_overhead_ms / 1000, abs=0.05)
+    assert second.startup_overhead_ms is not None
+    assert second.startup_overhead_ms < 100
+    assert second.machine_s < 0.3
+
+
+def test_spans_as_the_worker_records_them_become_phases() -> None:
+    recorder = Recorder()
+    with use_recorder(recorder), timed_operation("a task"), timed_operation("upload"):
+        time.sleep(0.02)
+    phases = phases_of(recorder.spans())
+    assert set(phases) == {"a task", "upload"}
+    assert phases["upload"].wall_ms >= 20
+    assert phases["upload"].cpu_ms < 20
