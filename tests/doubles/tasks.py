@@ -125,6 +125,34 @@ def orchestrate(request: Orchestration, context: TaskContext) -> Orchestrated:
     )
 
 
+_loads = 0
+
+
+def hold() -> None:
+    """Loads what the holding double holds: a number, which says how often this process has loaded it."""
+    global _loads
+    _loads += 1
+
+
+def run_holding(request: Behaviour, context: TaskContext) -> BaseModel:
+    """As `run`; `starts` says how often the process has loaded what the task holds."""
+    run(request, context)
+    return Outcome(starts=_loads)
+
+
+def hold_damaged() -> None:
+    raise errors.BadInput("these weights are damaged", input="weights", what_to_do="bring others")
+
+
+def run_damaged(request: Behaviour, context: TaskContext) -> BaseModel:
+    hold_damaged()
+    return Outcome()
+
+
+def die_loading() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 TASKS = (
     Task(
         name="double",
@@ -143,5 +171,22 @@ TASKS = (
         result_path="tests.doubles.tasks:Orchestrated",
         hardware=Hardware(gpu=None, cpu_cores=1, memory_mib=256, timeout_s=60),
         summary="a double for tests that runs others",
+    ),
+    *(
+        Task(
+            name=name,
+            version=1,
+            run_path=f"tests.doubles.tasks:{run_name}",
+            request_path="tests.doubles.tasks:Behaviour",
+            result_path="tests.doubles.tasks:Outcome",
+            hardware=Hardware(gpu=None, cpu_cores=1, memory_mib=256, timeout_s=60),
+            summary="a double for tests that holds something",
+            warm_path=f"tests.doubles.tasks:{warm_name}",
+        )
+        for name, run_name, warm_name in (
+            ("holding_double", "run_holding", "hold"),
+            ("damaged_double", "run_damaged", "hold_damaged"),
+            ("dying_double", "run", "die_loading"),
+        )
     ),
 )

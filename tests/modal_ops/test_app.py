@@ -35,7 +35,12 @@ def described(namespace: dict[str, Any] | None = None, **settings: str) -> tuple
     return build_app(load_settings(**settings), namespace=namespace), namespace
 
 
-def test_there_is_one_function_for_every_task_and_no_other(functions: dict[str, Any]) -> None:
+def callable_of(made: Any) -> Any:
+    """What a caller calls: the function, or the method of the class."""
+    return made().run if isinstance(made, modal.Cls) else made
+
+
+def test_there_is_one_function_or_class_for_every_task_and_no_other(functions: dict[str, Any]) -> None:
     assert sorted(functions) == sorted(task.name for task in BUILT_IN)
 
 
@@ -43,8 +48,10 @@ def test_there_is_one_function_for_every_task_and_no_other(functions: dict[str, 
 def test_modals_client_states_a_function_as_the_table_does(
     task: Task, functions: dict[str, Any], settings: Settings
 ) -> None:
-    info = functions[task.name].info()
+    info = callable_of(functions[task.name]).info()
     spec = spec_for(task, settings)
+    assert isinstance(functions[task.name], modal.Cls) == spec.holds_model
+    assert info.method_names == (["run"] if spec.holds_model else None)
     assert info.gpus == ([(spec.gpu, 1)] if spec.gpu else [])
     assert bool(info.gpus) == (task.hardware.gpu is not None)
     assert info.cpu == (task.hardware.cpu_cores, task.hardware.cpu_cores)
@@ -58,28 +65,32 @@ def test_modals_client_states_a_function_as_the_table_does(
     assert info.secrets[:2] == ["modal.Secret.from_name('wasabi')", "modal.Secret.from_name('wandb-secret')"]
 
 
-def test_containers_wait_no_longer_and_are_no_more_than_the_spec_says(
+def test_containers_wait_no_longer_and_are_no_more_and_no_fewer_than_the_spec_says(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Modal's client does not tell these two of a function, so they are taken where it is given them."""
+    """Modal's client does not tell these three of a function, so they are taken where it is given them."""
     given: list[dict[str, Any]] = []
-    genuine = modal.App.function
 
-    def listening(app: modal.App, **arguments: Any) -> Any:
-        given.append(arguments)
-        return genuine(app, **arguments)
+    def listening(genuine: Any) -> Any:
+        def listen(app: modal.App, **arguments: Any) -> Any:
+            given.append(arguments)
+            return genuine(app, **arguments)
 
-    monkeypatch.setattr(modal.App, "function", listening)
+        return listen
+
+    for name in ("function", "cls"):
+        monkeypatch.setattr(modal.App, name, listening(getattr(modal.App, name)))
     described(store="s3://bucket", modal_max_containers="7")
     assert len(given) == len(BUILT_IN)
     assert {arguments["max_containers"] for arguments in given} == {7}
+    assert {arguments["min_containers"] for arguments in given} == {0}
     assert {arguments["scaledown_window"] for arguments in given} == {60}
 
 
 def test_the_environment_of_a_function_holds_the_store_and_no_credential(
     functions: dict[str, Any],
 ) -> None:
-    secrets = functions["run_inference"].info().secrets
+    secrets = callable_of(functions["run_inference"]).info().secrets
     assert "VIDEO_PIPELINE_STORE" in secrets[2]
     assert "READWRITE" not in str(secrets)
 
@@ -91,18 +102,39 @@ def test_a_function_is_found_in_the_container_by_module_and_name(functions: dict
     assert not source.is_serialized()
 
 
-def test_a_function_takes_the_call_and_gives_what_the_entry_gives(
-    functions: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    taken: list[object] = []
+def test_a_class_is_found_in_the_container_by_module_and_name(functions: dict[str, Any]) -> None:
+    source = functions["detect_players"]._get_class_service_function()._source_info_
+    assert (source.module_name, source.function_name) == ("video_pipeline.modal_ops.app", "detect_players.*")
+    assert not source.is_serialized()
 
-    def double(call: dict[str, Any]) -> dict[str, int]:
-        taken.append(call)
+
+@pytest.fixture
+def entered(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, object]]:
+    """What the entry is asked to do, in order; nothing of it is done."""
+    asked: list[tuple[str, object]] = []
+
+    def run_call_file(call: dict[str, Any]) -> dict[str, int]:
+        asked.append(("run", call))
         return {"exit_code": 3}
 
-    monkeypatch.setattr("video_pipeline.modal_ops.entry.run_call_file", double)
+    monkeypatch.setattr("video_pipeline.modal_ops.entry.run_call_file", run_call_file)
+    monkeypatch.setattr(
+        "video_pipeline.modal_ops.entry.warm_up", lambda name: asked.append(("warm up", name))
+    )
+    return asked
+
+
+def test_a_function_takes_the_call_and_gives_what_the_entry_gives(
+    functions: dict[str, Any], entered: list[tuple[str, object]]
+) -> None:
     assert functions["extract_clip"].local({"key": "k"}) == {"exit_code": 3}
-    assert taken == [{"key": "k"}]
+    assert entered == [("run", {"key": "k"})]
+
+
+def test_a_class_warms_its_own_task_once_and_then_takes_calls(entered: list[tuple[str, object]]) -> None:
+    holder = described(store="s3://bucket")[1]["detect_players"]()
+    assert holder.run.local({"key": "k"}) == holder.run.local({"key": "l"}) == {"exit_code": 3}
+    assert entered == [("warm up", "detect_players"), ("run", {"key": "k"}), ("run", {"key": "l"})]
 
 
 def test_the_app_is_named_and_tagged_by_its_environment() -> None:

@@ -175,3 +175,32 @@ def test_a_warm_container_runs_the_next_call(settings: Settings, monkeypatch: py
         assert result is not None
         assert result.worker.call_id == call_id
     assert time.monotonic() - started < 10
+
+
+@pytest.fixture
+def container(monkeypatch: pytest.MonkeyPatch) -> entry.Container:
+    """A container that has just started."""
+    fresh = entry.Container()
+    monkeypatch.setattr(entry, "_container", fresh)
+    monkeypatch.setattr("video_pipeline.models.kept._keeping", False)
+    return fresh
+
+
+def test_each_call_says_how_its_container_started_and_how_many_it_served_before(
+    settings: Settings, container: entry.Container, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entry.warm_up("holding_double")
+    for number in (1, 2):
+        entry.run_call_file(call_for(settings, number=number))
+    told = [line for line in capsys.readouterr().out.splitlines() if '"container"' in line]
+    assert ['"calls_before": 0' in told[0], '"calls_before": 1' in told[1], len(told)] == [True, True, 2]
+    assert container.warm_s is not None
+    assert container.warm_error is None
+
+
+def test_a_warm_up_that_fails_is_told_and_raises_nothing(
+    settings: Settings, container: entry.Container, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entry.warm_up("damaged_double")
+    assert "these weights are damaged" in (container.warm_error or "")
+    assert "could not be loaded before its first call" in capsys.readouterr().err

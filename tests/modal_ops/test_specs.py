@@ -34,6 +34,8 @@ def test_a_spec_asks_for_what_the_table_says(task: Task, settings: Settings) -> 
     assert spec.image == ("cpu" if task.hardware.gpu is None and task.name != "probe" else "gpu")
     assert spec.secrets == ("wasabi", "wandb-secret")
     assert spec.retries == 0
+    assert spec.min_containers == 0, "no container is paid for while there are no calls"
+    assert spec.holds_model == (task.warm_path is not None)
 
 
 @pytest.mark.parametrize("name", ["A10G", "a10g", "A10", "a10"])

@@ -40,6 +40,17 @@ PENDING = Outcome("pending")
 
 
 @dataclass(frozen=True, slots=True)
+class Way:
+    """How a task is reached on Modal. One that `holds_model` is a class, whose method `run` is called, else a
+    function. `gpu` and `timeout_s` are None, or what this call wants other than deployed: Modal then uses
+    other containers than for calls without."""
+
+    holds_model: bool
+    gpu: str | None = None
+    timeout_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class LogPiece:
     """A piece of a container's output: usually a line, but neither whole nor single by contract."""
 
@@ -61,25 +72,30 @@ class DeployedApp:
         self.name = name
         self._modal = modal
 
-    def spawn(self, function: str, call: dict[str, Any], *, gpu: str | None, timeout_s: int | None) -> str:
-        """Starts the call and returns Modal's id of it. Options other than None make Modal use other
-        containers than for calls without. `VersionMismatch` if the function is not deployed."""
+    def spawn(self, function: str, call: dict[str, Any], way: Way) -> str:
+        """Starts the call and returns Modal's id of it. `VersionMismatch` if it is not deployed so."""
         options: dict[str, Any] = {}
-        if gpu is not None:
-            options["gpu"] = gpu
-        if timeout_s is not None:
-            options["timeout"] = timeout_s
+        if way.gpu is not None:
+            options["gpu"] = way.gpu
+        if way.timeout_s is not None:
+            options["timeout"] = way.timeout_s
         with self._our_errors(function):
-            found = self._modal.Function.from_name(self.name, function)
             try:
-                started = found.with_options(**options) if options else found
-                return started.spawn(call).object_id
+                return self._found(function, way, options).spawn(call).object_id
             except self._modal.exception.NotFoundError as error:
                 raise VersionMismatch(
                     f"the app {self.name} on Modal has no function {function}: {error}",
                     input=function,
                     what_to_do=DEPLOY,
                 ) from None
+
+    def _found(self, name: str, way: Way, options: dict[str, Any]) -> Any:
+        """The function, or the method of the class; its look-up waits until it is called."""
+        if way.holds_model:
+            found = self._modal.Cls.from_name(self.name, name)
+            return (found.with_options(**options) if options else found)().run
+        found = self._modal.Function.from_name(self.name, name)
+        return found.with_options(**options) if options else found
 
     def outcome(self, call_id: str) -> Outcome:
         """How the call stands; one request, and no waiting."""

@@ -28,7 +28,7 @@ from video_pipeline.calls import (
 )
 from video_pipeline.compute.base import CallOptions, EventReader, Handle, Status
 from video_pipeline.compute.children import end_children, left_by_a_killed_attempt
-from video_pipeline.compute.modal import DeployedApp
+from video_pipeline.compute.modal import DeployedApp, Way
 from video_pipeline.compute.modal_output import OutputReader
 from video_pipeline.compute.modal_spawns import SpawnNote, change_note, read_note, take_note
 from video_pipeline.compute.modal_state import CallWatch
@@ -76,7 +76,7 @@ class ModalCompute:
         result = read_result(self._store, tenant, key)
         if result is not None and result.is_reusable(entry, self._store):
             return attached
-        gpu, limit_s = self._checked(entry, options)
+        way = self._checked(entry, options)
         file = CallFile(
             key=key,
             task=entry.name,
@@ -93,11 +93,11 @@ class ModalCompute:
                 key=key,
                 task=entry.name,
                 app=self._app.name,
-                gpu=gpu,
+                gpu=way.gpu,
                 after_attempt=call[0].attempt if call is not None else 0,
             )
             if take_note(self._store, tenant, note, instead_of=found[1] if found is not None else None):
-                self._spawn(tenant, note, file, gpu, limit_s)
+                self._spawn(tenant, note, file, way)
                 self._watches.pop(key, None)
                 return handle
             time.sleep(0.05)
@@ -108,8 +108,8 @@ class ModalCompute:
 
         check_cost(find_task(task, self._settings), options, self._settings, calls=calls)
 
-    def _checked(self, task: Task, options: CallOptions) -> tuple[str | None, int | None]:
-        """What this call wants other than the deployed function has: GPU type and Modal's time limit."""
+    def _checked(self, task: Task, options: CallOptions) -> Way:
+        """How the call is to be reached, once its cost and its options are found to be within the limits."""
         from video_pipeline.modal_ops.guard import check_cost
         from video_pipeline.modal_ops.specs import spec_for
 
@@ -117,9 +117,10 @@ class ModalCompute:
         wanted = spec_for(task, self._settings, options)
         check_cost(task, options, self._settings)
         # A shorter limit is the worker's to keep: other options would mean other, cold containers.
-        return (
-            wanted.gpu if wanted.gpu != deployed.gpu else None,
-            wanted.timeout_s if wanted.timeout_s > deployed.timeout_s else None,
+        return Way(
+            holds_model=deployed.holds_model,
+            gpu=wanted.gpu if wanted.gpu != deployed.gpu else None,
+            timeout_s=wanted.timeout_s if wanted.timeout_s > deployed.timeout_s else None,
         )
 
     def _goes_on(self, note: SpawnNote) -> bool:
@@ -128,11 +129,9 @@ class ModalCompute:
             return self._app.outcome(note.call_id).state == "pending"
         return note.is_fresh()
 
-    def _spawn(
-        self, tenant: str, note: SpawnNote, file: CallFile, gpu: str | None, limit_s: int | None
-    ) -> None:
+    def _spawn(self, tenant: str, note: SpawnNote, file: CallFile, way: Way) -> None:
         try:
-            call_id = self._app.spawn(note.task, file.model_dump(mode="json"), gpu=gpu, timeout_s=limit_s)
+            call_id = self._app.spawn(note.task, file.model_dump(mode="json"), way)
         except BaseException:
             change_note(self._store, tenant, note, state="failed")
             raise

@@ -1,4 +1,4 @@
-"""The app that is deployed: one function per task of the table, of the task's own name.
+"""The app that is deployed: one function or class per task of the table, of the task's own name.
 
 `modal deploy -m video_pipeline.modal_ops.app` deploys it (better: `video_pipeline.modal_ops.deploy`, which
 also probes and records); `modal run -m video_pipeline.modal_ops.app --video-url URL --num-batches 2` samples
@@ -7,15 +7,19 @@ frames of videos. Always with `-m`: given the file, Modal's client would ship th
 Belongs here: turning specs into Modal's objects, and the local entrypoint. Does not belong here: decisions
 (`specs`, `images`), work (`entry`, `run_sample`).
 
-The functions are made in a loop over the table instead of being written out: the table stays the only list,
-tasks of `VIDEO_PIPELINE_TASK_MODULES` are deployed like the others, and no function can differ from its
-neighbours by a slip. Modal finds a function in the container by its module and name, so each is given its
-task's name and placed in this module.
+A task that holds a network is a class with one method, `run`: its container loads the network when it starts
+and keeps it for the calls that follow. The other tasks are functions.
+
+Both are made in a loop over the table instead of being written out: the table stays the only list, tasks of
+`VIDEO_PIPELINE_TASK_MODULES` are deployed like the others, and none can differ from its neighbours by a slip.
+Modal finds a function or class in the container by its module and name, so each is given its task's name and
+placed in this module.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -47,40 +51,70 @@ def build_app(settings: Settings, *, namespace: dict[str, Any]) -> modal.App:
                 input="VIDEO_PIPELINE_TASK_MODULES",
                 what_to_do="rename the task",
             )
-        namespace[spec.name] = _function(app, spec, built[spec.image], environment)
+        options = _options(spec, built[spec.image], environment)
+        made = (
+            app.cls(**options)(_holder(spec)) if spec.holds_model else app.function(**options)(_runner(spec))
+        )
+        namespace[spec.name] = made
     return app
 
 
-def _function(
-    app: modal.App, spec: FunctionSpec, image: modal.Image, environment: dict[str, str | None]
-) -> Any:
+def _runner(spec: FunctionSpec) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """The function of a task."""
+
     def run(call: dict[str, Any]) -> dict[str, Any]:
         from video_pipeline.modal_ops.entry import run_call_file
 
         return run_call_file(call)
 
     run.__name__ = run.__qualname__ = spec.name
-    return app.function(
-        image=image,
-        env=environment,
-        secrets=[
+    return run
+
+
+def _holder(spec: FunctionSpec) -> type:
+    """The class of a task that holds a network."""
+
+    class Holder:
+        @modal.enter()
+        def warm(self) -> None:
+            from video_pipeline.modal_ops.entry import warm_up
+
+            warm_up(spec.name)
+
+        @modal.method()
+        def run(self, call: dict[str, Any]) -> dict[str, Any]:
+            from video_pipeline.modal_ops.entry import run_call_file
+
+            return run_call_file(call)
+
+    Holder.__name__ = Holder.__qualname__ = spec.name
+    return Holder
+
+
+def _options(spec: FunctionSpec, image: modal.Image, environment: dict[str, str | None]) -> dict[str, Any]:
+    """What is asked of Modal for it, in the words of `app.function` and `app.cls`, which share them."""
+    return {
+        "image": image,
+        "env": environment,
+        "secrets": [
             modal.Secret.from_name(
                 name, required_keys=list(specs.STORE_SECRET_KEYS) if name == specs.STORE_SECRET else []
             )
             for name in spec.secrets
         ],
-        volumes={
+        "volumes": {
             path: modal.Volume.from_name(name, create_if_missing=True) for path, name in spec.volumes.items()
         },
-        gpu=spec.gpu,
-        cpu=(spec.cpu_cores, spec.cpu_cores),
-        memory=(spec.memory_mib, spec.memory_limit_mib),
-        timeout=spec.timeout_s,
-        startup_timeout=spec.startup_timeout_s,
-        scaledown_window=spec.idle_s,
-        max_containers=spec.max_containers,
-        retries=spec.retries,
-    )(run)
+        "gpu": spec.gpu,
+        "cpu": (spec.cpu_cores, spec.cpu_cores),
+        "memory": (spec.memory_mib, spec.memory_limit_mib),
+        "timeout": spec.timeout_s,
+        "startup_timeout": spec.startup_timeout_s,
+        "scaledown_window": spec.idle_s,
+        "min_containers": spec.min_containers,
+        "max_containers": spec.max_containers,
+        "retries": spec.retries,
+    }
 
 
 app = build_app(load_settings(), namespace=globals())
@@ -111,7 +145,7 @@ def main(
             tenant=tenant,
             sample=sample,
         )
-        code = run_sample.run_sample(globals()[run_sample.TASK], request, load_settings(), Path(output))
+        code = run_sample.run_sample(globals()[run_sample.TASK]().run, request, load_settings(), Path(output))
     except PipelineError as error:
         print(f"error: {error}", file=sys.stderr)
         code = 2 if error.kind == "bad_input" else 1

@@ -1,29 +1,70 @@
 """What a Modal function does with a call: the ordinary worker, under Modal's identity of the call.
 
-Belongs here: settings, store and identity from the container; what is returned and what is raised. Does not
-belong here: anything between claim and result (`worker`).
+Belongs here: settings, store and identity from the container; what it does when it starts; what is returned
+and what is raised. Does not belong here: anything between claim and result (`worker`).
 """
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 import signal
+import time
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from pydantic import ValidationError
 
 from video_pipeline.calls import ErrorRecord, WorkerIdentity
 from video_pipeline.errors import PipelineError, VersionMismatch, problems_of
+from video_pipeline.models import kept
 from video_pipeline.settings import load_settings
 from video_pipeline.store import open_store
+from video_pipeline.tasks import find_task
 from video_pipeline.telemetry.logs import configure_logging
-from video_pipeline.worker import CallFile, execute
+from video_pipeline.worker import EVENT_PREFIX, CallFile, execute
+
+log = logging.getLogger(__name__)
 
 EXIT_NOT_BEGUN = 1
 RETRIED_BY_CALLERS = ("transient", "preempted")
+
+
+@dataclass
+class Container:
+    """This container, as the `container` event of each of its calls tells it."""
+
+    warm_s: float | None = None
+    """How long importing the task and loading its network took; None if it holds none."""
+    warm_error: str | None = None
+    """Why that failed."""
+    calls_before: int = 0
+
+
+_container = Container()
+
+
+def warm_up(name: str) -> None:
+    """Loads what the task of that name holds, once, for every call of this container.
+
+    It does not raise. A container that fails to start is started again by Modal, at the price of its GPU, and
+    its callers get no record; the call that follows meets the same error, which then ends it as any error of
+    its task does, recorded once.
+    """
+    started = time.monotonic()
+    kept.keep()
+    try:
+        settings = load_settings()
+        configure_logging(settings.logger_level)
+        find_task(name, settings).warm()
+    except Exception as error:
+        _container.warm_error = f"{type(error).__name__}: {error}"
+        log.warning("the network of %s could not be loaded before its first call", name, exc_info=True)
+    _container.warm_s = round(time.monotonic() - started, 3)
 
 
 def run_call_file(call: Mapping[str, Any]) -> dict[str, Any]:
@@ -38,6 +79,9 @@ def run_call_file(call: Mapping[str, Any]) -> dict[str, Any]:
         file = _call_file(call)
         settings = load_settings()
         configure_logging(settings.logger_level)
+        # No thread of ours writes yet; what the task says later goes through its worker.
+        print(EVENT_PREFIX + json.dumps({"event": "container", **asdict(_container)}), flush=True)
+        _container.calls_before += 1
         store = open_store(settings)
         with _handlers_kept():
             return {"exit_code": execute(file, settings, store, identity())}

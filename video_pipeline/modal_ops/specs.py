@@ -39,6 +39,9 @@ IDLE_S = 60
 MEMORY_LIMIT = 2
 """The hard limit on memory as a multiple of what is asked for: room for a peak, and an end to the bill."""
 
+MIN_CONTAINERS = 0
+"""None is kept, and paid for, while there are no calls."""
+
 RETRIES = 0
 """Modal retries nothing: the caller does, by the kind of the error (`compute.follow`). What Modal does by
 itself either way is to run a pre-empted input again."""
@@ -74,8 +77,11 @@ class FunctionSpec:
     secrets: tuple[str, ...]
     volumes: Mapping[str, str]
     """Path in the container -> name of the volume."""
+    holds_model: bool = False
+    """Whether it is a class that loads its task's network when a container starts, or a plain function."""
     startup_timeout_s: int = STARTUP_S
     idle_s: int = IDLE_S
+    min_containers: int = MIN_CONTAINERS
     retries: int = RETRIES
 
 
@@ -146,6 +152,7 @@ def spec_for(task: Task, settings: Settings, options: CallOptions | None = None)
         max_containers=settings.modal_max_containers,
         secrets=(STORE_SECRET,) if settings.wandb_mode in KEYLESS else (STORE_SECRET, WANDB_SECRET),
         volumes={MODELS_PATH: MODELS_VOLUME} if image == "gpu" else {},
+        holds_model=task.warm_path is not None,
     )
 
 
