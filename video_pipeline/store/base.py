@@ -39,6 +39,20 @@ class ObjectInfo:
     modified: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class UnfinishedUpload:
+    """Content that was begun to be sent and is no object: a multipart upload in S3, a temporary file.
+
+    `key` is where it would have gone, None where the store does not know that (a directory). `since` is when
+    it last grew, or began where nothing of it has arrived, in UTC.
+    """
+
+    key: str | None
+    id: str
+    bytes: int
+    since: datetime
+
+
 class ObjectMissing(BadInput):
     """There is no object at this key."""
 
@@ -123,6 +137,15 @@ class ObjectStore(Protocol):
         It never mixes versions: if the object is replaced meanwhile, it goes on with the old content where
         the store still has that, and raises `BadInput` where it does not.
         """
+        ...
+
+    def unfinished_uploads(self, prefix: str) -> Iterator[UnfinishedUpload]:
+        """Uploads that have not ended, to keys that begin with `prefix` (empty: any, also unknown keys). Some
+        may still be going on."""
+        ...
+
+    def discard_upload(self, upload: UnfinishedUpload) -> bool:
+        """Takes away what arrived. False if it ended meanwhile, or is seen to be going on."""
         ...
 
     def conditional_writes(self) -> bool:

@@ -25,6 +25,7 @@ from video_pipeline.store.base import (
     HIDDEN_FOLDER,
     ObjectInfo,
     PreconditionFailed,
+    UnfinishedUpload,
     check_object_key,
     check_prefix,
     check_range,
@@ -37,6 +38,7 @@ from video_pipeline.store.files import (
     is_regular,
     place_new,
     remove_if_empty,
+    remove_unlocked,
     sweep,
     sync_directory,
     write_synced,
@@ -180,6 +182,21 @@ class DirectoryStore:
                 os.close(descriptor)
                 raise
             return FileReader(descriptor, name=self._name(key), version=version)
+
+    def unfinished_uploads(self, prefix: str) -> Iterator[UnfinishedUpload]:
+        """The temporary files. Their names tell no key, so a prefix has none."""
+        if prefix:
+            return
+        with self._errors("tmp"):
+            for path in sorted((self._hidden / "tmp").glob("*")):
+                with contextlib.suppress(FileNotFoundError):
+                    stat = path.stat()
+                    since = datetime.fromtimestamp(stat.st_mtime, UTC)
+                    yield UnfinishedUpload(None, path.name, stat.st_size, since)
+
+    def discard_upload(self, upload: UnfinishedUpload) -> bool:
+        with self._errors("tmp"):
+            return remove_unlocked(self._hidden / "tmp" / Path(upload.id).name)
 
     def conditional_writes(self) -> bool:
         return True

@@ -84,11 +84,21 @@ def sweep(folder: Path) -> None:
     with contextlib.suppress(OSError), os.scandir(folder) as scan:
         for entry in scan:
             with contextlib.suppress(OSError):
-                if time.time() - entry.stat().st_mtime < ORPHAN_AGE_S:
-                    continue
-                descriptor = os.open(entry.path, os.O_RDWR | os.O_CLOEXEC)
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    Path(entry.path).unlink()
-                finally:
-                    os.close(descriptor)
+                if time.time() - entry.stat().st_mtime >= ORPHAN_AGE_S:
+                    remove_unlocked(Path(entry.path))
+
+
+def remove_unlocked(path: Path) -> bool:
+    """Removes a file in tmp/ unless somebody is writing it. False if so, or if it is gone."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink()
+    except (BlockingIOError, FileNotFoundError):
+        return False
+    finally:
+        os.close(descriptor)
+    return True

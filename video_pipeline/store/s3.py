@@ -28,6 +28,7 @@ from video_pipeline.errors import BadInput, Internal, PipelineError, Transient
 from video_pipeline.store.base import (
     ObjectInfo,
     PreconditionFailed,
+    UnfinishedUpload,
     check_object_key,
     check_prefix,
     check_range,
@@ -56,6 +57,7 @@ from video_pipeline.store.s3_upload import (
     put_whole,
     sha256_of,
     size_of,
+    unfinished,
 )
 
 log = logging.getLogger(__name__)
@@ -271,6 +273,26 @@ class S3Store:
             ).data
 
         return BlockReader(fetch, name=self._name(key), version=info.version, size=info.size)
+
+    def unfinished_uploads(self, prefix: str) -> Iterator[UnfinishedUpload]:
+        check_prefix(prefix)
+        found = unfinished(self._client, self._location.bucket, prefix)
+        while True:
+            with self._errors(None):
+                upload = next(found, None)
+            if upload is None:
+                return
+            yield upload
+
+    def discard_upload(self, upload: UnfinishedUpload) -> bool:
+        with self._errors(upload.key):
+            try:
+                self._client.abort_multipart_upload(
+                    Bucket=self._location.bucket, Key=upload.key, UploadId=upload.id
+                )
+            except self._client.exceptions.NoSuchUpload:
+                return False
+        return True
 
     def conditional_writes(self) -> bool:
         return honours_conditions(self._client, self._location)

@@ -12,8 +12,11 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC
 from pathlib import Path
 from typing import Any
+
+from video_pipeline.store.base import UnfinishedUpload
 
 log = logging.getLogger(__name__)
 
@@ -159,3 +162,20 @@ def _send_all(
 
 def _md5(data: bytes) -> Any:
     return hashlib.md5(data, usedforsecurity=False)
+
+
+def unfinished(client: Any, bucket: str, prefix: str) -> Iterator[UnfinishedUpload]:
+    """Multipart uploads that were neither completed nor aborted, each with what of it has arrived: parts that
+    no listing shows and that are paid for all the same (Amazon S3 User Guide, "Aborting a multipart upload").
+    """
+    for page in client.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=prefix):
+        for item in page.get("Uploads", []):
+            since, size = item["Initiated"], 0
+            parts = client.get_paginator("list_parts")
+            try:
+                for answer in parts.paginate(Bucket=bucket, Key=item["Key"], UploadId=item["UploadId"]):
+                    for part in answer.get("Parts", []):
+                        since, size = max(since, part["LastModified"]), size + int(part["Size"])
+            except client.exceptions.NoSuchUpload:
+                continue
+            yield UnfinishedUpload(item["Key"], item["UploadId"], size, since.astimezone(UTC))
