@@ -26,6 +26,8 @@ class Fleet:
         self.alive = self.most_alive = self.made = 0
         self.fail_to_make: Callable[[], bool] = lambda: False
         self.fail_to_reconfigure: Callable[[], bool] = lambda: False
+        self.reconfigure_error: BaseException = OSError("reconfigure not supported")
+        self.fail_to_close = False
 
     def make(self, key: DecoderKey) -> Machine:
         if self.fail_to_make():
@@ -51,7 +53,7 @@ class Machine:
         assert not self.broken
         if self.fleet.fail_to_reconfigure():
             self.broken = True
-            raise OSError("reconfigure not supported")
+            raise self.fleet.reconfigure_error
         self.key = key
 
     def use(self, key: DecoderKey) -> None:
@@ -66,6 +68,8 @@ class Machine:
         self.closed = True
         with self.fleet.lock:
             self.fleet.alive -= 1
+        if self.fleet.fail_to_close:
+            raise OSError("the driver has gone")
 
 
 @pytest.fixture
@@ -146,6 +150,35 @@ def test_one_that_cannot_be_reconfigured_after_all_is_recovered(fleet: Fleet) ->
     stats = pool.stats()
     assert first.closed
     assert (stats.created, stats.reconfigured, stats.recovered, fleet.alive) == (2, 0, 1, 1)
+
+
+def test_an_interrupt_while_one_is_reconfigured_is_passed_on_and_leaves_the_place_free(fleet: Fleet) -> None:
+    pool = DecoderPool(fleet.make, 1)
+    with pool.lease(SMALL) as first:
+        pass
+    fleet.fail_to_reconfigure, fleet.reconfigure_error = lambda: True, KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt), pool.lease(LARGE):
+        raise AssertionError("there is no decoder")
+    assert first.closed
+    with pool.lease(LARGE) as second:
+        second.use(LARGE)
+    assert (pool.stats().created, pool.stats().recovered, fleet.alive) == (2, 1, 1)
+
+
+def test_one_that_does_not_close_cleanly_is_said_and_hides_no_error(
+    fleet: Fleet, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool = DecoderPool(fleet.make, 1)
+    fleet.fail_to_close = True
+    with pytest.raises(ValueError, match="a damaged picture"), pool.lease(SMALL):
+        raise ValueError("a damaged picture")
+    assert "did not close cleanly" in caplog.text
+    assert "the driver has gone" in caplog.text
+
+
+def test_a_pool_nobody_used_has_counted_nothing(fleet: Fleet) -> None:
+    stats = DecoderPool(fleet.make, 1).stats()
+    assert (stats.leases, stats.waits, stats.wait_seconds, stats.most_in_use) == (0, 0, 0.0, 0)
 
 
 def test_a_decoder_that_cannot_be_made_leaves_its_place_free(fleet: Fleet) -> None:
