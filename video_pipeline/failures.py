@@ -16,6 +16,7 @@ import dagster as dg
 
 from video_pipeline.compute.follow import CallFailed
 from video_pipeline.errors import ErrorKind, PipelineError
+from video_pipeline.operations.states import FAILURE_KIND_TAG
 
 NEVER_RETRIED: tuple[ErrorKind, ...] = ("bad_input", "cancelled", "version_mismatch")
 STOP_RUN_RETRIES = {"dagster/retry_on_asset_or_op_failure": "false"}
@@ -28,8 +29,9 @@ def to_failure(context: dg.AssetExecutionContext, error: PipelineError) -> dg.Fa
     else:
         kind, traceback = error.kind, ""
     retried = kind not in NEVER_RETRIED
-    if not retried:
-        context.instance.add_run_tags(context.run.run_id, STOP_RUN_RETRIES)
+    # The kind as a tag too: schedules and the UI's list of runs tell failures apart without reading events.
+    stamps = {FAILURE_KIND_TAG: kind, **({} if retried else STOP_RUN_RETRIES)}
+    context.instance.add_run_tags(context.run.run_id, stamps)
     metadata: dict[str, dg.MetadataValue] = {"kind": dg.MetadataValue.text(kind)}
     if error.input:
         metadata["input"] = dg.MetadataValue.text(error.input)

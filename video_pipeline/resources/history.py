@@ -1,0 +1,227 @@
+"""What Dagster's instance knows about the partitions of a product, read in bulk.
+
+Belongs here: queries against the instance. Does not belong here: what follows from the answers
+(`operations`). Each function makes a number of queries that does not grow with the number of partitions, but
+for batches of `BATCH` runs: one query per partition would take minutes for 10,000 of them.
+
+Dagster answers "which partitions were attempted and not made since" for an asset in one query, as its UI
+does; the runs' statuses tell failed attempts from those that left the asset out and from those that go on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+
+import dagster as dg
+from dagster._core.events import DagsterEventType
+from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus, PartitionBackfill
+from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES, RunRecord
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    AUTO_RETRY_RUN_ID_TAG,
+    PARTITION_NAME_TAG,
+    WILL_RETRY_TAG,
+)
+
+from video_pipeline.operations.states import (
+    FAILURE_KIND_TAG,
+    INPUTS_TAG,
+    PRODUCTS,
+    FailedRun,
+    Product,
+    States,
+)
+
+BATCH = 500
+"""Run ids of one query; SQLite takes 32,766 variables, PostgreSQL plans long lists badly."""
+
+RETRY_COMES_WITHIN_S = 3600.0
+"""A run that is to be retried counts as on its way for this long. The daemon starts retries within seconds;
+one that has not come after an hour was lost with its daemon."""
+
+def read_states(
+    instance: dg.DagsterInstance, product: Product, *, code_versions: Mapping[str, str | None] | None = None
+) -> States:
+    """The states of every registered partition of the product.
+
+    With `code_versions` (by asset) also which were made by another version of the code, or before an input of
+    theirs was made anew: that is a query more per asset.
+    """
+    registered = instance.get_dynamic_partitions(product.partitions)
+    known = set(registered)
+    made: dict[str, set[str]] = {}
+    attempts: dict[str, Mapping[str, tuple[str, int]]] = {}
+    for end in product.ends:
+        key = dg.AssetKey(end)
+        made[end] = instance.get_materialized_partitions(key) & known
+        attempts[end] = (
+            instance.event_log_storage.get_latest_asset_partition_materialization_attempts_without_materializations(
+                key
+            )
+        )
+    failed = _failed(instance, attempts, known)
+    _add_left_out(instance, attempts, made, known)
+    done = set.intersection(*made.values()) - failed.keys()
+    retried = {key for key, run in failed.items() if run.retry_due}
+    active = (_running(instance, product, registered) & known) | retried
+    stale = frozenset() if code_versions is None else _stale(instance, product, code_versions) & done
+    return States(registered, done=done, active=active, failed=failed, stale=stale, made=made)
+
+
+def _failed(
+    instance: dg.DagsterInstance,
+    attempts: Mapping[str, Mapping[str, tuple[str, int]]],
+    known: set[str],
+) -> dict[str, FailedRun]:
+    """The partitions whose last attempt at one of the ends failed, with the latest such run."""
+    runs: dict[str, dict[str, set[str]]] = {}
+    for end, partitions in attempts.items():
+        for partition, (run_id, _) in partitions.items():
+            if partition in known:
+                runs.setdefault(run_id, {}).setdefault(partition, set()).add(end)
+    found: dict[str, FailedRun] = {}
+    for record in records_of(instance, runs, [dg.DagsterRunStatus.FAILURE]):
+        for partition, ends in runs[record.dagster_run.run_id].items():
+            run = failed_run(record, frozenset(ends))
+            before = found.get(partition)
+            if before is None or before.began < run.began:
+                found[partition] = run
+    return found
+
+
+def _add_left_out(
+    instance: dg.DagsterInstance,
+    attempts: Mapping[str, Mapping[str, tuple[str, int]]],
+    made: Mapping[str, set[str]],
+    known: set[str],
+) -> None:
+    """A run that succeeded and did not make what it had planned left it out: nothing asked for it."""
+    run_ids = {run_id for partitions in attempts.values() for run_id, _ in partitions.values()}
+    succeeded: set[str] = set()
+    for ids in _batches(run_ids):
+        succeeded.update(
+            instance.run_storage.get_run_ids(
+                dg.RunsFilter(run_ids=ids, statuses=[dg.DagsterRunStatus.SUCCESS])
+            )
+        )
+    for end, partitions in attempts.items():
+        made[end].update(
+            key for key, (run_id, _) in partitions.items() if run_id in succeeded and key in known
+        )
+
+
+def records_of(
+    instance: dg.DagsterInstance, run_ids: Iterable[str], statuses: Sequence[dg.DagsterRunStatus]
+) -> list[RunRecord]:
+    """The records of those of the runs that have one of the statuses."""
+    return [
+        record
+        for ids in _batches(run_ids)
+        for record in instance.get_run_records(dg.RunsFilter(run_ids=ids, statuses=list(statuses)))
+    ]
+
+
+def failed_run(record: RunRecord, ends: frozenset[str] = frozenset()) -> FailedRun:
+    run = record.dagster_run
+    began = record.start_time or record.create_timestamp.timestamp()
+    return FailedRun(
+        run_id=run.run_id,
+        job=run.job_name,
+        began=began,
+        ended=record.end_time or began,
+        kind=run.tags.get(FAILURE_KIND_TAG),
+        inputs=run.tags.get(INPUTS_TAG),
+        retry_due=retry_is_due(record),
+        assets=ends,
+    )
+
+
+def retry_is_due(record: RunRecord) -> bool:
+    """Whether Dagster will start this failed run again and has not done so yet."""
+    tags = record.dagster_run.tags
+    waited = time.time() - (record.end_time or record.update_timestamp.timestamp())
+    due = tags.get(WILL_RETRY_TAG) == "true" and AUTO_RETRY_RUN_ID_TAG not in tags
+    return due and waited < RETRY_COMES_WITHIN_S
+
+
+def _running(instance: dg.DagsterInstance, product: Product, registered: Sequence[str]) -> set[str]:
+    """Partitions in runs that have not ended, and in backfills that have not asked for all of theirs."""
+    busy: set[str] = set()
+    for record in instance.get_run_records(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES)):
+        run = record.dagster_run
+        if touches(product, run.job_name, run.asset_selection):
+            busy.update(partitions_of(run.tags, registered))
+    open_backfills = BulkActionsFilter(statuses=[BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING])
+    for backfill in instance.get_backfills(filters=open_backfills):
+        busy.update(_partitions_of_backfill(backfill, product, registered))
+    return busy
+
+
+def touches(product: Product, job: str, selection: Iterable[dg.AssetKey] | None) -> bool:
+    """Whether a run makes something of the product. One that cannot be told counts as if it did."""
+    if selection is not None:
+        return any(key.to_user_string() in product.assets for key in selection)
+    if job.endswith("_only"):
+        return job.removesuffix("_only") in product.assets
+    return job == product.job or job not in {other.job for other in PRODUCTS}
+
+
+def partitions_of(tags: Mapping[str, str], registered: Sequence[str]) -> set[str]:
+    """The partitions that a run's tags name: one, or a range in the order of registration."""
+    named = {tags[PARTITION_NAME_TAG]} if PARTITION_NAME_TAG in tags else set()
+    begin, end = tags.get(ASSET_PARTITION_RANGE_START_TAG), tags.get(ASSET_PARTITION_RANGE_END_TAG)
+    if begin in registered and end in registered:
+        named.update(registered[registered.index(begin) : registered.index(end) + 1])
+    return named
+
+
+def _partitions_of_backfill(
+    backfill: PartitionBackfill, product: Product, registered: Sequence[str]
+) -> set[str]:
+    data = backfill.asset_backfill_data
+    if data is not None:
+        wanted: set[str] = set()
+        for key, subset in data.target_subset.partitions_subsets_by_asset_key.items():
+            if key.to_user_string() in product.assets:
+                wanted.update(subset.get_partition_keys())
+        return wanted
+    if backfill.partition_names is not None:
+        job = backfill.job_name or ""
+        return set(backfill.partition_names) if touches(product, job, backfill.asset_selection) else set()
+    # A form of an older Dagster: which partitions it means cannot be told, so all of them wait for its end.
+    return set(registered)
+
+
+def _stale(
+    instance: dg.DagsterInstance, product: Product, code_versions: Mapping[str, str | None]
+) -> set[str]:
+    """Partitions with an asset that another version of the code made, or that was made from inputs which have
+    been made anew with another content since. Dagster tags every materialisation with all three."""
+    inputs = [f"dagster/input_data_version/{asset}" for asset in product.assets]
+    tags = {
+        asset: instance.event_log_storage.get_latest_tags_by_partition(
+            dg.AssetKey(asset),
+            DagsterEventType.ASSET_MATERIALIZATION,
+            ["dagster/code_version", "dagster/data_version", *inputs],
+        )
+        for asset in product.assets
+    }
+    stale: set[str] = set()
+    for asset, partitions in tags.items():
+        version = code_versions.get(asset)
+        for partition, own in partitions.items():
+            if version is not None and own.get("dagster/code_version") not in (None, version):
+                stale.add(partition)
+                continue
+            for parent, name in zip(product.assets, inputs, strict=True):
+                now = tags[parent].get(partition, {}).get("dagster/data_version")
+                if name in own and now is not None and own[name] != now:
+                    stale.add(partition)
+    return stale
+
+
+def _batches(run_ids: Iterable[str]) -> Iterable[list[str]]:
+    ids = sorted(set(run_ids))
+    return (ids[start : start + BATCH] for start in range(0, len(ids), BATCH))
