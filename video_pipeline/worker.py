@@ -106,6 +106,8 @@ class TaskContext:
     usage: Usage = field(default_factory=Usage)
     """What the attempt uses: the task puts in what only it knows (frames, chunks, bytes, seconds of video),
     the worker the rest when the task has ended."""
+    began: float = field(default_factory=time.monotonic)
+    """When the task began, by the monotonic clock."""
     reports: dict[str, tuple[bytes, str]] = field(default_factory=dict)
     last_progress: dict[str, Any] | None = None
     children: dict[str, dict[str, Any]] | None = None
@@ -297,6 +299,7 @@ def execute(call: CallFile, settings: Settings, store: ObjectStore, identity: Wo
             if call.version != task.version:
                 raise _version_mismatch(call, task)
             run = task.load()
+            context.began = time.monotonic()
             meter.task_begins()
             result = run(request, context)
             if not isinstance(result, task.result_model):
@@ -334,7 +337,6 @@ def execute(call: CallFile, settings: Settings, store: ObjectStore, identity: Wo
     )
     write_result(store, tenant, record)
     claim.finish()
-    meter.end()
     emit({"event": "ended", "status": record.status, "kind": error.kind if error else None})
     return 0
 

@@ -110,7 +110,7 @@ for seconds in (0.2, 0.05):
     meter.task_begins()
     burn(seconds)
     print(meter.fill(Usage(), [], reserved=None, with_children=True).model_dump_json())
-    meter.end()
+    burn(0.3)
     time.sleep(0.2)
 """
 

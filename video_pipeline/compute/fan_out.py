@@ -160,6 +160,7 @@ class _FanOut:
                 self._stopping.set()
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
+        _note_usage(self._context, list(records.values()), started)
         return [records[numbers[identity]] for identity in identities]
 
     def _run_child(self, child: _Child) -> ResultRecord:
@@ -265,3 +266,16 @@ class _FanOut:
         which = f"{self._task} {child.number} of {self._total}{call}"
         about = f"{which}: {input}" if input and input != self._task else which
         return _BY_KIND[kind](message, input=about, what_to_do=what_to_do)
+
+
+def _note_usage(context: TaskContext, records: Sequence[ResultRecord], first_call: float) -> None:
+    """What the fan-out itself took. A task that fans out again adds to it; start-up is the first one's."""
+    usage, now = context.usage, time.monotonic()
+    if usage.orchestrator_startup_ms is None:
+        usage.orchestrator_startup_ms = round((first_call - context.began) * 1000, 3)
+    usage.map_dispatch_ms = round((usage.map_dispatch_ms or 0.0) + (now - first_call) * 1000, 3)
+    usage.chunks = (usage.chunks or 0) + len(records)
+    overheads = [record.usage.chunk_download_overhead_ms for record in records]
+    if any(overhead is not None for overhead in overheads):
+        before = usage.chunk_download_overhead_ms or 0.0
+        usage.chunk_download_overhead_ms = round(before + sum(overhead or 0.0 for overhead in overheads), 3)

@@ -149,14 +149,12 @@ class Machine(BaseModel):
 
 
 class Meter:
-    """Reads what one attempt of one call uses, from its beginning to `fill`.
+    """Reads what one attempt of one call uses, from its making to `fill`.
 
-    A process that serves several calls, one after the other, gives each what was used since the one before
-    ended; the first one has the start of the process.
+    In a process that serves several calls, one after the other, the first one has the start of the process,
+    and what happens between two calls is in none.
     """
 
-    _spent = (0.0, 0.0)
-    _spent_by_children = (0.0, 0.0)
     _served = 0
 
     def __init__(self, *, submitted_at: float | None, spawned: bool) -> None:
@@ -165,7 +163,7 @@ class Meter:
         self._submitted_at, self._spawned = submitted_at, spawned
         self._cold = Meter._served == 0
         Meter._served += 1
-        self._before = Meter._spent, Meter._spent_by_children
+        self._before = [(0.0, 0.0) if self._cold else _processor_seconds(who) for who in _OURS]
         now = time.time()
         self._began = now - _process_age_s() if self._cold else now
         self._claimed_at, self._claimed = now, time.monotonic()
@@ -189,9 +187,11 @@ class Meter:
         usage.wall_s = round(time.monotonic() - self._claimed, 3)
         usage.machine_s = round(usage.wall_s + max(self._claimed_at - self._began, 0.0), 3)
         usage.cold = self._cold
-        used = [_since(_processor_seconds(resource.RUSAGE_SELF), self._before[0])]
-        if with_children:
-            used.append(_since(_processor_seconds(resource.RUSAGE_CHILDREN), self._before[1]))
+        used = [
+            _since(_processor_seconds(who), before)
+            for who, before in zip(_OURS, self._before, strict=True)
+            if who == resource.RUSAGE_SELF or with_children
+        ]
         usage.cpu_user_s = round(sum(user for user, _ in used), 3)
         usage.cpu_system_s = round(sum(system for _, system in used), 3)
         usage.peak_memory_mib = _peak_memory_mib()
@@ -204,11 +204,6 @@ class Meter:
         _of_spans(usage, list(spans))
         _of_the_machine(usage, reserved)
         return usage
-
-    def end(self) -> None:
-        """What is used from here on is the next call's."""
-        Meter._spent = _processor_seconds(resource.RUSAGE_SELF)
-        Meter._spent_by_children = _processor_seconds(resource.RUSAGE_CHILDREN)
 
 
 def of_a_dead_worker(wall_s: float, reserved: Machine | None) -> Usage:
@@ -279,6 +274,9 @@ def _gpu_in_use() -> str | None:
     if torch is None or not torch.cuda.is_available() or not torch.cuda.is_initialized():
         return None
     return torch.cuda.get_device_name(0)
+
+
+_OURS = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
 
 
 def _processor_seconds(who: int) -> tuple[float, float]:
