@@ -36,6 +36,7 @@ from video_pipeline.errors import Transient
 from video_pipeline.settings import Settings
 from video_pipeline.store.base import ObjectStore
 from video_pipeline.tasks import Task, call_key_of, find_task, tenant_of
+from video_pipeline.telemetry.usage import Machine
 from video_pipeline.worker import CallFile
 
 CANCEL_GRACE_S = 8.0
@@ -83,6 +84,9 @@ class ModalCompute:
             version=entry.version,
             request=parsed.model_dump(mode="json"),
             timeout_s=options.timeout_s or entry.hardware.timeout_s,
+            submitted_at=time.time(),
+            parent=options.parent,
+            reserved=self._reserved(entry, options),
         )
         for _ in range(20):
             call = read_call(self._store, tenant, key)
@@ -121,6 +125,17 @@ class ModalCompute:
             holds_model=deployed.holds_model,
             gpu=wanted.gpu if wanted.gpu != deployed.gpu else None,
             timeout_s=wanted.timeout_s if wanted.timeout_s > deployed.timeout_s else None,
+        )
+
+    def _reserved(self, task: Task, options: CallOptions) -> Machine:
+        from video_pipeline.modal_ops.specs import spec_for
+
+        spec = spec_for(task, self._settings, options)
+        return Machine(
+            gpu_type=spec.gpu,
+            gpu_count=0 if spec.gpu is None else 1,
+            cpu_cores=spec.cpu_cores,
+            memory_gib=spec.memory_mib / 1024,
         )
 
     def _goes_on(self, note: SpawnNote) -> bool:
