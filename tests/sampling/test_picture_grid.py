@@ -158,6 +158,8 @@ def test_a_name_has_no_signature_and_is_readable() -> None:
     assert video_name("https://u:p@x.example/a/K%C3%BCche%201.mp4?sig=secret") == "Küche 1.mp4"
     assert video_name("s3://bucket/") == "bucket"
     assert video_name("demo/videos/walk.mp4") == "walk.mp4"
+    assert video_name("demo/client/videos/street/video.mp4") == "street/video.mp4"
+    assert video_name("video.mp4") == "video.mp4"
 
 
 @pytest.mark.parametrize("columns", [0, -1])

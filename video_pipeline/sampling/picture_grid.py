@@ -95,9 +95,11 @@ def frame_caption(row: FrameRow) -> str:
 
 
 def video_name(url: str) -> str:
-    """The last part of an address's path, as people write it, or the address."""
+    """The last part of an address's path, as people write it, or the address; with its folder where it is
+    `video.mp4`, as every video in the store is called."""
     clean = without_secrets(url)
-    return unquote(clean.rstrip("/").rpartition("/")[2]) or clean
+    *folders, name = unquote(clean.rstrip("/")).split("/")
+    return (f"{folders[-1]}/{name}" if folders and name.startswith("video.") else name) or clean
 
 
 def _columns_for(tiles: int) -> int:
