@@ -91,7 +91,7 @@ def test_a_clip_is_made_as_far_as_its_request_goes_and_joined_by_name(
     assert (shows["clip"]["frames"], shows["clip"]["start_seconds"]) == (30, 1.2)
     assert shows["overlay_clip"]["copied"]
     assert shows["framed_clip"]["frames"] == 20
-    assert shows["framed_clip"]["size"] == "160x96"
+    assert shows["framed_clip"]["picture"] == "160 x 96"
     assert str(shows["clip"]["before_and_after"]).startswith("![before and after](data:image/jpeg;base64,")
     assert film_of(store, FIRST, "clip") == list(range(30, 60))
     assert film_of(store, FIRST, "framed_clip") == list(range(35, 55))

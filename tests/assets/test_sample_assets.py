@@ -72,7 +72,7 @@ def test_a_sample_becomes_pictures_predictions_and_reports_in_the_store(
 
     frames = metadata_of(result, "frame_samples")
     assert (frames["requested"], frames["delivered"], frames["failed"]) == (6, 4, 2)
-    assert str(frames["frames"]).startswith("![sampled frames](data:image/jpeg;base64,")
+    assert str(frames["pictures"]).startswith("![sampled frames](data:image/jpeg;base64,")
     assert "gone.mp4" in str(frames["bandwidth_table"])
     predictions = metadata_of(result, "frame_predictions")
     assert str(predictions["predictions"]).count("\n") >= 6

@@ -9,8 +9,17 @@ file formats; those are the tasks `find_caption_layout` and `read_captions`.
 import dagster as dg
 
 from video_pipeline import keys
-from video_pipeline.assets.common import GROUP, LAYOUT, OWNERS, PASS, POOL, SOURCE, check_result
-from video_pipeline.assets.metadata import link, store_picture
+from video_pipeline.assets.common import (
+    GROUP,
+    LAYOUT,
+    OWNERS,
+    PASS,
+    POOL,
+    SOURCE,
+    check_result,
+    description,
+)
+from video_pipeline.assets.metadata import link, links, store_picture
 from video_pipeline.captions.checks import check_captions
 from video_pipeline.captions.intake import (
     layout_request,
@@ -21,6 +30,7 @@ from video_pipeline.captions.intake import (
 from video_pipeline.captions.request import STAGES, FindLayoutResult, ReadCaptionsResult
 from video_pipeline.errors import PipelineError
 from video_pipeline.failures import to_failure
+from video_pipeline.media.geometry import CropRegion
 from video_pipeline.partitions import video_of, video_partitions
 from video_pipeline.resources.compute import ComputeResource
 from video_pipeline.resources.store import StoreResource
@@ -40,8 +50,12 @@ LAYOUT_TASK = "find_caption_layout"
     owners=OWNERS,
     code_version=str(find_task(LAYOUT_TASK).version),
     pool=POOL,
-    description="Where the captions stand: the band in which text stands still and changes, with a picture "
-    "and the reasons. A crop_region in caption_request.json overrides it, and then nothing is looked at.",
+    description=description(
+        "caption_layout",
+        "Where the captions stand: the band in which text stands still and changes. A `crop_region` in "
+        "caption_request.json overrides it, and then nothing is looked at.",
+        "`preview`, the band drawn over pictures of the video, and `reasons`.",
+    ),
 )
 def caption_layout(
     context: dg.AssetExecutionContext, store: StoreResource, compute: ComputeResource
@@ -54,7 +68,12 @@ def caption_layout(
             context.log.info("nothing to do: caption_request.json says where the captions stand")
             return dg.MaterializeResult(
                 data_version=dg.DataVersion(keys.recipe_hash(crop=given.model_dump_json())),
-                metadata={"crop_region": dg.MetadataValue.json(given.model_dump()), "given_by": "a person"},
+                metadata={
+                    "band": _band(given),
+                    "crop_region": dg.MetadataValue.json(given.model_dump()),
+                    "given_by": "a person, in caption_request.json",
+                    "request": link(objects, keys.caption_request_key(video)),
+                },
             )
         request = layout_request(objects, video)
     except PipelineError as error:
@@ -66,14 +85,23 @@ def caption_layout(
     return dg.MaterializeResult(
         data_version=dg.DataVersion(keys.recipe_hash(crop=result.crop_region.model_dump_json())),
         metadata={
-            "call": handle.key,
-            "crop_region": dg.MetadataValue.json(result.crop_region.model_dump()),
+            "preview": store_picture(objects, result.preview_key, "where the captions stand"),
+            "band": _band(result.crop_region),
             "found": result.found,
             "reasons": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in result.reasons)),
             "moments": result.moments,
-            "preview": store_picture(objects, result.preview_key, "where the captions stand"),
+            "crop_region": dg.MetadataValue.json(result.crop_region.model_dump()),
             "layout": link(objects, result.layout_key),
+            "call": handle.key,
         },
+    )
+
+
+def _band(region: CropRegion) -> str:
+    """A crop region in words; the exact numbers, to copy into a request, stand beside it."""
+    return (
+        f"{region.left:.1%} from the left, {region.top:.1%} from the top, {region.width:.1%} wide, "
+        f"{region.height:.1%} high"
     )
 
 
@@ -88,11 +116,17 @@ def caption_layout(
     pool=POOL,
     check_specs=[
         dg.AssetCheckSpec(
-            "files_agree", asset=CAPTIONS, description="captions.json keeps its schema; SRT and VTT agree"
+            "files_agree",
+            asset=CAPTIONS,
+            description="captions.json keeps its schema, and SRT and WebVTT say the same.",
         )
     ],
-    description="The captions with exact times and text: captions.json, SRT, WebVTT, and a page to check "
-    "them in, which shows the least certain boundaries first.",
+    description=description(
+        "captions",
+        "The captions with exact times and text: captions.json, SRT, WebVTT, and a page to check them in, "
+        "which shows the least certain boundaries first.",
+        "`preview`, the first captions, and the file `review_page`.",
+    ),
 )
 def captions(
     context: dg.AssetExecutionContext, store: StoreResource, compute: ComputeResource
@@ -120,26 +154,26 @@ def captions(
     return dg.MaterializeResult(
         data_version=dg.DataVersion(result.captions.recipe),
         metadata={
-            "call": handle.key,
-            "captions": result.caption_count,
-            "with_text": result.with_text,
-            **{f"without_text_{reason}": count for reason, count in result.unread.items()},
-            "least_certain": result.least_certain if result.least_certain is not None else "no boundaries",
             "preview": dg.MetadataValue.md(
                 "\n".join(f"- {line}" for line in result.preview) or "no captions"
             ),
-            "wall_seconds": result.wall_seconds,
-            **{
-                name: link(objects, prefix + file)
-                for name, file in (
-                    ("review_page", "review.html"),
-                    ("srt", "captions.srt"),
-                    ("vtt", "captions.vtt"),
-                    ("json", "captions.json"),
-                    ("manifest", "manifest.json"),
-                )
-            },
-            **{name: link(objects, key) for name, key in record.report_keys.items()},
+            "captions": result.caption_count,
+            "with_text": result.with_text,
+            **{f"without_text_{reason}": count for reason, count in result.unread.items()},
+            **({} if result.least_certain is None else {"least_certain_boundary": result.least_certain}),
+            "wall_seconds": round(result.wall_seconds, 3),
+            **links(
+                objects,
+                {
+                    "review_page": prefix + "review.html",
+                    "srt": prefix + "captions.srt",
+                    "vtt": prefix + "captions.vtt",
+                    "json": prefix + "captions.json",
+                    "manifest": prefix + "manifest.json",
+                    **record.report_keys,
+                },
+            ),
+            "call": handle.key,
         },
         check_results=[check_result("files_agree", CAPTIONS, problems)],
     )

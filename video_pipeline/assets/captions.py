@@ -10,13 +10,24 @@ or models; those are tasks (`video_pipeline.tasks`), run by compute.
 # No `from __future__ import annotations`: Dagster reads these functions' annotations, not their text.
 
 from collections.abc import Iterator
+from fractions import Fraction
 
 import dagster as dg
 
 from video_pipeline import keys
 from video_pipeline.assets.caption_files import CAPTIONS
-from video_pipeline.assets.common import GROUP, LAYOUT, OWNERS, PASS, POOL, SOURCE, check_result
-from video_pipeline.assets.metadata import link, seconds, store_picture
+from video_pipeline.assets.common import (
+    GROUP,
+    LAYOUT,
+    OWNERS,
+    PASS,
+    POOL,
+    SOURCE,
+    check_result,
+    description,
+)
+from video_pipeline.assets.metadata import link, links, seconds, stages_table, store_picture, table
+from video_pipeline.assets.plots import labels_over_time
 from video_pipeline.captions.checks import check_chunks, check_extents, check_frames
 from video_pipeline.captions.intake import find_source, load_caption_request, pass_request
 from video_pipeline.captions.manifest import Kind
@@ -39,8 +50,12 @@ TASK = "crop_and_infer_caption_frame_extents"
     kinds={"video", "s3"},
     owners=OWNERS,
     code_version="1",
-    description="The video as it was uploaded. Looked at before anything is spent: a file that is not a "
-    "video, is cut off or has no pictures ends here, with what to do about it.",
+    description=description(
+        "source_video",
+        "The video as it was uploaded. It is looked at before anything is spent: a file that is not a video, "
+        "is cut off or has no pictures ends here, with what to do about it.",
+        "its length, picture, codec and size.",
+    ),
 )
 def source_video(context: dg.AssetExecutionContext, store: StoreResource) -> dg.MaterializeResult:
     from video_pipeline.captions.plan import open_source, source_of
@@ -63,23 +78,27 @@ def source_video(context: dg.AssetExecutionContext, store: StoreResource) -> dg.
         crop = None if given is None else to_pixel_crop(given, probe.display_width, probe.display_height)
     except PipelineError as error:
         raise to_failure(context, error) from None
-    facts = probe.model_dump(mode="json")
+    length = seconds(probe.duration_seconds)
+    rate = None if probe.average_rate is None else round(float(Fraction(probe.average_rate)), 3)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(info.version),
         metadata={
-            "source": link(objects, key),
-            "size": dg.MetadataValue.int(info.size),
-            "duration": dg.MetadataValue.float(seconds(probe.duration_seconds)),
-            "picture": f"{probe.display_width}x{probe.display_height}",
+            **({} if length is None else {"duration_seconds": length}),
+            "picture": f"{probe.display_width} x {probe.display_height}",
+            **({} if rate is None else {"frames_per_second": rate}),
             "codec": probe.codec,
-            "crop": f"{crop.width}x{crop.height} at ({crop.left}, {crop.top})" if crop else "to be found",
-            "sample_rate_hz": str(request.frame_rate),
-            "probe": dg.MetadataValue.json(facts),
+            "bytes": dg.MetadataValue.int(info.size),
+            "caption_strip": f"{crop.width} x {crop.height} at ({crop.left}, {crop.top})"
+            if crop
+            else "to be found",
+            "samples_per_second": float(request.frame_rate),
+            "source": link(objects, key),
+            "probe": table(("property", "value"), sorted(probe.model_dump(mode="json").items())),
         },
     )
 
 
-def _spec(stage: str, description: str, kinds: set[str]) -> dg.AssetSpec:
+def _spec(stage: str, what: str, look: str, kinds: set[str]) -> dg.AssetSpec:
     return dg.AssetSpec(
         PASS[stage],
         deps=[SOURCE, LAYOUT],
@@ -88,7 +107,7 @@ def _spec(stage: str, description: str, kinds: set[str]) -> dg.AssetSpec:
         code_version=str(find_task(TASK).version),
         owners=OWNERS,
         kinds=kinds,
-        description=description,
+        description=description(stage, what, look),
         skippable=True,
     )
 
@@ -98,30 +117,38 @@ def _spec(stage: str, description: str, kinds: set[str]) -> dg.AssetSpec:
     specs=[
         _spec(
             "cropped_frames",
-            "Which source picture every sample shows, the crop in pixels, and a contact sheet to look at.",
-            {"python"},
+            "The samples of the caption strip: which source picture each one shows, and the crop in pixels.",
+            "`contact_sheet`, the strip through the whole video.",
+            {"json", "image"},
         ),
         _spec(
             "caption_frame_extents",
-            "For each pair of neighbouring frames: same caption, different, or none on one or both sides; "
-            "five probabilities in each direction, in SQLite.",
+            "For each pair of neighbouring samples: the same caption, another one, or none on one or both "
+            "sides; five probabilities in each direction, in SQLite.",
+            "`labels_over_time`, where captions stand and where they change, and how sure that is.",
             {"pytorch", "sqlite"},
         ),
         _spec(
             "vp9_chunks",
-            "The cropped frames as a pyramid of small VP9 files, for scrubbing without waiting.",
+            "The caption strip as a pyramid of small VP9 files: a player computes where any frame lies, and "
+            "scrubs without waiting.",
+            "`levels`, how many files and frames each level of the pyramid has.",
             {"vp9"},
         ),
     ],
     check_specs=[
         dg.AssetCheckSpec(
-            "frame_count", asset=PASS["cropped_frames"], description="frames.json lists every sample once"
+            "frame_count",
+            asset=PASS["cropped_frames"],
+            description="Every sample of the video is listed once, in order.",
         ),
         dg.AssetCheckSpec(
-            "pair_count", asset=PASS["caption_frame_extents"], description="n frames have n - 1 pairs"
+            "pair_count",
+            asset=PASS["caption_frame_extents"],
+            description="Each pair of neighbouring samples is there once, and their labels add up.",
         ),
         dg.AssetCheckSpec(
-            "addressing", asset=PASS["vp9_chunks"], description="every frame is where a player computes it"
+            "addressing", asset=PASS["vp9_chunks"], description="Every frame lies where a player computes it."
         ),
     ],
     can_subset=True,
@@ -150,32 +177,38 @@ def caption_pass(
     for line in result.degraded:
         context.log.warning(f"done other than asked: {line}")
 
-    common = {
-        "call": handle.key,
+    rate = result.frame_count / result.wall_seconds if result.wall_seconds else 0.0
+    figures = {
         "frames": result.frame_count,
-        "wall_seconds": result.wall_seconds,
-        **{name: link(objects, key) for name, key in record.report_keys.items()},
+        "wall_seconds": round(result.wall_seconds, 3),
+        "speed_frames_per_second": round(rate, 1),
+        **stages_table(objects, record.report_keys),
     }
+    files = {**links(objects, record.report_keys), "call": handle.key}
     try:
         if "cropped_frames" in selected:
-            yield _frames_result(objects, result, common)
+            yield _frames_result(objects, result, figures, files)
         if "caption_frame_extents" in selected:
-            yield _extents_result(objects, result, common)
+            yield _extents_result(objects, result, figures, files)
         if "vp9_chunks" in selected:
-            yield _chunks_result(objects, result, common)
+            yield _chunks_result(objects, result, figures, files)
     except PipelineError as error:
         raise to_failure(context, error) from None
 
 
-def _frames_result(store: ObjectStore, result: CropAndInferResult, common: dict) -> dg.MaterializeResult:
+def _frames_result(
+    store: ObjectStore, result: CropAndInferResult, figures: dict, files: dict
+) -> dg.MaterializeResult:
     return dg.MaterializeResult(
         asset_key=PASS["cropped_frames"],
         data_version=dg.DataVersion(result.frames.recipe),
         metadata={
-            **common,
             "contact_sheet": store_picture(store, result.contact_sheet_key),
+            "strip": f"{result.frame_width} x {result.frame_height}",
+            **figures,
+            "bytes": result.frames.bytes,
             "manifest": link(store, result.frames.manifest_key),
-            "frame_size": f"{result.frame_width}x{result.frame_height}",
+            **files,
         },
         check_results=[
             check_result(
@@ -185,16 +218,21 @@ def _frames_result(store: ObjectStore, result: CropAndInferResult, common: dict)
     )
 
 
-def _extents_result(store: ObjectStore, result: CropAndInferResult, common: dict) -> dg.MaterializeResult:
+def _extents_result(
+    store: ObjectStore, result: CropAndInferResult, figures: dict, files: dict
+) -> dg.MaterializeResult:
     extents = result.extents
     assert extents is not None
     return dg.MaterializeResult(
         asset_key=PASS["caption_frame_extents"],
         data_version=dg.DataVersion(extents.recipe),
         metadata={
-            **common,
+            "labels_over_time": labels_over_time(store, extents.manifest_key, float(result.frame_rate)),
             **{f"pairs_{label}": count for label, count in result.label_counts.items()},
+            **figures,
+            "bytes": extents.bytes,
             "manifest": link(store, extents.manifest_key),
+            **files,
         },
         check_results=[
             check_result(
@@ -204,18 +242,24 @@ def _extents_result(store: ObjectStore, result: CropAndInferResult, common: dict
     )
 
 
-def _chunks_result(store: ObjectStore, result: CropAndInferResult, common: dict) -> dg.MaterializeResult:
+def _chunks_result(
+    store: ObjectStore, result: CropAndInferResult, figures: dict, files: dict
+) -> dg.MaterializeResult:
     chunks = result.chunks
     assert chunks is not None
     return dg.MaterializeResult(
         asset_key=PASS["vp9_chunks"],
         data_version=dg.DataVersion(chunks.recipe),
         metadata={
-            **common,
+            "levels": table(
+                ("level", "files"), [(level, count) for level, count in result.chunk_counts.items()]
+            ),
             "chunks": chunks.objects,
             "bytes": chunks.bytes,
-            **{f"chunks_{level}": count for level, count in result.chunk_counts.items()},
+            "bytes_per_frame": round(chunks.bytes / max(1, result.frame_count), 1),
+            **figures,
             "manifest": link(store, chunks.manifest_key),
+            **files,
         },
         check_results=[
             check_result("addressing", PASS["vp9_chunks"], check_chunks(store, chunks.manifest_key))
@@ -233,11 +277,17 @@ def _chunks_result(store: ObjectStore, result: CropAndInferResult, common: dict)
     code_version="1",
     check_specs=[
         dg.AssetCheckSpec(
-            "checksums", asset="wasabi_upload", description="every published object is as its manifest says"
+            "checksums",
+            asset="wasabi_upload",
+            description="Every published object has the size and SHA-256 that its manifest states.",
         )
     ],
-    description="The published set: current.json names, for each artefact, one recipe whose objects were "
-    "read back and verified. Players and editors follow it and nothing else.",
+    description=description(
+        "wasabi_upload",
+        "The published set: current.json names one verified version of each artefact; every object of it was "
+        "read back. Players and editors follow it and nothing else.",
+        "`published`, `kept` and `not_made`, and the objects and bytes of the set.",
+    ),
 )
 def wasabi_upload(
     context: dg.AssetExecutionContext, store: StoreResource
@@ -276,14 +326,14 @@ def wasabi_upload(
     yield dg.MaterializeResult(
         data_version=dg.DataVersion(keys.recipe_hash(**current.model_dump(mode="json"))),
         metadata={
-            "current": link(objects, keys.current_key(video)),
-            "changed": publication.changed,
             "published": ", ".join(publication.published),
             "kept": ", ".join(publication.kept) or "nothing",
             "dropped": ", ".join(publication.dropped) or "nothing",
             "not_made": ", ".join(sorted(plan.missing | ({"captions"} - {*prefixes}))) or "nothing",
             "objects": sum(item.objects for item in current.artefacts.values()),
             "bytes": sum(item.bytes for item in current.artefacts.values()),
+            "changed": publication.changed,
+            "current": link(objects, keys.current_key(video)),
         },
         check_results=[check_result("checksums", asset, [])],
     )

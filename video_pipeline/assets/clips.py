@@ -16,8 +16,8 @@ from fractions import Fraction
 import dagster as dg
 from pydantic import BaseModel
 
-from video_pipeline.assets.common import OWNERS, check_result
-from video_pipeline.assets.metadata import link, store_picture
+from video_pipeline.assets.common import OWNERS, check_result, description
+from video_pipeline.assets.metadata import link, links, store_picture
 from video_pipeline.clips import intake
 from video_pipeline.clips.current import Stage, set_current
 from video_pipeline.clips.detect_request import DetectPlayersResult
@@ -53,7 +53,10 @@ SOUND_CHECK, FRAMES_CHECK = "sound_fits", "frames_add_up"
 Build = Callable[[ObjectStore, ClipId, ClipRequest], BaseModel]
 
 
-def _asset(key: dg.AssetKey, task: str, deps: list, description: str) -> Callable:
+LOOK = "`before_and_after` pictures, and the file `clip`, which any player opens."
+
+
+def _asset(key: dg.AssetKey, task: str, deps: list, what: str) -> Callable:
     return dg.asset(
         key=key,
         deps=deps,
@@ -66,13 +69,15 @@ def _asset(key: dg.AssetKey, task: str, deps: list, description: str) -> Callabl
         output_required=False,
         check_specs=[
             dg.AssetCheckSpec(
-                FRAMES_CHECK, asset=key, description="frames, chunks and length agree with each other"
+                FRAMES_CHECK, asset=key, description="Frames, chunks and length agree with each other."
             ),
             dg.AssetCheckSpec(
-                SOUND_CHECK, asset=key, description="sound begins and ends with the picture, to an AAC frame"
+                SOUND_CHECK,
+                asset=key,
+                description="The sound begins and ends with the picture, to an AAC frame.",
             ),
         ],
-        description=description,
+        description=description(key.to_user_string(), what, LOOK),
     )
 
 
@@ -171,8 +176,11 @@ def annotated_compilation(
     code_version=str(find_task("detect_players_batch").version),
     pool=POOL,
     output_required=False,
-    description="Where people stand in frames of the clip: boxes with centre, size and confidence as JSON, "
-    "and the frames with the boxes drawn.",
+    description=description(
+        "player_detections",
+        "Where people stand in frames of the clip: boxes with centre, size and confidence as JSON.",
+        "`people`, the frame with the most of them, with the boxes drawn.",
+    ),
 )
 def player_detections(
     context: dg.AssetExecutionContext, store: StoreResource, compute: ComputeResource
@@ -194,14 +202,15 @@ def player_detections(
     yield dg.MaterializeResult(
         data_version=dg.DataVersion(result.recipe),
         metadata={
-            "call": handle.key,
             "people": store_picture(objects, fullest.picture_key if fullest else None, "the fullest frame"),
             "frames": len(result.frames),
             "detections": result.detections,
             "pictures_without": result.pictures_without,
-            "model_sha256": result.model_sha256,
-            "seconds_taken": result.seconds_taken,
+            "wall_seconds": round(result.seconds_taken, 3),
             "json": link(objects, result.detections_key),
+            **links(objects, record.report_keys),
+            "model_sha256": result.model_sha256,
+            "call": handle.key,
         },
     )
 
@@ -255,23 +264,23 @@ def _render_result(
         asset_key=key,
         data_version=dg.DataVersion(result.recipe),
         metadata={
-            "call": call,
-            "clip": link(store, result.output_key),
             "before_and_after": store_picture(store, result.picture_key, "before and after"),
+            "clip": link(store, result.output_key),
+            "duration_seconds": round(result.duration_seconds, 3),
+            "picture": f"{result.width} x {result.height}",
+            "frames_per_second": round(float(Fraction(result.frame_rate)), 3),
             "frames": result.frames,
-            "duration_seconds": result.duration_seconds,
-            "size": f"{result.width}x{result.height}",
-            "frame_rate": result.frame_rate,
-            "megabytes": (result.size_bytes or 0) / 1e6,
-            "av_offset_ms": result.av_offset_ms if result.av_offset_ms is not None else "no sound",
             "enlarged_frames": result.enlarged_frames,
-            "copied": result.copied,
+            "bytes": result.size_bytes or 0,
+            **({} if result.ms_per_frame is None else {"ms_per_frame": round(result.ms_per_frame, 2)}),
+            **({} if result.start_seconds is None else {"start_seconds": round(result.start_seconds, 3)}),
             "chunks": len(result.chunks) or 1,
-            "ms_per_frame": result.ms_per_frame if result.ms_per_frame is not None else float("nan"),
-            "start_seconds": result.start_seconds if result.start_seconds is not None else "joined",
+            "av_offset_ms": "no sound" if result.av_offset_ms is None else round(result.av_offset_ms, 2),
+            "copied": result.copied,
             "made": result.made,
             "notes": dg.MetadataValue.md("\n".join(f"- {line}" for line in result.notes) or "none"),
-            **{name.replace(".", "_"): link(store, where) for name, where in reports.items()},
+            **links(store, reports),
+            "call": call,
         },
         check_results=[
             check_result(FRAMES_CHECK, key, frame_problems(result)),

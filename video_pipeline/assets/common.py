@@ -17,6 +17,14 @@ LAYOUT = dg.AssetKey("caption_layout")
 PASS = {stage: dg.AssetKey(stage) for stage in STAGES}
 
 
+def description(asset: str, what: str, look: str) -> str:
+    """What an asset is, in plain words, then what to look at and the page it is on. Dagster shows Markdown.
+
+    The link is to the UI's own pages, so it holds wherever the webserver runs at the root of its address.
+    """
+    return f"{what}\n\n**To look at**, for each of [its partitions](/assets/{asset}?view=partitions): {look}"
+
+
 def check_result(
     name: str,
     asset: dg.AssetKey,

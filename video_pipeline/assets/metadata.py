@@ -1,12 +1,19 @@
-"""Metadata values that several assets use: links, durations and pictures small enough for the event log.
+"""Metadata values that several assets use: links, tables, and pictures small enough for the event log.
 
-Belongs here: turning store objects into `MetadataValue`s. Does not belong here: making the objects.
+Belongs here: turning store objects and results into `MetadataValue`s. Does not belong here: making the
+objects, or drawing (`plots.py`).
+
+Dagster lists the entries in the order in which they are given: first what a person looks at, then numbers
+(which Dagster plots over partitions), then files, then what only a search needs. Markdown of fewer than 1,000
+characters is shown in the list itself, anything longer behind a link that opens it.
 """
 
 from __future__ import annotations
 
 import base64
 import io
+import json
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 import dagster as dg
@@ -28,22 +35,57 @@ def link(store: ObjectStore, key: str) -> dg.MetadataValue:
     )
 
 
-def seconds(duration: str | None) -> float:
-    """A duration given as a fraction, in seconds; NaN where it is not known."""
-    return float("nan") if duration is None else round(float(Fraction(duration)), 3)
+def links(store: ObjectStore, files: Mapping[str, str]) -> dict[str, dg.MetadataValue]:
+    """`link` of each of the named objects."""
+    return {name: link(store, key) for name, key in files.items()}
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> dg.MetadataValue:
+    """A Markdown table, which the UI shows in the list as long as it is short."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return dg.MetadataValue.md(
+        "\n".join("| " + " | ".join(str(cell).replace("|", "/") for cell in line) + " |" for line in lines)
+    )
+
+
+def stages_table(store: ObjectStore, reports: Mapping[str, str]) -> dict[str, dg.MetadataValue]:
+    """Where a stream's time went, from its report `stages.json`, and what limits it; nothing without one."""
+    if "stages.json" not in reports:
+        return {}
+    report = json.loads(store.get(reports["stages.json"]))
+    rows = [
+        (
+            *(stage["name"], stage["workers"], stage["items_out"], f"{stage['busy_s']:.1f}"),
+            *(f"{stage['wait_in_s'] + stage['wait_out_s']:.1f}", f"{stage['wait_cpu_s']:.1f}"),
+        )
+        for stage in report["stages"]
+    ]
+    columns = ("stage", "workers", "items", "busy s", "waiting for others s", "waiting for a core s")
+    return {
+        "where_the_time_went": table(columns, rows),
+        "limited_by": dg.MetadataValue.text(report["bottleneck"] or "nothing"),
+    }
+
+
+def seconds(duration: str | None) -> float | None:
+    """A duration given as a fraction, in seconds; None where it is not known."""
+    return None if duration is None else round(float(Fraction(duration)), 3)
 
 
 def store_picture(store: ObjectStore, key: str | None, alt: str = "contact sheet") -> dg.MetadataValue:
     """The picture under `key`, scaled down and embedded, so that the UI shows it without the store."""
-    if key is None:
-        return dg.MetadataValue.text("no picture")
+    return dg.MetadataValue.text("no picture") if key is None else embedded(store.get(key), alt)
+
+
+def embedded(data: bytes, alt: str) -> dg.MetadataValue:
+    """A picture file's bytes as a JPEG of at most `PICTURE_WIDTH`, within the metadata itself."""
     from PIL import Image
 
-    with Image.open(io.BytesIO(store.get(key))) as picture:
+    with Image.open(io.BytesIO(data)) as picture:
         small = picture.convert("RGB")
         if small.width > PICTURE_WIDTH:
             small = small.resize((PICTURE_WIDTH, max(1, small.height * PICTURE_WIDTH // small.width)))
         buffer = io.BytesIO()
         small.save(buffer, "JPEG", quality=80)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return dg.MetadataValue.md(f"![{alt}](data:image/jpeg;base64,{data})")
+    encoded = base64.b64encode(buffer.getvalue()).decode()
+    return dg.MetadataValue.md(f"![{alt}](data:image/jpeg;base64,{encoded})")

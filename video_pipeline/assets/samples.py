@@ -12,8 +12,8 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from video_pipeline.assets.common import OWNERS, check_result
-from video_pipeline.assets.metadata import link, store_picture
+from video_pipeline.assets.common import OWNERS, check_result, description
+from video_pipeline.assets.metadata import links, store_picture
 from video_pipeline.errors import PipelineError
 from video_pipeline.failures import to_failure
 from video_pipeline.partitions import sample_of, sample_partitions
@@ -30,7 +30,7 @@ TASK = "run_inference"
 FRAMES, PREDICTIONS = dg.AssetKey("frame_samples"), dg.AssetKey("frame_predictions")
 
 
-def _spec(key: dg.AssetKey, deps: list[dg.AssetKey], kinds: set[str], description: str) -> dg.AssetSpec:
+def _spec(key: dg.AssetKey, deps: list[dg.AssetKey], kinds: set[str], what: str, look: str) -> dg.AssetSpec:
     return dg.AssetSpec(
         key,
         deps=deps,
@@ -39,7 +39,7 @@ def _spec(key: dg.AssetKey, deps: list[dg.AssetKey], kinds: set[str], descriptio
         code_version=str(find_task(TASK).version),
         owners=OWNERS,
         kinds=kinds,
-        description=description,
+        description=description(key.to_user_string(), what, look),
     )
 
 
@@ -49,22 +49,28 @@ def _spec(key: dg.AssetKey, deps: list[dg.AssetKey], kinds: set[str], descriptio
         _spec(
             FRAMES,
             [],
-            {"video", "python"},
-            "The frames that the sample's request chooses, decoded from little more than the bytes they "
-            "need, as pictures in the store; what was fetched of each video against what was needed.",
+            {"video", "image"},
+            "The frames that the sample's request chooses of each remote video, decoded from little more "
+            "than the bytes they need, as pictures in the store.",
+            "`pictures`, and `bandwidth_table`: what was fetched of each video against what was needed.",
         ),
         _spec(
             PREDICTIONS,
             [FRAMES],
             {"pytorch"},
             "What the classifier sees in each frame, with its confidence.",
+            "`predictions`, and `pictures` with the labels under them.",
         ),
     ],
     check_specs=[
         dg.AssetCheckSpec(
-            "accounted_for", asset=FRAMES, description="every frame asked for was delivered or has an error"
+            "accounted_for",
+            asset=FRAMES,
+            description="Every frame that was asked for was delivered or has an error.",
         ),
-        dg.AssetCheckSpec("all_delivered", asset=FRAMES, description="no frame of any video failed"),
+        dg.AssetCheckSpec(
+            "all_delivered", asset=FRAMES, description="No frame of any video failed (a warning)."
+        ),
     ],
     pool="sampling",
 )
@@ -80,16 +86,13 @@ def sample_pass(
     result = RunInferenceResult.model_validate(record.result)
     for line in result.degraded:
         context.log.warning(f"done other than asked: {line}")
-    common = {
-        "call": handle.key,
-        **{name: link(objects, key) for name, key in (record.report_keys | result.report_keys).items()},
-    }
-    yield _frames_result(objects, result, handle.key, common)
-    yield _predictions_result(objects, result, handle.key, common)
+    files = {**links(objects, record.report_keys | result.report_keys), "call": handle.key}
+    yield _frames_result(objects, result, handle.key, files)
+    yield _predictions_result(objects, result, handle.key, files)
 
 
 def _frames_result(
-    store: ObjectStore, result: RunInferenceResult, version: str, common: dict
+    store: ObjectStore, result: RunInferenceResult, version: str, files: dict
 ) -> dg.MaterializeResult:
     missing = [
         f"batch {row.batch}, {row.url}: {row.error.message if row.error else 'no error'}"
@@ -102,17 +105,19 @@ def _frames_result(
         asset_key=FRAMES,
         data_version=dg.DataVersion(version),
         metadata={
-            **common,
-            "frames": store_picture(store, result.report_keys.get("picture_grid"), "sampled frames"),
+            "pictures": store_picture(store, result.report_keys.get("picture_grid"), "sampled frames"),
             "bandwidth_table": dg.MetadataValue.md(markdown_tables(result)["bandwidth"]),
             "requested": result.requested,
             "delivered": result.delivered,
             "failed": result.failed,
-            "megabytes_read": result.bandwidth_total_upstream_mb,
-            "read_over_needed": result.bandwidth_total_upstream_bytes / max(1, result.minimum_bytes),
+            "megabytes_read": round(result.bandwidth_total_upstream_mb, 3),
+            "read_over_needed": round(
+                result.bandwidth_total_upstream_bytes / max(1, result.minimum_bytes), 3
+            ),
             "requests": result.bandwidth_num_proxy_requests,
-            "wall_seconds": result.total_pipeline_time_seconds,
+            "wall_seconds": round(result.total_pipeline_time_seconds, 3),
             "decoder": result.decoder,
+            **files,
         },
         check_results=[
             check_result(
@@ -127,21 +132,22 @@ def _frames_result(
 
 
 def _predictions_result(
-    store: ObjectStore, result: RunInferenceResult, version: str, common: dict
+    store: ObjectStore, result: RunInferenceResult, version: str, files: dict
 ) -> dg.MaterializeResult:
     confident = sorted(result.confidences)
     return dg.MaterializeResult(
         asset_key=PREDICTIONS,
         data_version=dg.DataVersion(version),
         metadata={
-            **common,
             "predictions": dg.MetadataValue.md(markdown_tables(result)["predictions"]),
-            "frames": store_picture(store, result.report_keys.get("picture_grid"), "sampled frames"),
+            "pictures": store_picture(store, result.report_keys.get("picture_grid"), "sampled frames"),
+            "frames": result.delivered,
+            **({"median_confidence": round(confident[len(confident) // 2], 4)} if confident else {}),
+            "inference_seconds": round(result.inference_time_seconds, 3),
             "model": result.model,
-            "model_sha256": result.model_sha256 or "unknown",
             "device": result.device,
-            "median_confidence": confident[len(confident) // 2] if confident else float("nan"),
-            "inference_seconds": result.inference_time_seconds,
             "wandb_run": result.wandb_run or "not tracked",
+            "model_sha256": result.model_sha256 or "unknown",
+            **files,
         },
     )
