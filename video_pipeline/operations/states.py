@@ -18,9 +18,6 @@ from video_pipeline.store.base import ObjectStore
 FAILURE_KIND_TAG = "video_pipeline/failure_kind"
 """On a run that failed: the kind of its error (`errors.ErrorKind`), so that nobody has to read its events."""
 
-INPUTS_TAG = "video_pipeline/inputs"
-"""On a run that was started by itself: the fingerprint of its partition's inputs at that moment."""
-
 NOT_TRIED_AGAIN = ("bad_input",)
 """Kinds of failure that come again for the same inputs."""
 
@@ -97,7 +94,6 @@ class FailedRun:
     began: float
     ended: float
     kind: str | None = None
-    inputs: str | None = None
     retry_due: bool = False
     """Whether Dagster is about to start it again by itself."""
     assets: frozenset[str] = frozenset()

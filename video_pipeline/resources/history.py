@@ -27,7 +27,6 @@ from dagster._core.storage.tags import (
 
 from video_pipeline.operations.states import (
     FAILURE_KIND_TAG,
-    INPUTS_TAG,
     PRODUCTS,
     FailedRun,
     Product,
@@ -40,6 +39,7 @@ BATCH = 500
 RETRY_COMES_WITHIN_S = 3600.0
 """A run that is to be retried counts as on its way for this long. The daemon starts retries within seconds;
 one that has not come after an hour was lost with its daemon."""
+
 
 def read_states(
     instance: dg.DagsterInstance, product: Product, *, code_versions: Mapping[str, str | None] | None = None
@@ -132,7 +132,6 @@ def failed_run(record: RunRecord, ends: frozenset[str] = frozenset()) -> FailedR
         began=began,
         ended=record.end_time or began,
         kind=run.tags.get(FAILURE_KIND_TAG),
-        inputs=run.tags.get(INPUTS_TAG),
         retry_due=retry_is_due(record),
         assets=ends,
     )
