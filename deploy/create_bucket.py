@@ -1,7 +1,7 @@
 """Makes the bucket of `VIDEO_PIPELINE_STORE` where it is not there yet, and looks whether the store works.
 
-Run once before the first start; running it again changes nothing. Exit code 2 with what is wrong: the settings,
-the credentials, or a server that does not answer.
+Run once before the first start; running it again changes nothing. Exit code 2 with what is wrong: the
+settings, the credentials, or a server that does not answer.
 """
 
 from __future__ import annotations
