@@ -9,6 +9,7 @@ import sys
 import textwrap
 
 from tests.conftest import ROOT
+from tests.definitions_text import SNAPSHOT, definitions_text
 
 HEAVY = ("torch", "av", "modal", "wandb", "boto3", "PyNvVideoCodec", "pandas")
 
@@ -45,36 +46,32 @@ def test_the_definitions_load_with_a_wrong_environment_too() -> None:
     python("import video_pipeline.definitions", VIDEO_PIPELINE_STORE="gs://nowhere")
 
 
-def test_the_graph_is_the_one_the_readme_describes() -> None:
+def test_assets_checks_jobs_and_automation_are_those_of_the_snapshot() -> None:
+    assert definitions_text() == SNAPSHOT.read_text(), (
+        "the definitions changed; if that is meant, renew the text: python -m tests.definitions_text"
+    )
+
+
+def test_every_asset_says_what_it_is_whose_it_is_and_where_to_look() -> None:
     from video_pipeline.definitions import build_definitions
 
-    graph = build_definitions().resolve_asset_graph()
-    parents = {
-        key.to_user_string(): sorted(parent.to_user_string() for parent in graph.get(key).parent_keys)
-        for key in graph.get_all_asset_keys()
-    }
-    assert parents == {
-        "source_video": [],
-        "caption_layout": ["source_video"],
-        "cropped_frames": ["caption_layout", "source_video"],
-        "caption_frame_extents": ["caption_layout", "source_video"],
-        "vp9_chunks": ["caption_layout", "source_video"],
-        "captions": ["caption_frame_extents", "cropped_frames", "vp9_chunks"],
-        "wasabi_upload": ["caption_frame_extents", "captions", "cropped_frames", "vp9_chunks"],
-        "frame_samples": [],
-        "frame_predictions": ["frame_samples"],
-        "clip": [],
-        "player_detections": ["clip"],
-        "overlay_clip": ["clip"],
-        "framed_clip": ["clip", "overlay_clip"],
-        "multi_clip": ["framed_clip"],
-        "annotated_compilation": ["framed_clip"],
-    }
+    definitions = build_definitions()
+    graph = definitions.resolve_asset_graph()
+    groups = {}
     for key in graph.get_all_asset_keys():
         node = graph.get(key)
-        assert node.description
-        assert node.group_name in ("captions", "sampling", "clips")
-        assert node.partitions_def is not None
+        assert node.description, key
+        assert node.owners, key
+        assert node.kinds, key
+        groups.setdefault(node.group_name, []).append(key)
+        if node.partitions_def is not None:
+            # A link of one asset to another one's page would lead a person astray.
+            assert f"(/assets/{key.to_user_string()}?view=partitions)" in node.description
+    assert {"captions", "sampling", "clips"} <= set(groups)
+    for check in graph.asset_check_keys:
+        assert graph.get_check_spec(check).description, check
+    for job in definitions.resolve_all_job_defs():
+        assert job.name.startswith("__") or job.description, job.name
 
 
 def test_imports_point_one_way() -> None:

@@ -62,7 +62,7 @@ def _asset(key: dg.AssetKey, task: str, deps: list, what: str) -> Callable:
         deps=deps,
         partitions_def=clip_partitions,
         group_name=GROUP,
-        kinds={"video", "pytorch"} if find_task(task).hardware.gpu else {"video"},
+        kinds={"video", "pytorch"} if key in (FRAMED, MULTI) else {"video"},
         owners=OWNERS,
         code_version=str(find_task(task).version),
         pool=POOL,
