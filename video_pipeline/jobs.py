@@ -6,23 +6,13 @@ runs (schedules, sensors).
 
 # No `from __future__ import annotations`: Dagster reads these functions' annotations, not their text.
 
-import re
+import sys
 
 import dagster as dg
 
 from video_pipeline.assets.common import GROUP
-from video_pipeline.errors import BadInput
-from video_pipeline.keys import (
-    VIDEO_EXTENSIONS,
-    ClipId,
-    SampleId,
-    VideoId,
-    check_name,
-    clips_prefix,
-    samples_prefix,
-    videos_prefix,
-)
-from video_pipeline.partitions import CLIPS, SAMPLES, VIDEOS
+from video_pipeline.keys import check_name
+from video_pipeline.operations.inputs import KINDS, look
 from video_pipeline.resources.store import StoreResource
 
 _RETRIES = {"dagster/max_retries": "1", "dagster/retry_strategy": "FROM_ASSET_FAILURE"}
@@ -48,6 +38,14 @@ make_clip = dg.define_asset_job(
     tags=_RETRIES,
 )
 
+join_clips = dg.define_asset_job(
+    "join_clips",
+    selection=dg.AssetSelection.assets("multi_clip", "annotated_compilation"),
+    description="One clip made of others, as its request says: re-framed and joined, or one after the other "
+    "with their annotations. By partition.",
+    tags=_RETRIES,
+)
+
 single_clip_jobs = [
     dg.define_asset_job(
         f"{name}_only", selection=dg.AssetSelection.assets(name), description=text, tags=_RETRIES
@@ -61,9 +59,6 @@ single_clip_jobs = [
         ("annotated_compilation", "Join clips with their annotations."),
     )
 ]
-
-_REQUEST = re.compile(r"(?P<name>[^/]+)/request\.json")
-_SOURCE = re.compile(rf"(?P<name>[^/]+)/video\.(?:{'|'.join(VIDEO_EXTENSIONS)})")
 
 
 class RegisterConfig(dg.Config):
@@ -80,18 +75,14 @@ def find_videos(context: dg.OpExecutionContext, config: RegisterConfig, store: S
     objects = store.open()
     registered: dict[str, list[str]] = {}
     refused: list[str] = []
-    for definition, prefix_of, pattern, identity in _KINDS:
+    for kind in KINDS:
+        definition = kind.partitions
         found: set[str] = set()
         for tenant in config.tenants:
-            prefix = prefix_of(check_name("tenant", tenant))
-            for item in objects.list(prefix):
-                match = pattern.fullmatch(item.key.removeprefix(prefix))
-                if match is None:
-                    continue
-                try:
-                    found.add(identity(tenant, match["name"]).partition_key)
-                except BadInput as error:
-                    refused.append(f"{item.key}: {error}")
+            seen = look(objects, kind, check_name("tenant", tenant), checks=sys.maxsize)
+            # What is still being written is there, too: a person asked, and runs it when it is whole.
+            found.update(seen.found, seen.unsettled)
+            refused += [f"{definition} of {tenant}: {reason}" for reason in seen.refused.values()]
         known = set(context.instance.get_dynamic_partitions(definition))
         new = registered[definition] = sorted(found - known)
         if new:
@@ -110,17 +101,9 @@ def find_videos(context: dg.OpExecutionContext, config: RegisterConfig, store: S
     return total
 
 
-_KINDS = (
-    (VIDEOS, videos_prefix, _SOURCE, VideoId),
-    (SAMPLES, samples_prefix, _REQUEST, SampleId),
-    (CLIPS, clips_prefix, _REQUEST, ClipId),
-)
-"""Partitions, where their things lie in the store, how a key tells the name, and who they are."""
-
-
 @dg.job(description="Registers every video, sample and clip of the given tenants as a partition.")
 def register_videos() -> None:
     find_videos()
 
 
-default_jobs = [caption_video, sample_videos, make_clip, *single_clip_jobs, register_videos]
+default_jobs = [caption_video, sample_videos, make_clip, join_clips, *single_clip_jobs, register_videos]

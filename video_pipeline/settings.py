@@ -92,9 +92,10 @@ class Settings(BaseSettings):
     backfill_max_runs: int = Field(50, ge=1, le=10_000, validation_alias="VIDEO_PIPELINE_BACKFILL_MAX_RUNS")
     """How many runs one nightly schedule asks for in one night."""
     backfill_max_usd: float = Field(
-        100.0, gt=0, allow_inf_nan=False, validation_alias="VIDEO_PIPELINE_BACKFILL_MAX_USD"
+        500.0, gt=0, allow_inf_nan=False, validation_alias="VIDEO_PIPELINE_BACKFILL_MAX_USD"
     )
-    """What the runs of one night may cost at most on Modal, all nightly schedules together, in US dollars."""
+    """What the runs that one nightly schedule asks for in one night may cost on Modal, in US dollars, each
+    counted at the most it can cost (`modal_ops.guard`): some fifty times what it does cost as a rule."""
     backfill_stale: bool = Field(False, validation_alias="VIDEO_PIPELINE_BACKFILL_STALE")
     """Whether the nightly schedules also take what an older version of the code made."""
     ui_url: str | None = Field(None, validation_alias="VIDEO_PIPELINE_UI_URL")

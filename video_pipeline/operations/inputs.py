@@ -153,8 +153,8 @@ def look(
 def last_change(store: ObjectStore, kind: Kind, key: str) -> float | None:
     """When the inputs of one partition changed last, seconds since the epoch; None where there are none.
 
-    The objects that its request names count as well, up to `NAMED` of them: a clip that failed for want of its
-    film can be made once the film is there.
+    The objects that its request names count as well, up to `NAMED` of them: a clip that failed for want of
+    its film can be made once the film is there.
     """
     identity = kind.identity.from_partition_key(key)
     name = key.partition("--")[2]

@@ -36,7 +36,7 @@ class Product:
     assets: tuple[str, ...]
     ends: tuple[str, ...]
     tasks: tuple[str, ...]
-    """The tasks that a whole run calls, for the bound on what it may cost."""
+    """The calls that a whole run makes at most, by task: they bound what it may cost."""
     optional: bool = False
 
 
@@ -70,7 +70,13 @@ CLIPS = Product(
     job="make_clip",
     assets=("clip", "player_detections", "overlay_clip", "framed_clip"),
     ends=("clip", "player_detections", "overlay_clip", "framed_clip"),
-    tasks=("extract_clip", "detect_players_batch", "render_overlay", "process_framing_ai_parallel"),
+    tasks=(
+        "extract_clip",
+        "detect_players_batch",
+        "render_overlay",
+        "process_framing_ai_parallel",
+        *("process_framing_ai_chunk",) * 64,
+    ),
     optional=True,
 )
 JOINED = Product(
