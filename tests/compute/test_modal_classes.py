@@ -89,7 +89,7 @@ def test_a_caller_that_expects_the_other_kind_is_told_to_deploy(
 ) -> None:
     """The app was deployed before the task came to hold a network, or after it had ceased to."""
     with pytest.raises(VersionMismatch, match=f"has no function {task}") as caught:
-        DeployedApp("video-pipeline").spawn(task, {}, Way(holds_model=holds_model))
+        DeployedApp("video-pipeline").spawn(Way(task, holds_model=holds_model), {})
     assert "modal_ops.deploy" in (caught.value.what_to_do or "")
 
 

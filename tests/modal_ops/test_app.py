@@ -40,8 +40,10 @@ def callable_of(made: Any) -> Any:
     return made().run if isinstance(made, modal.Cls) else made
 
 
-def test_there_is_one_function_or_class_for_every_task_and_no_other(functions: dict[str, Any]) -> None:
-    assert sorted(functions) == sorted(task.name for task in BUILT_IN)
+def test_there_is_one_function_or_class_for_every_task_and_two_for_the_probe(
+    functions: dict[str, Any],
+) -> None:
+    assert sorted(functions) == sorted([*(task.name for task in BUILT_IN), "probe_with_gpu"])
 
 
 @pytest.mark.parametrize("task", BUILT_IN, ids=lambda task: task.name)
@@ -81,7 +83,7 @@ def test_containers_wait_no_longer_and_are_no_more_and_no_fewer_than_the_spec_sa
     for name in ("function", "cls"):
         monkeypatch.setattr(modal.App, name, listening(getattr(modal.App, name)))
     described(store="s3://bucket", modal_max_containers="7")
-    assert len(given) == len(BUILT_IN)
+    assert len(given) == len(BUILT_IN) + 1
     assert {arguments["max_containers"] for arguments in given} == {7}
     assert {arguments["min_containers"] for arguments in given} == {0}
     assert {arguments["scaledown_window"] for arguments in given} == {60}

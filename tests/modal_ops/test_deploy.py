@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,12 +15,12 @@ from tests.conftest import ROOT
 from tests.servers.modal_loopback.launch import ModalLoopback
 from tests.servers.seaweedfs import SeaweedFS
 from video_pipeline import machine_parts
-from video_pipeline.modal_ops.deploy import DeploymentRecord, latest_deployment
+from video_pipeline.modal_ops.deploy import DeploymentRecord, Probed, latest_deployment
 from video_pipeline.modal_ops.images import shipped_files
 from video_pipeline.settings import load_settings
 from video_pipeline.store import open_store
 from video_pipeline.store.base import ObjectStore
-from video_pipeline.tasks import BUILT_IN
+from video_pipeline.tasks import BUILT_IN, find_task
 
 
 def deploy(
@@ -54,7 +55,8 @@ def test_a_deployment_is_probed_recorded_and_printed(
     assert record is not None
     assert (record.app, record.env, record.store) == ("video-pipeline-staging", "staging", store.uri)
     assert {name: function.version for name, function in record.functions.items()} == {
-        task.name: task.version for task in BUILT_IN
+        **{task.name: task.version for task in BUILT_IN},
+        "probe_with_gpu": find_task("probe").version,
     }
     assert record.functions["run_inference"].gpu == "B200"
     assert len(bytes.fromhex(record.source_sha256)) == hashlib.sha256().digest_size
@@ -65,9 +67,24 @@ def test_a_deployment_is_probed_recorded_and_printed(
     assert (probed.gpu, probed.ok, probed.error) == ("cpu", True, None)
     assert (probed.call or "").startswith("fc-")
     assert any(line.startswith("gpu: ") for line in probed.missing)
+    assert image_of_the_probe(store, probed) == images_of(modal_server[0], record.app)["extract_clip"]
     assert "deployed video-pipeline-staging (ap-" in done.stdout
     assert "probe on cpu: as needed" in done.stdout
     assert "encoders: libvpx-vp9, libx264, aac" in done.stdout
+
+
+def images_of(server: ModalLoopback, app: str) -> dict[str, str]:
+    """The image of each function, by the stand-in's account; a class goes by its own name."""
+    functions = [item for item in server.state()["functions"].values() if item["app"] == app]
+    return {item["name"].removesuffix(".*"): item["image"] for item in functions}
+
+
+def image_of_the_probe(store: ObjectStore, probed: Probed) -> str:
+    """The image in which it ran, by its own account."""
+    assert probed.report_key is not None
+    said = re.search(r"\bim-\w+", store.get(probed.report_key).decode())
+    assert said is not None
+    return said.group()
 
 
 def uploaded_to(server: ModalLoopback, app: str) -> set[str]:
@@ -87,6 +104,7 @@ def test_a_probe_that_finds_no_gpu_fails_the_command_and_stands_in_the_record(
     assert record is not None
     (probed,) = record.probes
     assert not probed.ok
+    assert image_of_the_probe(store, probed) == images_of(modal_server[0], record.app)["run_inference"]
     assert "this machine lacks what was needed: gpu: " in (probed.error or "")
     assert "probe on A10G: FAILED: " in done.stdout
     assert "GPU: none. " in done.stdout, "the page is printed for a failed probe too"

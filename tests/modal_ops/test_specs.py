@@ -31,7 +31,7 @@ def test_a_spec_asks_for_what_the_table_says(task: Task, settings: Settings) -> 
     assert (spec.cpu_cores, spec.memory_mib) == (task.hardware.cpu_cores, task.hardware.memory_mib)
     assert spec.gpu == {"A10G": "A10"}.get(task.hardware.gpu or "", task.hardware.gpu)
     assert spec.timeout_s == task.hardware.timeout_s + specs.STOP_S
-    assert spec.image == ("cpu" if task.hardware.gpu is None and task.name != "probe" else "gpu")
+    assert spec.image == ("cpu" if task.hardware.gpu is None else "gpu")
     assert spec.secrets == ("wasabi", "wandb-secret")
     assert spec.retries == 0
     assert spec.min_containers == 0, "no container is paid for while there are no calls"
@@ -65,6 +65,25 @@ def test_a_gpu_named_for_one_call_is_checked_in_the_same_way(settings: Settings)
 def test_a_gpu_for_a_task_that_would_not_use_it_is_refused(settings: Settings) -> None:
     with pytest.raises(BadInput, match="would pay for the T4 and not use it"):
         specs.spec_for(find_task("extract_clip"), settings, CallOptions(gpu="T4"))
+
+
+def test_the_probe_runs_in_the_image_of_tasks_without_a_gpu_and_in_that_of_tasks_with_one(
+    settings: Settings,
+) -> None:
+    probe = find_task("probe")
+    plain, with_gpu = specs.deployed_specs(probe, settings)
+    assert (plain.name, plain.image, plain.gpu) == ("probe", "cpu", None)
+    assert (with_gpu.name, with_gpu.image, with_gpu.gpu) == ("probe_with_gpu", "gpu", None)
+    wanted = specs.spec_for(probe, settings, CallOptions(gpu="T4"))
+    assert (wanted.name, wanted.image, wanted.gpu) == ("probe_with_gpu", "gpu", "T4")
+    assert plain.task == with_gpu.task == wanted.task == "probe"
+
+
+@pytest.mark.parametrize("task", BUILT_IN, ids=lambda task: task.name)
+def test_every_call_finds_a_function_that_is_deployed(task: Task, settings: Settings) -> None:
+    deployed = {spec.name for spec in specs.deployed_specs(task, settings)}
+    assert specs.spec_for(task, settings).name in deployed
+    assert deployed == {task.name} | ({"probe_with_gpu"} if task.name == "probe" else set())
 
 
 def test_every_gpu_of_the_list_has_a_price_and_none_other_has(settings: Settings) -> None:

@@ -41,11 +41,12 @@ PENDING = Outcome("pending")
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How a task is reached on Modal. One that `holds_model` is a class, whose method `run` is called, else a
-    function. `gpu` and `timeout_s` are None, or what this call wants other than deployed: Modal then uses
-    other containers than for calls without."""
+    """How a task is reached on Modal: under which `name`. One that `holds_model` is a class, whose method
+    `run` is called, else a function. `gpu` and `timeout_s` are None, or what this call wants other than
+    deployed: Modal then uses other containers than for calls without."""
 
-    holds_model: bool
+    name: str
+    holds_model: bool = False
     gpu: str | None = None
     timeout_s: int | None = None
 
@@ -72,29 +73,29 @@ class DeployedApp:
         self.name = name
         self._modal = modal
 
-    def spawn(self, function: str, call: dict[str, Any], way: Way) -> str:
+    def spawn(self, way: Way, call: dict[str, Any]) -> str:
         """Starts the call and returns Modal's id of it. `VersionMismatch` if it is not deployed so."""
         options: dict[str, Any] = {}
         if way.gpu is not None:
             options["gpu"] = way.gpu
         if way.timeout_s is not None:
             options["timeout"] = way.timeout_s
-        with self._our_errors(function):
+        with self._our_errors(way.name):
             try:
-                return self._found(function, way, options).spawn(call).object_id
+                return self._found(way, options).spawn(call).object_id
             except self._modal.exception.NotFoundError as error:
                 raise VersionMismatch(
-                    f"the app {self.name} on Modal has no function {function}: {error}",
-                    input=function,
+                    f"the app {self.name} on Modal has no function {way.name}: {error}",
+                    input=way.name,
                     what_to_do=DEPLOY,
                 ) from None
 
-    def _found(self, name: str, way: Way, options: dict[str, Any]) -> Any:
+    def _found(self, way: Way, options: dict[str, Any]) -> Any:
         """The function, or the method of the class; its look-up waits until it is called."""
         if way.holds_model:
-            found = self._modal.Cls.from_name(self.name, name)
+            found = self._modal.Cls.from_name(self.name, way.name)
             return (found.with_options(**options) if options else found)().run
-        found = self._modal.Function.from_name(self.name, name)
+        found = self._modal.Function.from_name(self.name, way.name)
         return found.with_options(**options) if options else found
 
     def outcome(self, call_id: str) -> Outcome:

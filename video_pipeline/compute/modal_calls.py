@@ -115,13 +115,14 @@ class ModalCompute:
     def _checked(self, task: Task, options: CallOptions) -> Way:
         """How the call is to be reached, once its cost and its options are found to be within the limits."""
         from video_pipeline.modal_ops.guard import check_cost
-        from video_pipeline.modal_ops.specs import spec_for
+        from video_pipeline.modal_ops.specs import deployed_specs, spec_for
 
-        deployed = spec_for(task, self._settings)
         wanted = spec_for(task, self._settings, options)
+        deployed = {spec.name: spec for spec in deployed_specs(task, self._settings)}[wanted.name]
         check_cost(task, options, self._settings)
         # A shorter limit is the worker's to keep: other options would mean other, cold containers.
         return Way(
+            name=deployed.name,
             holds_model=deployed.holds_model,
             gpu=wanted.gpu if wanted.gpu != deployed.gpu else None,
             timeout_s=wanted.timeout_s if wanted.timeout_s > deployed.timeout_s else None,
@@ -146,7 +147,7 @@ class ModalCompute:
 
     def _spawn(self, tenant: str, note: SpawnNote, file: CallFile, way: Way) -> None:
         try:
-            call_id = self._app.spawn(note.task, file.model_dump(mode="json"), way)
+            call_id = self._app.spawn(way, file.model_dump(mode="json"))
         except BaseException:
             change_note(self._store, tenant, note, state="failed")
             raise

@@ -18,6 +18,7 @@ placed in this module.
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -41,8 +42,8 @@ def build_app(settings: Settings, *, namespace: dict[str, Any]) -> modal.App:
     app = modal.App(specs.app_name(settings), tags=specs.app_tags(settings), include_source=False)
     environment: dict[str, str | None] = {**specs.worker_environment(settings)}
     built: dict[ImageName, modal.Image] = {}
-    for task in all_tasks(settings).values():
-        spec = specs.spec_for(task, settings)
+    every = [specs.deployed_specs(task, settings) for task in all_tasks(settings).values()]
+    for spec in itertools.chain.from_iterable(every):
         if spec.image not in built:
             built[spec.image] = images.build_image(spec.image, settings)
         if spec.name in namespace:
@@ -79,7 +80,7 @@ def _holder(spec: FunctionSpec) -> type:
         def warm(self) -> None:
             from video_pipeline.modal_ops.entry import warm_up
 
-            warm_up(spec.name)
+            warm_up(spec.task)
 
         @modal.method()
         def run(self, call: dict[str, Any]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from video_pipeline.compute.follow import CallFailed, run_call
 from video_pipeline.errors import BadInput, Internal, PipelineError, Transient
 from video_pipeline.machine_probe import Need, ProbeRequest
 from video_pipeline.modal_ops.guard import check_cost, prices
-from video_pipeline.modal_ops.specs import app_name, spec_for
+from video_pipeline.modal_ops.specs import app_name, deployed_specs, spec_for
 from video_pipeline.settings import Settings, load_settings
 from video_pipeline.store import open_store
 from video_pipeline.store.base import ObjectStore
@@ -164,15 +164,15 @@ def _record(settings: Settings, app_id: str, store: ObjectStore) -> DeploymentRe
         count, size = count + 1, size + len(data)
     functions: dict[str, DeployedFunction] = {}
     for task in all_tasks(settings).values():
-        spec = spec_for(task, settings)
-        functions[task.name] = DeployedFunction(
-            version=task.version,
-            gpu=spec.gpu,
-            cpu_cores=spec.cpu_cores,
-            memory_mib=spec.memory_mib,
-            timeout_s=spec.timeout_s,
-            image=spec.image,
-        )
+        for spec in deployed_specs(task, settings):
+            functions[spec.name] = DeployedFunction(
+                version=task.version,
+                gpu=spec.gpu,
+                cpu_cores=spec.cpu_cores,
+                memory_mib=spec.memory_mib,
+                timeout_s=spec.timeout_s,
+                image=spec.image,
+            )
     return DeploymentRecord(
         app=app_name(settings),
         app_id=app_id,

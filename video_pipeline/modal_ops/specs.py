@@ -11,7 +11,7 @@ import functools
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any, Literal
 
@@ -58,7 +58,9 @@ MODELS_PATH = "/models"
 this holds what a model of a user's own downloads (`TORCH_HOME` and `HF_HOME` point into it)."""
 
 ON_ANY_HARDWARE = ("probe",)
-"""Tasks that ask for no GPU and may be given one: they run in the image that has everything."""
+"""Tasks that ask for no GPU and may be given one. Each is deployed twice, in the CPU image under its own name
+and in the GPU image under `WITH_GPU`: a probe tells of the image in which it runs."""
+WITH_GPU = "{}_with_gpu"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,8 @@ class FunctionSpec:
     """One function of the deployed app. Seconds, cores and MiB as Modal counts them."""
 
     name: str
+    """The task's, but for the second function of a task that runs on any hardware."""
+    task: str
     image: ImageName
     gpu: str | None
     """Modal's documented name of the GPU type, an alias resolved."""
@@ -125,14 +129,14 @@ def function_timeout_s(timeout_s: float, *, input: str) -> int:
 
 
 def spec_for(task: Task, settings: Settings, options: CallOptions | None = None) -> FunctionSpec:
-    """The function of a task, as deployed, or as one call with `options` (gpu, timeout_s) wants it.
+    """The function of a task as one call with `options` (gpu, timeout_s) wants it; without, as deployed.
 
     `BadInput`: an unknown GPU type; a GPU for a task whose image has no CUDA; a time limit beyond Modal's.
     """
     options = options or CallOptions()
     hardware = task.hardware
-    image: ImageName = "gpu" if hardware.gpu or task.name in ON_ANY_HARDWARE else "cpu"
-    if options.gpu is not None and image == "cpu":
+    on_any = task.name in ON_ANY_HARDWARE
+    if options.gpu is not None and hardware.gpu is None and not on_any:
         raise BadInput(
             f"{task.name} runs on a CPU only; it would pay for the {options.gpu} and not use it",
             input="gpu",
@@ -142,8 +146,9 @@ def spec_for(task: Task, settings: Settings, options: CallOptions | None = None)
     gpu = None if chosen is None else gpu_name(chosen, input=f"gpu of {task.name}")
     timeout_s = hardware.timeout_s if options.timeout_s is None else options.timeout_s
     return FunctionSpec(
-        name=task.name,
-        image=image,
+        name=WITH_GPU.format(task.name) if on_any and gpu else task.name,
+        task=task.name,
+        image="gpu" if gpu else "cpu",
         gpu=gpu,
         cpu_cores=hardware.cpu_cores,
         memory_mib=hardware.memory_mib,
@@ -151,9 +156,22 @@ def spec_for(task: Task, settings: Settings, options: CallOptions | None = None)
         timeout_s=function_timeout_s(timeout_s, input=f"timeout_s of {task.name}"),
         max_containers=settings.modal_max_containers,
         secrets=(STORE_SECRET,) if settings.wandb_mode in KEYLESS else (STORE_SECRET, WANDB_SECRET),
-        volumes={MODELS_PATH: MODELS_VOLUME} if image == "gpu" else {},
+        volumes={MODELS_PATH: MODELS_VOLUME} if gpu else {},
         holds_model=task.warm_path is not None,
     )
+
+
+def deployed_specs(task: Task, settings: Settings) -> tuple[FunctionSpec, ...]:
+    """The functions of a task, as deployed: one, or two for a task that runs on any hardware.
+
+    The second of these has no GPU until a call names one: a GPU that is deployed with a function cannot be
+    taken from it, and every call of it would pay for one.
+    """
+    deployed = spec_for(task, settings)
+    if task.name not in ON_ANY_HARDWARE:
+        return (deployed,)
+    name = WITH_GPU.format(task.name)
+    return deployed, replace(deployed, name=name, image="gpu", volumes={MODELS_PATH: MODELS_VOLUME})
 
 
 def app_name(settings: Settings) -> str:

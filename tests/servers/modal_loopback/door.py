@@ -68,6 +68,7 @@ class Door:
             "base": function.base,
             "gpu": definition.resources.gpu_config.gpu_type,
             "timeout_s": definition.timeout_secs,
+            "image": definition.image_id,
             "files": sorted(
                 file.filename for mount in definition.mount_ids for file in self._state.mounts[mount]
             ),
