@@ -55,6 +55,7 @@ def test_everything_is_shipped_but_dagsters_modules_and_byte_code(shipped: dict[
         name
         for name in there
         if name.split("/")[0] not in OF_DAGSTER
+        and name not in images.AT_HOME
         and not any(part == "__pycache__" or part.startswith(".") for part in name.split("/"))
     }
     assert set(shipped) == expected

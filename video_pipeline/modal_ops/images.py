@@ -62,12 +62,16 @@ LEFT_OUT = frozenset(
 )
 """Top-level modules of ours that import Dagster, which the images do not have."""
 
+AT_HOME = frozenset(f"costs/{name}.py" for name in ("ledger", "model", "published"))
+"""Modules that look at what was paid, with packages that no worker needs (pandas, scipy)."""
+
 
 def is_left_out(path: Path) -> bool:
-    """Whether a file or folder, named relative to the package, stays at home: Dagster's modules, byte code,
-    dot files."""
+    """Whether a file or folder, named relative to the package, stays at home: Dagster's modules, those
+    of `AT_HOME`, byte code, dot files."""
     hidden = any(part.startswith(".") or part == "__pycache__" for part in path.parts)
-    return hidden or path.suffix == ".pyc" or path.parts[0].removesuffix(".py") in LEFT_OUT
+    of_dagster = path.parts[0].removesuffix(".py") in LEFT_OUT
+    return hidden or path.suffix == ".pyc" or of_dagster or path.as_posix() in AT_HOME
 
 
 def is_byte_code_or_hidden(path: Path) -> bool:
