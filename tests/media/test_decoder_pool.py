@@ -212,7 +212,7 @@ def test_a_full_pool_is_waited_for_in_the_order_of_arrival(fleet: Fleet) -> None
     assert order == list(range(6))
     stats = pool.stats()
     assert (stats.waits, stats.most_in_use, stats.created, stats.reused) == (6, 1, 1, 6)
-    assert stats.wait_seconds >= 6 * 0.02
+    assert 6 * 0.02 <= stats.wait_seconds < 60
 
 
 def test_closing_ends_the_idle_at_once_and_the_leased_when_they_come_back(fleet: Fleet) -> None:
