@@ -26,6 +26,7 @@ from video_pipeline.jobs import default_jobs
 from video_pipeline.resources.compute import ComputeResource
 from video_pipeline.resources.console import console
 from video_pipeline.resources.store import StoreResource
+from video_pipeline.schedules import default_schedules
 
 caption_assets = [source_video, caption_layout, caption_pass, captions, wasabi_upload]
 clip_assets = [clip, player_detections, overlay_clip, framed_clip, multi_clip, annotated_compilation]
@@ -44,6 +45,7 @@ def build_definitions(*, resource_overrides: Mapping[str, Any] | None = None) ->
     return dg.Definitions(
         assets=default_assets,
         jobs=default_jobs,
+        schedules=default_schedules,
         resources={**resources, **(resource_overrides or {})},
         executor=dg.in_process_executor,
         loggers={"console": console},

@@ -1,0 +1,116 @@
+"""The report of runs that failed: what it says, and bringing it to a webhook or a file.
+
+Belongs here: the report's form, delivering it. Does not belong here: finding the failures (`sensors`).
+
+The address of a webhook is a secret. It is in no message of this module: of a delivery that failed, the kind of
+the trouble is told, and neither the address nor the text of the HTTP library's error, which holds it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from video_pipeline.errors import Transient
+from video_pipeline.settings import Settings
+
+DETAILED = 20
+"""Failures told in full: chat services cut messages at some 4,000 characters."""
+
+TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One run that failed. `asset` is the step, `kind` an `errors.ErrorKind` or None, `link` to the UI."""
+
+    run_id: str
+    job: str
+    partition: str | None
+    ended: str
+    asset: str | None = None
+    kind: str | None = None
+    message: str = ""
+    what_to_do: str | None = None
+    link: str | None = None
+
+    def line(self) -> str:
+        """`demo--street: captions failed (bad_input): … What to do: …`."""
+        what = f"{self.partition or self.run_id}: {self.asset or self.job} failed"
+        kind = f" ({self.kind})" if self.kind else ""
+        # A message may end with the advice already: it is told once.
+        told = self.what_to_do and self.what_to_do not in self.message
+        advice = f" What to do: {self.what_to_do}" if told else ""
+        link = f" {self.link}" if self.link else ""
+        return f"{what}{kind}: {self.message}{advice}{link}"
+
+
+def report_of(failures: Sequence[Failure], total: int | None = None) -> dict[str, Any]:
+    """The report as JSON. `text` is what chat services show; `failures` holds the first `DETAILED` in full, and
+    `runs` every run's id, partition and job. `total`: how many there are where `failures` are not all."""
+    count = len(failures) if total is None else total
+    shown = failures[:DETAILED]
+    head = f"{count} run{'s' if count != 1 else ''} failed"
+    more = [f"… and {count - len(shown)} more"] if count > len(shown) else []
+    return {
+        "text": "\n".join([f"{head}:", *(f"- {failure.line()}" for failure in shown), *more]),
+        "total": count,
+        "failures": [asdict(failure) for failure in shown],
+        "runs": [{"run_id": item.run_id, "job": item.job, "partition": item.partition} for item in failures],
+    }
+
+
+def deliver(report: dict[str, Any], settings: Settings) -> list[str]:
+    """Brings the report to where the settings say; returns the kinds of place. `Transient` where one did not
+    take it, without the address. With both set, the file comes last: it cannot fail half the time, and a
+    second delivery after a failed one repeats what only the webhook has had."""
+    places: list[str] = []
+    if settings.failure_webhook is not None:
+        _post(settings.failure_webhook.get_secret_value(), report)
+        places.append("webhook")
+    if settings.failure_file is not None:
+        _append(settings.failure_file, report)
+        places.append("file")
+    return places
+
+
+def _post(address: str, report: dict[str, Any]) -> None:
+    import requests
+
+    try:
+        # A redirect would take the report, and the token in the address, to a place nobody configured.
+        answer = requests.post(address, json=report, timeout=TIMEOUT_S, allow_redirects=False)
+    except requests.RequestException as error:
+        raise _undelivered(type(error).__name__) from None
+    if not 200 <= answer.status_code < 300:
+        raise _undelivered(f"it answered {answer.status_code}")
+
+
+def _undelivered(why: str) -> Transient:
+    return Transient(
+        f"the webhook did not take the report: {why}",
+        input="VIDEO_PIPELINE_FAILURE_WEBHOOK",
+        what_to_do="look at the service behind it; the report is sent again at the next tick",
+    )
+
+
+def _append(path: Path, report: dict[str, Any]) -> None:
+    line = json.dumps(report, ensure_ascii=False) + "\n"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # One write to a file opened for appending: reports of two processes do not mix.
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        try:
+            os.write(descriptor, line.encode())
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise Transient(
+            f"the report could not be written: {error.strerror}",
+            input=str(path),
+            what_to_do="correct VIDEO_PIPELINE_FAILURE_FILE or the folder's permissions",
+        ) from error

@@ -1,0 +1,174 @@
+"""The nightly backfills: what is missing or failed is run again while nobody waits.
+
+Belongs here: one schedule per job, and turning a choice into run requests. Does not belong here: the choice
+(`operations.backfill`), reading states (`resources.history`), what runs upon an upload (`sensors`).
+
+Nothing is asked for twice: a partition that is queued or running, from whatever source, is left out; so is
+one that a schedule asked for earlier in the same night (a tag on its run says so), and within a tick a run
+key keeps a tick that broke off and is done again from asking twice. The sensor `new_uploads` skips the same
+partitions, so both may look after one asset.
+"""
+
+# No `from __future__ import annotations`: Dagster reads these functions' annotations, not their text.
+
+import logging
+from datetime import date
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+from dagster._utils.schedules import is_valid_cron_string
+
+from video_pipeline.errors import BadInput
+from video_pipeline.operations.backfill import (
+    BOUND_TAG,
+    NIGHT_TAG,
+    PRODUCT_TAG,
+    Choice,
+    Limits,
+    choose,
+    night_of,
+)
+from video_pipeline.operations.inputs import kind_of, last_change
+from video_pipeline.operations.states import CAPTIONS, CLIPS, JOINED, SAMPLES, FailedRun, Product, clip_reader
+from video_pipeline.resources.history import read_states
+from video_pipeline.resources.store import StoreResource
+from video_pipeline.settings import Settings, load_settings
+from video_pipeline.store.base import ObjectStore
+
+log = logging.getLogger(__name__)
+
+DEFAULT_CRON = "0 2 * * *"
+
+
+def starting_settings() -> Settings:
+    """The settings at the time of loading. A wrong environment must not take the UI down: then the defaults
+    are taken, with which everything is stopped, and every tick says what is wrong."""
+    try:
+        return load_settings()
+    except BadInput as error:
+        log.warning("schedules and sensors are stopped: %s", error)
+        return Settings.model_construct()
+
+
+def timing_problem(settings: Settings) -> str | None:
+    """What is wrong with when the schedules run, or None."""
+    if not is_valid_cron_string(settings.backfill_cron):
+        return f"VIDEO_PIPELINE_BACKFILL_CRON: {settings.backfill_cron!r} is not a cron expression"
+    try:
+        ZoneInfo(settings.backfill_timezone)
+    except (ValueError, OSError, KeyError):
+        return f"VIDEO_PIPELINE_BACKFILL_TIMEZONE: {settings.backfill_timezone!r} is not a time zone"
+    return None
+
+
+def usd_bound(product: Product, settings: Settings) -> float:
+    """What one run may cost at most, in US dollars; 0 where calls run on this machine."""
+    if settings.compute != "modal":
+        return 0.0
+    from video_pipeline.modal_ops.guard import cost_of
+    from video_pipeline.tasks import find_task
+
+    return sum(cost_of(find_task(task, settings), settings).bound_usd for task in product.tasks)
+
+
+def _asked_tonight(instance: dg.DagsterInstance, product: Product, night: date) -> dict[str, float]:
+    """What this night's earlier ticks asked for, with what each run may cost."""
+    tags = {NIGHT_TAG: night.isoformat(), PRODUCT_TAG: _tag(product)}
+    asked: dict[str, float] = {}
+    for record in instance.get_run_records(dg.RunsFilter(tags=tags)):
+        run = record.dagster_run
+        asked[run.tags.get("dagster/partition", run.run_id)] = float(run.tags.get(BOUND_TAG, "0"))
+    return asked
+
+
+def choose_for(
+    instance: dg.DagsterInstance,
+    store: ObjectStore,
+    settings: Settings,
+    product: Product,
+    night: date,
+    code_versions: dict[str, str | None],
+) -> tuple[Choice, float]:
+    """The night's choice for one product, and what one of its runs may cost."""
+    states = read_states(instance, product, code_versions=code_versions if settings.backfill_stale else None)
+    asked = _asked_tonight(instance, product, night)
+    bound = usd_bound(product, settings)
+    limits = Limits(
+        runs=settings.backfill_max_runs - len(asked),
+        usd=settings.backfill_max_usd - sum(asked.values()),
+        usd_per_run=bound,
+    )
+
+    def changed(key: str, run: FailedRun) -> bool:
+        change = last_change(store, kind_of(product.partitions), key)
+        return change is not None and change > run.began
+
+    choice = choose(
+        product,
+        states,
+        limits,
+        asked_tonight=asked.keys(),
+        stale_too=settings.backfill_stale,
+        changed=changed,
+        asked=clip_reader(store) if product.optional else None,
+    )
+    return choice, bound
+
+
+def _nightly(name: str, product: Product, what: str) -> dg.ScheduleDefinition:
+    settings = starting_settings()
+    usable = timing_problem(settings) is None
+    running = settings.automation_runs and usable
+
+    @dg.schedule(
+        name=name,
+        job_name=product.job,
+        cron_schedule=settings.backfill_cron if usable else DEFAULT_CRON,
+        execution_timezone=settings.backfill_timezone if usable else "UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING if running else dg.DefaultScheduleStatus.STOPPED,
+        description=f"Every night, runs the {what} that are missing or whose last run failed: newest first, "
+        "up to VIDEO_PIPELINE_BACKFILL_MAX_RUNS of them and, on Modal, VIDEO_PIPELINE_BACKFILL_MAX_USD. "
+        "Leaves out what is queued or running, and what failed with bad input until that input changes.",
+    )
+    def nightly(context: dg.ScheduleEvaluationContext, store: StoreResource):
+        settings = store.settings()
+        problem = timing_problem(settings)
+        if problem is not None:
+            raise BadInput(problem, what_to_do="correct it and restart the code server")
+        night = night_of(context.scheduled_execution_time)
+        graph = context.repository_def.asset_graph if context.repository_def is not None else None
+        versions = {
+            asset: None if graph is None else graph.get(dg.AssetKey(asset)).code_version
+            for asset in product.assets
+        }
+        choice, bound = choose_for(context.instance, store.open(), settings, product, night, versions)
+        context.log.info(f"{name} of {night.isoformat()}: {choice}")
+        if not choice.chosen:
+            return dg.SkipReason(str(choice))
+        return [
+            dg.RunRequest(
+                run_key=f"{night.isoformat()}:{key}",
+                partition_key=key,
+                tags={
+                    NIGHT_TAG: night.isoformat(),
+                    PRODUCT_TAG: _tag(product),
+                    BOUND_TAG: f"{bound:.4f}",
+                    "video_pipeline/why": why,
+                },
+            )
+            for key, why in choice.chosen
+        ]
+
+    return nightly
+
+
+def _tag(product: Product) -> str:
+    return product.name.replace(" ", "_")
+
+
+default_schedules = [
+    _nightly("nightly_backfill", CAPTIONS, "videos"),
+    _nightly("nightly_backfill_samples", SAMPLES, "samples"),
+    _nightly("nightly_backfill_clips", CLIPS, "clips"),
+    _nightly("nightly_backfill_joined_clips", JOINED, "joined clips"),
+]
