@@ -1,0 +1,342 @@
+"""Whatever becomes of an attempt, it is in the ledger once: real workers that end in every way there is."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.compute.conftest import Backend, starts, wait_until_claimed
+from tests.compute.test_fan_out import behaviours
+from tests.conftest import ROOT
+from tests.doubles.tasks import TASKS, Orchestration
+from video_pipeline import keys
+from video_pipeline.calls import (
+    CallRecord,
+    ErrorRecord,
+    WorkerIdentity,
+    change_call,
+    failed_result,
+    read_call,
+    read_result,
+    write_result,
+)
+from video_pipeline.compute.base import CallOptions
+from video_pipeline.compute.follow import CallFailed, follow, run_call
+from video_pipeline.compute.local import LocalCompute
+from video_pipeline.costs.ledger import collect, enter_orphans, job_costs, load
+from video_pipeline.errors import Transient
+from video_pipeline.settings import Settings
+from video_pipeline.store import open_store
+from video_pipeline.store.base import ObjectInfo, ObjectStore
+from video_pipeline.store.directory import DirectoryStore
+from video_pipeline.worker import CallFile
+
+
+@pytest.fixture
+def store(task_settings: Settings) -> ObjectStore:
+    return open_store(task_settings)
+
+
+def rows_of(store: ObjectStore) -> list[dict[str, Any]]:
+    return [{str(name): value for name, value in row.items()} for row in load(store).to_dict("records")]
+
+
+def kinds(store: ObjectStore) -> Counter[str]:
+    """How many attempts ended in each way."""
+    return Counter(row["error_kind"] if row["status"] == "error" else "ok" for row in rows_of(store))
+
+
+def test_every_attempt_is_in_the_ledger_however_it_ended(
+    compute: LocalCompute, store: ObjectStore, task_settings: Settings, tmp_path: Path
+) -> None:
+    journal = tmp_path / "journal"
+    expected: Counter[str] = Counter()
+
+    def ended(kind: str, do: str, attempts: int = 1, **options: Any) -> None:
+        request = {"do": do, "journal": str(journal), "number": expected.total(), "seconds": 60.0}
+        with suppress(CallFailed):
+            run_call(compute, "double", request, CallOptions(max_attempts=attempts, **options))
+        expected[kind] += attempts
+
+    ended("ok", "return")
+    ended("bad_input", "bad_input")
+    ended("internal", "crash")
+    ended("out_of_memory", "memory")
+    ended("timeout", "sleep", timeout_s=1.0)
+    ended("transient", "transient", attempts=2)
+    ended("lost", "die", attempts=2)
+
+    cancelled = compute.submit(
+        "double", {"do": "sleep", "seconds": 60, "number": 98, "journal": str(journal)}
+    )
+    wait_until_claimed(store, cancelled.tenant, cancelled.key)
+    compute.cancel(cancelled, "a test asked")
+    expected["cancelled"] += 1
+
+    told = compute.submit("double", {"do": "sleep", "seconds": 60, "number": 99, "journal": str(journal)})
+    os.kill(wait_until_claimed(store, told.tenant, told.key).worker.pid, signal.SIGTERM)
+    follow(compute, told)
+    expected["preempted"] += 1
+    ran = starts(journal)
+    assert ran == expected.total()
+
+    _run_worker(task_settings, tmp_path, CallFile(key="e" * 32, task="double", version=99, **_BLANK))
+    expected["version_mismatch"] += 1
+
+    assert kinds(store) == expected
+    collect(store)
+    assert kinds(store) == expected
+    rows = rows_of(store)
+    assert len({(row["key"], row["attempt"]) for row in rows}) == len(rows) == ran + 1
+    assert all(row["backend"] == "local" and row["usd"] == 0 for row in rows)
+
+
+_BLANK: dict[str, Any] = {"request": {}, "timeout_s": 60.0}
+
+
+def _run_worker(settings: Settings, folder: Path, call: CallFile) -> None:
+    path = folder / "call.json"
+    path.write_text(call.model_dump_json())
+    environment = {
+        **os.environ,
+        "VIDEO_PIPELINE_STORE": settings.store,
+        "VIDEO_PIPELINE_STATE": str(settings.state_dir),
+    }
+    subprocess.run(
+        [sys.executable, "-m", "video_pipeline.worker", str(path)], cwd=ROOT, env=environment, check=True
+    )
+
+
+def test_an_attempt_says_how_long_it_waited_started_and_worked(
+    compute: LocalCompute, store: ObjectStore
+) -> None:
+    run_call(compute, "double", {"do": "sleep", "seconds": 0.6})
+    (row,) = rows_of(store)
+    assert 0.6 <= row["wall_s"] < 5
+    assert row["machine_s"] > row["wall_s"]
+    assert 0 < row["queued_s"] < 30
+    assert 0 < row["startup_overhead_ms"] <= row["queued_s"] * 1000 + 1000
+    assert 0 < row["cpu_s"] < 10
+    assert row["peak_memory_mib"] > 1
+    assert bool(row["cold"])
+    assert (row["finished_at"] - row["started_at"]).total_seconds() == pytest.approx(row["wall_s"], abs=0.5)
+
+
+def test_a_worker_that_nobody_buried_is_entered_by_the_one_that_takes_its_call_over(
+    compute: LocalCompute, store: ObjectStore, tmp_path: Path
+) -> None:
+    request = {"do": "die_once", "journal": str(tmp_path / "journal")}
+    handle = compute.submit("double", request)
+    _wait_until_dead(store, handle.tenant, handle.key)
+    assert rows_of(store) == []
+    run_call(compute, "double", request)
+    first, second = rows_of(store)
+    assert (first["attempt"], first["error_kind"], second["attempt"], second["status"]) == (
+        1,
+        "lost",
+        2,
+        "ok",
+    )
+    lived = (first["finished_at"] - first["started_at"]).total_seconds()
+    assert first["wall_s"] == pytest.approx(lived, abs=0.001)
+
+
+def test_a_worker_that_nobody_comes_back_for_is_entered_by_the_daily_look(
+    compute: LocalCompute, store: ObjectStore
+) -> None:
+    handle = compute.submit("double", {"do": "die"})
+    _wait_until_dead(store, handle.tenant, handle.key)
+    assert enter_orphans(store) == 0  # too fresh to be sure
+    assert enter_orphans(store, silent_for_s=0) == 1
+    assert kinds(store) == {"lost": 1}
+    collect(store)
+    assert enter_orphans(store, silent_for_s=0) == 1
+    collect(store)
+    assert kinds(store) == {"lost": 1}
+
+
+def _wait_until_dead(store: ObjectStore, tenant: str, key: str) -> None:
+    import time
+
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        found = read_call(store, tenant, key)
+        if found is not None and not found[0].is_alive():
+            return
+        time.sleep(0.05)
+    raise AssertionError("the worker did not die")
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_by_a_cancel_is_entered_as_cancelled_after_an_earlier_failure(
+    compute: LocalCompute, store: ObjectStore, tmp_path: Path
+) -> None:
+    request = {"do": "ignore_cancel", "seconds": 120.0}
+    handle = compute.submit("double", request)
+    first = wait_until_claimed(store, handle.tenant, handle.key)
+    os.kill(first.worker.pid, signal.SIGKILL)
+    follow(compute, handle)
+    handle = compute.submit("double", request)
+    wait_until_claimed(store, handle.tenant, handle.key)
+    compute.cancel(handle, "a test asked")
+    assert [(row["attempt"], row["error_kind"]) for row in rows_of(store)] == [(1, "lost"), (2, "cancelled")]
+
+
+@pytest.mark.slow
+def test_a_task_that_does_not_stop_at_its_time_limit_is_entered_with_what_it_used(
+    compute: LocalCompute, store: ObjectStore
+) -> None:
+    with pytest.raises(CallFailed):
+        run_call(compute, "double", {"do": "ignore_cancel", "seconds": 200.0}, CallOptions(timeout_s=1.0))
+    (row,) = rows_of(store)
+    assert row["error_kind"] == "timeout"
+    assert row["wall_s"] > 30
+    assert row["cpu_s"] > 0
+
+
+def test_the_calls_of_an_orchestrator_name_it_and_are_one_job_with_it(
+    compute: LocalCompute, store: ObjectStore, tmp_path: Path
+) -> None:
+    children = behaviours(tmp_path, "return", "return", "transient_once")
+    run_call(compute, "orchestrating_double", Orchestration(children=children, at_once=2))
+    rows = rows_of(store)
+    (orchestrator,) = (row for row in rows if row["task"] == "orchestrating_double")
+    started = [row for row in rows if row["task"] == "double"]
+    assert {row["parent"] for row in started} == {orchestrator["key"]}
+    assert len(started) == 4
+    assert orchestrator["chunks"] == 3
+    assert orchestrator["gpu_seconds"] == 0
+    assert 0 <= orchestrator["orchestrator_startup_ms"] < 10_000
+    assert 0 < orchestrator["map_dispatch_ms"] <= orchestrator["wall_s"] * 1000
+    # Its processor time is its own: workers of the calls have theirs.
+    assert orchestrator["cpu_s"] < orchestrator["wall_s"]
+    jobs = job_costs(load(store))
+    assert jobs["key"].tolist() == [orchestrator["key"]]
+    assert jobs["attempts"].tolist() == [5]
+    assert jobs["cpu_s"].tolist() == [pytest.approx(sum(row["cpu_s"] for row in rows))]
+
+
+class _Refusing(DirectoryStore):
+    """A double of a store that takes no entries of the ledger."""
+
+    def put(self, key: str, data: bytes | Path, **options: Any) -> ObjectInfo:
+        if key.startswith(keys.LEDGER):
+            raise Transient("the server is away", input=key)
+        return super().put(key, data, **options)
+
+
+def _record(**fields: Any) -> CallRecord:
+    identity = WorkerIdentity.of_this_process()
+    return CallRecord(
+        key="a" * 32, task="double", version=1, tenant="acme", request={}, worker=identity, **fields
+    )
+
+
+def test_a_store_that_refuses_the_entry_loses_no_result_and_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = _Refusing(tmp_path / "store")
+    with caplog.at_level(logging.ERROR):
+        write_result(store, "acme", failed_result(_record(), ErrorRecord(kind="internal", message="x")))
+    assert read_result(store, "acme", "a" * 32) is not None
+    assert "attempt 1 of the call aaaa" in caplog.text
+    assert "missing from the ledger: the server is away" in caplog.text
+
+
+class _DiesAtTheResult(DirectoryStore):
+    """A double of a machine that goes away when the result is about to be written."""
+
+    def put(self, key: str, data: bytes | Path, **options: Any) -> ObjectInfo:
+        if "/server/results/" in key:
+            raise SystemExit
+        return super().put(key, data, **options)
+
+
+def test_an_attempt_is_entered_before_its_result_is_there(tmp_path: Path) -> None:
+    store = _DiesAtTheResult(tmp_path / "store")
+    with pytest.raises(SystemExit):
+        write_result(store, "acme", failed_result(_record(), ErrorRecord(kind="internal", message="x")))
+    assert kinds(store) == {"internal": 1}
+
+
+def test_a_call_record_that_is_taken_over_when_finished_is_entered_once(
+    compute: LocalCompute, store: ObjectStore
+) -> None:
+    for _ in range(2):
+        with suppress(CallFailed):
+            run_call(compute, "double", {"do": "crash"})
+    assert kinds(store) == {"internal": 2}
+
+
+def test_a_result_of_before_the_ledger_is_served_and_not_entered(
+    compute: LocalCompute, store: ObjectStore
+) -> None:
+    import json
+
+    handle, _ = run_call(compute, "double", {"do": "return"})
+    for item in list(store.list(keys.LEDGER)):
+        store.delete(item.key)
+    key = keys.result_key(handle.tenant, handle.key)
+    old = json.loads(store.get(key))
+    for field in ("partition", "parent", "buried"):
+        del old[field]
+    old["usage"] = {"wall_s": 1.5, "cpu_user_s": 1.0, "cpu_system_s": 0.5, "peak_memory_mib": 120.0}
+    store.put(key, json.dumps(old).encode())
+    again, record = run_call(compute, "double", {"do": "return"})
+    assert again.attached
+    assert record.usage.cpu_s == 1.5
+    assert rows_of(store) == []
+
+
+def test_what_modal_reserves_is_what_its_attempts_are_priced_by(backend: Backend) -> None:
+    if backend.name == "local":
+        pytest.skip("local calls reserve nothing; the rows of theirs are looked at above")
+    for item in list(backend.store.list(keys.LEDGER)):
+        backend.store.delete(item.key)
+    compute = backend.open()
+    run_call(compute, "double", {"do": "return"})
+    with suppress(CallFailed):
+        run_call(compute, "double", {"do": "die"}, CallOptions(max_attempts=1))
+    rows = rows_of(backend.store)
+    assert {row["backend"] for row in rows} == {"modal"}
+    hardware = TASKS[0].hardware
+    for row in rows:
+        assert (row["cpu_cores"], row["memory_gib"]) == (hardware.cpu_cores, hardware.memory_mib / 1024)
+        assert row["gpu_seconds"] == 0
+    (ok,) = (row for row in rows if row["status"] == "ok")
+    assert ok["usd"] > 0
+    assert ok["usd_on_modal"] == ok["usd"]
+    assert ok["startup_overhead_ms"] >= 0
+    assert {row["error_kind"] for row in rows if row["status"] == "error"} == {"lost"}
+    assert sum(row["status"] == "error" for row in rows) == backend.lives
+
+
+def test_a_claim_that_changes_hands_while_alive_elsewhere_is_entered_as_lost(
+    compute: LocalCompute, store: ObjectStore
+) -> None:
+    handle = compute.submit("double", {"do": "return"})
+    follow(compute, handle)
+
+    def stale(record: CallRecord) -> CallRecord:
+        record.worker = record.worker.model_copy(update={"host": "another", "boot_id": "another"})
+        record.state, record.attempt = "running", 2
+        record.claimed_at, record.heartbeat_at = record.claimed_at + 10, record.claimed_at + 130 - 1000
+        record.claimed_at -= 1000
+        return record
+
+    change_call(store, handle.tenant, handle.key, stale)
+    store.delete(keys.result_key(handle.tenant, handle.key))
+    run_call(compute, "double", {"do": "return"})
+    rows = {row["attempt"]: row for row in rows_of(store)}
+    assert sorted(rows) == [1, 2, 3]
+    assert (rows[2]["error_kind"], rows[2]["host"]) == ("lost", "another")
+    assert rows[2]["wall_s"] == pytest.approx(120)
