@@ -34,6 +34,7 @@ from video_pipeline.clips.current import current_renders, set_current
 from video_pipeline.clips.result import RenderResult
 from video_pipeline.errors import BadInput
 from video_pipeline.keys import ClipId, VideoId
+from video_pipeline.operations import retention_remove
 from video_pipeline.operations.retention import clean, survey
 from video_pipeline.operations.retention_report import KindReport, RetentionReport, limits_of
 from video_pipeline.operations.retention_units import Kind
@@ -505,6 +506,44 @@ def test_a_call_that_begins_after_the_survey_keeps_its_records(store: DirectoryS
 
     assert [line for line in report.held_back if KEY in line]
     assert store.head(keys.result_key("demo", KEY)) is not None
+
+
+def test_objects_written_between_survey_and_removal_are_left_alone(store: DirectoryStore) -> None:
+    late = artefact(store, "frames", OLD, frames=OLD, finished=False)
+    artefact(store, "chunks", OLD, frames=OLD, finished=False)
+
+    def write(done: int, _total: int) -> None:
+        if done == 1:
+            store.put(f"{late}part_0", b"a maker without a call")
+
+    report = clean(store, on_progress=write)
+
+    assert [line for line in report.held_back if late in line]
+    assert len(content(store, late)) == 2
+
+
+def test_a_call_that_begins_in_the_middle_of_a_large_recipe_ends_its_removal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention_remove, "FRESH_S", 0.0)
+
+    class WithACall(DirectoryStore):
+        def delete(self, key: str) -> None:
+            if key.endswith("part_0"):
+                running_call(self, KEY, {"tenant_id": "demo", "video_id": "street"})
+            super().delete(key)
+
+    store = WithACall(tmp_path)
+    prefix = artefact(store, "chunks", OLD, frames=OLD, finished=False)
+    for number in range(100):
+        put_aged(store, f"{prefix}part_1_{number:03d}", b"chunk", OLD_S)
+
+    report = clean(store)
+
+    assert [line for line in report.held_back if prefix in line and "64 of 102" in line]
+    assert len(content(store, prefix)) == 102 - 64
+    assert row(report, "unfinished recipes").done == 0
+    assert row(report, "unfinished recipes").freed_bytes > 0
 
 
 def test_one_unit_that_cannot_be_removed_is_told_and_keeps_no_other(tmp_path: Path) -> None:

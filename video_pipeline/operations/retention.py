@@ -31,6 +31,11 @@ UNREADABLE = (PipelineError, ValueError, KeyError, TypeError)
 """What a unit with a damaged document raises: it is told, and the others go on."""
 
 
+def is_taken(unit: Unit) -> bool:
+    """Whether its manifest was taken away."""
+    return unit.kind == "recipes being removed"
+
+
 class _Tenant:
     """One tenant's part of the survey."""
 
@@ -42,7 +47,7 @@ class _Tenant:
 
     def is_old(self, unit: Unit, limits: Limits, now: datetime) -> bool:
         """Whether its age alone would let it go."""
-        if unit.kind == "recipes being removed":
+        if is_taken(unit):
             written = unit.newest is not None and unit.marked is not None and unit.newest > unit.marked
             cutoff = limits.cutoff("unfinished recipes", now)
             return is_settled(unit, now) and not (written and unit.since > cutoff)
@@ -55,7 +60,8 @@ class _Tenant:
             return []
         self.references.read_documents(self.documents)
         self.references.read_calls()
-        young = self.units.keys() - old
+        # A recipe whose manifest was taken away keeps what it names only if something names it.
+        young = {place for place, unit in self.units.items() if place not in old and not is_taken(unit)}
         self.references.follow(self.units, young)
         keep_what_is_computed(
             self.references,
@@ -70,7 +76,7 @@ class _Tenant:
         return [
             unit
             for unit in self.units.values()
-            if unit.kind == "recipes being removed" and self.references.why(unit.place) is not None
+            if is_taken(unit) and self.references.why(unit.place) is not None
         ]
 
 

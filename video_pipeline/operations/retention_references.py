@@ -132,17 +132,20 @@ class References:
 
     def follow(self, units: Mapping[Place, Unit], young: Iterable[Place]) -> None:
         """Reads the manifests of the products that are referred to or `young`, and of those that these name,
-        until nothing new is named."""
-        pending = {place for place in young if units[place].finished}
+        until nothing new is named. A manifest that was taken away tells from its mark."""
+        said_at = {place: at for place, unit in units.items() if (at := _manifest_of(unit)) is not None}
+        pending = {place for place in young if place in said_at}
         while True:
-            pending |= {place for place in units if units[place].finished and self.why(place) is not None}
+            pending |= {place for place in said_at if self.why(place) is not None}
             pending -= self._followed
             if not pending:
                 return
             self._followed |= pending
-            by_key = {str(units[place].finished): place for place in pending}
+            by_key = {said_at[place]: place for place in pending}
             for key, text in self._read_all(by_key):
-                self._add_text(text, f"{key} names it", by_key[key].owner, but=by_key[key])
+                place = by_key[key]
+                said = json.loads(text)["content"] if key == place.mark_key else text
+                self._add_text(said, f"{key} names it", place.owner, but=place)
             pending = set()
 
     def _add_text(self, text: str, reason: str, owner: Owner | None, *, but: Place | None = None) -> None:
@@ -173,6 +176,12 @@ class References:
 
         with ThreadPoolExecutor(READERS, thread_name_prefix="retention-read") as pool:
             yield from (found for found in pool.map(read, wanted) if found is not None)
+
+
+def _manifest_of(unit: Unit) -> str | None:
+    if unit.finished is not None:
+        return unit.finished
+    return unit.place.mark_key if unit.marked is not None else None
 
 
 def _strings(value: Any) -> Iterator[str]:
