@@ -52,6 +52,7 @@ from video_pipeline.tasks import Task, find_task, tenant_of
 from video_pipeline.telemetry.logs import configure_logging
 from video_pipeline.telemetry.timing import Recorder, timed_operation, use_recorder
 from video_pipeline.telemetry.usage import Machine, Meter, Usage
+from video_pipeline.tracking.addresses import without_signatures
 
 if TYPE_CHECKING:
     from video_pipeline.compute.base import Compute
@@ -264,7 +265,8 @@ def execute(call: CallFile, settings: Settings, store: ObjectStore, identity: Wo
             task=task.name,
             version=task.version,
             tenant=tenant,
-            request=call.request,
+            # What signs an address is for the task alone: records and logs are kept, and read by many.
+            request=without_signatures(call.request),
             worker=identity,
             parent=call.parent,
             reserved=call.reserved,
@@ -362,7 +364,7 @@ def _error_record(
     cause: BaseException, raised: BaseException, claim: Claim, cancel: CancellationToken
 ) -> ErrorRecord:
     """The error as data. A cancel is told from a lost machine by the call record, not by the signal."""
-    text = "".join(traceback.format_exception(raised))
+    text = without_signatures("".join(traceback.format_exception(raised)))
     kind = cause.kind if isinstance(cause, PipelineError) else "internal"
     if isinstance(cause, MemoryError) or type(cause).__name__ == "OutOfMemoryError":
         kind = "out_of_memory"
@@ -379,7 +381,10 @@ def _error_record(
             kind=kind, message=cause.message, input=cause.input, what_to_do=cause.what_to_do, traceback=text
         )
     return ErrorRecord(
-        kind=kind, message=f"{type(cause).__name__}: {cause}", input=claim.record.task, traceback=text
+        kind=kind,
+        message=without_signatures(f"{type(cause).__name__}: {cause}"),
+        input=claim.record.task,
+        traceback=text,
     )
 
 
@@ -433,6 +438,9 @@ def main(argv: list[str] | None = None) -> int:
     settings = load_settings()
     configure_logging(settings.logger_level)
     call = CallFile.model_validate_json(Path(path).read_text())
+    # The file stays for people to look at; what signs an address has been read and is not kept.
+    kept = call.model_copy(update={"request": without_signatures(call.request)})
+    Path(path).write_text(kept.model_dump_json(indent=2))
     store = open_store(settings)
     return execute(call, settings, store, WorkerIdentity.of_this_process(call.log_path))
 
