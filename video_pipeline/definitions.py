@@ -27,6 +27,7 @@ from video_pipeline.resources.compute import ComputeResource
 from video_pipeline.resources.console import console
 from video_pipeline.resources.store import StoreResource
 from video_pipeline.schedules import default_schedules
+from video_pipeline.sensors import default_sensors
 
 caption_assets = [source_video, caption_layout, caption_pass, captions, wasabi_upload]
 clip_assets = [clip, player_detections, overlay_clip, framed_clip, multi_clip, annotated_compilation]
@@ -46,6 +47,7 @@ def build_definitions(*, resource_overrides: Mapping[str, Any] | None = None) ->
         assets=default_assets,
         jobs=default_jobs,
         schedules=default_schedules,
+        sensors=default_sensors,
         resources={**resources, **(resource_overrides or {})},
         executor=dg.in_process_executor,
         loggers={"console": console},

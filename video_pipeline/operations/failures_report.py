@@ -2,14 +2,18 @@
 
 Belongs here: the report's form, delivering it. Does not belong here: finding the failures (`sensors`).
 
-The address of a webhook is a secret. It is in no message of this module: of a delivery that failed, the kind of
-the trouble is told, and neither the address nor the text of the HTTP library's error, which holds it.
+The address of a webhook is a secret. It is in no message of this module: of a delivery that failed, the
+kind of the trouble is told, and neither the address nor the text of the library's error. `urllib` it is,
+because `urllib3` logs every path it asks for at DEBUG.
 """
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
+import urllib.error
+import urllib.request
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -50,8 +54,8 @@ class Failure:
 
 
 def report_of(failures: Sequence[Failure], total: int | None = None) -> dict[str, Any]:
-    """The report as JSON. `text` is what chat services show; `failures` holds the first `DETAILED` in full, and
-    `runs` every run's id, partition and job. `total`: how many there are where `failures` are not all."""
+    """The report as JSON. `text` is what chat services show; `failures` holds the first `DETAILED` in full,
+    and `runs` every run's id, partition and job. `total`: how many there are where `failures` are not all."""
     count = len(failures) if total is None else total
     shown = failures[:DETAILED]
     head = f"{count} run{'s' if count != 1 else ''} failed"
@@ -79,15 +83,29 @@ def deliver(report: dict[str, Any], settings: Settings) -> list[str]:
 
 
 def _post(address: str, report: dict[str, Any]) -> None:
-    import requests
-
+    asked = urllib.request.Request(
+        address,
+        data=json.dumps(report).encode(),
+        headers={"Content-Type": "application/json"},
+        method="POST",
+    )
     try:
-        # A redirect would take the report, and the token in the address, to a place nobody configured.
-        answer = requests.post(address, json=report, timeout=TIMEOUT_S, allow_redirects=False)
-    except requests.RequestException as error:
-        raise _undelivered(type(error).__name__) from None
-    if not 200 <= answer.status_code < 300:
-        raise _undelivered(f"it answered {answer.status_code}")
+        with urllib.request.build_opener(_Stay).open(asked, timeout=TIMEOUT_S):
+            return
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise _undelivered(f"it answered {error.code}") from None
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        raise _undelivered(type(reason).__name__) from None
+
+
+class _Stay(urllib.request.HTTPRedirectHandler):
+    """A redirect would take the report to a place that nobody configured."""
+
+    def redirect_request(self, req, fp, code, msg, headers, newurl):
+        del req, fp, code, msg, headers, newurl
+        return
 
 
 def _undelivered(why: str) -> Transient:

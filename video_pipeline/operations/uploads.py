@@ -11,6 +11,7 @@ with now (it is running, too many at once, still being written) is simply met ag
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -87,6 +88,11 @@ class Table:
 
     generation: int = 0
     known: Mapping[str, Known] = field(default_factory=dict)
+
+    @classmethod
+    def new(cls) -> Table:
+        """An empty one, of a generation later than all that have been."""
+        return cls(int(time.time()))
 
     def of(self, partitions: str) -> Known:
         return dict(self.known.get(partitions, {}))

@@ -224,3 +224,9 @@ def _stale(
 def _batches(run_ids: Iterable[str]) -> Iterable[list[str]]:
     ids = sorted(set(run_ids))
     return (ids[start : start + BATCH] for start in range(0, len(ids), BATCH))
+
+
+def running_partitions(instance: dg.DagsterInstance, product: Product) -> set[str]:
+    """Partitions of the product that some run or backfill is about to make or is making."""
+    registered = instance.get_dynamic_partitions(product.partitions)
+    return _running(instance, product, registered) & set(registered)

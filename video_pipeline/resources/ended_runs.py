@@ -1,0 +1,111 @@
+"""Runs that ended badly, and what their events tell of the reason and of their calls.
+
+Belongs here: queries against the instance about single runs that failed or were cancelled. Does not belong
+here: the states of partitions (`history`), or what follows from either (`operations`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import dagster as dg
+from dagster._core.events import DagsterEvent, DagsterEventType
+from dagster._core.storage.dagster_run import RunRecord
+from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, PARTITION_NAME_TAG
+
+from video_pipeline.operations.states import Product
+from video_pipeline.resources.history import records_of, retry_is_due, touches
+
+EndOfRun = Literal[DagsterEventType.RUN_FAILURE, DagsterEventType.RUN_CANCELED]
+
+
+def will_be_retried(record: RunRecord) -> bool:
+    """Whether Dagster starts this failed run again, or has done so: that run tells what becomes of it."""
+    return retry_is_due(record) or AUTO_RETRY_RUN_ID_TAG in record.dagster_run.tags
+
+
+def ended_runs(
+    instance: dg.DagsterInstance,
+    events: Sequence[EndOfRun],
+    after: int | None,
+    *,
+    since: float | None = None,
+    limit: int = 200,
+) -> tuple[list[RunRecord], int | None]:
+    """The runs that ended with one of the events after the given one, oldest first, and the last event looked
+    at (`after`, where there was none). Where `limit` cuts one kind of event off, the others are
+    cut at the same place, so that none is passed over.
+    """
+    found: list[tuple[int, str]] = []
+    cut: list[int] = []
+    for event in events:
+        query = dg.RunStatusChangeRecordsFilter(event, after_storage_id=after, after_timestamp=since)
+        records = instance.fetch_run_status_changes(query, limit=limit, ascending=True).records
+        found += [(record.storage_id, record.run_id) for record in records]
+        if len(records) == limit:
+            cut.append(records[-1].storage_id)
+    last = min(cut) if cut else max((storage_id for storage_id, _ in found), default=after)
+    ids = {run_id for storage_id, run_id in found if last is None or storage_id <= last}
+    statuses = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+    return sorted(records_of(instance, ids, statuses), key=lambda record: record.end_time or 0.0), last
+
+
+def last_event(instance: dg.DagsterInstance, event: EndOfRun) -> int | None:
+    """The newest such event's id, None where there has been none."""
+    records = instance.fetch_run_status_changes(event, limit=1, ascending=False).records
+    return records[0].storage_id if records else None
+
+
+def has_later_run(instance: dg.DagsterInstance, product: Product, record: RunRecord, partition: str) -> bool:
+    """Whether the partition had another run of the product since this one was made."""
+    later = instance.get_run_records(
+        dg.RunsFilter(tags={PARTITION_NAME_TAG: partition}, created_after=record.create_timestamp), limit=50
+    )
+    return any(
+        other.dagster_run.run_id != record.dagster_run.run_id
+        and touches(product, other.dagster_run.job_name, other.dagster_run.asset_selection)
+        for other in later
+    )
+
+
+def step_failures(instance: dg.DagsterInstance, run_id: str) -> list[DagsterEvent]:
+    """The steps of a run that failed by themselves: one that its dying host interrupted did not."""
+    records = instance.get_records_for_run(run_id, of_type=DagsterEventType.STEP_FAILURE).records
+    events = [record.event_log_entry.dagster_event for record in records]
+    return [event for event in events if event is not None and not _was_interrupted(event)]
+
+
+def _was_interrupted(event: DagsterEvent) -> bool:
+    error = event.step_failure_data.error
+    return error is not None and error.cls_name == "DagsterExecutionInterruptedError"
+
+
+def calls_of_run(instance: dg.DagsterInstance, run_id: str) -> list[str]:
+    """The keys of the calls that a run submitted, from its observations, each once."""
+    records = instance.get_records_for_run(run_id, of_type=DagsterEventType.ASSET_OBSERVATION).records
+    calls: dict[str, None] = {}
+    for record in records:
+        observation = record.asset_observation
+        value = observation.metadata.get("call") if observation is not None else None
+        if value is not None:
+            calls[str(value.value)] = None
+    return list(calls)
+
+
+def why_a_run_failed(
+    instance: dg.DagsterInstance, run_id: str
+) -> tuple[str | None, str, str | None, str | None]:
+    """The step, the message, the kind of error and what to do, as far as the run's events tell."""
+    for event in step_failures(instance, run_id):
+        data = event.step_failure_data
+        metadata = data.user_failure_data.metadata if data.user_failure_data is not None else {}
+        message = (data.user_failure_data.description if data.user_failure_data is not None else None) or (
+            data.error.message.strip() if data.error is not None else ""
+        )
+        told = {name: str(metadata[name].value) for name in ("kind", "what_to_do") if name in metadata}
+        return event.step_key, message, told.get("kind"), told.get("what_to_do")
+    records = instance.get_records_for_run(run_id, of_type=DagsterEventType.RUN_FAILURE).records
+    said = [record.event_log_entry.dagster_event for record in records]
+    message = next((event.message for event in said if event is not None and event.message), "")
+    return None, message or "the run ended without saying why", None, None
