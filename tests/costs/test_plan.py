@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+
+from tests.costs.runs_made import RATES, known
+from video_pipeline.costs import plan, thresholds
+from video_pipeline.costs.plan import (
+    break_even,
+    choose_chunks,
+    get_dynamic_gpu_config,
+    get_framing_ai_gpu_config,
+    shipped_plan,
+)
+from video_pipeline.costs.predict import predict
+from video_pipeline.errors import BadInput
+
+JOINED = {"chunk_fixed_s": 5.0, "join_s": 4.0, "join_s_per_chunk": 1.0, "rates": RATES}
+
+
+@pytest.mark.parametrize(("frames", "fastest"), [(100, 1), (200, 2), (1000, 8)])
+def test_the_fastest_choice_is_the_minimum_of_all(frames: int, fastest: int) -> None:
+    c = known(**JOINED)
+    chosen = choose_chunks(c, frames, "fastest", tie=0.0)
+    times = {n: predict(c, frames, n).seconds for n in range(1, 9)}
+    assert times[chosen.chunks] == min(times.values())
+    if frames != 200:
+        assert chosen.chunks == fastest
+
+
+def test_the_cheapest_choice_is_one_where_every_chunk_pays_a_start() -> None:
+    assert choose_chunks(known(**JOINED), 1000, "cheapest").chunks == 1
+
+
+def test_with_a_deadline_the_cheapest_that_keeps_it_is_chosen() -> None:
+    c = known(**JOINED)
+    chosen = choose_chunks(c, 1000, "deadline", deadline_s=60)
+    cheaper = [option for option in chosen.others if option.usd < chosen.prediction.usd]  # type: ignore[operator]
+    assert chosen.met
+    assert chosen.prediction.seconds <= 60
+    assert cheaper
+    assert all(option.seconds > 60 for option in cheaper)
+
+
+def test_a_deadline_that_nothing_keeps_gives_the_fastest_and_says_so() -> None:
+    c = known(**JOINED)
+    chosen = choose_chunks(c, 1000, "deadline", deadline_s=5)
+    assert not chosen.met
+    assert chosen.chunks == choose_chunks(c, 1000, "fastest").chunks
+    assert "at most 5 s" in chosen.notes[0]
+
+
+def test_counts_that_come_out_alike_go_to_the_fewest() -> None:
+    flat = known(s_per_frame=1e-9, covariance=((0.0, 0.0), (0.0, 0.0)), relative_sd=0.05, t95=2.0)
+    assert choose_chunks(flat, 1000, "fastest").chunks == 1
+    near = known(relative_sd=0.1)
+    assert choose_chunks(near, 1000, "fastest").chunks < choose_chunks(near, 1000, "fastest", tie=0).chunks
+
+
+def test_a_limit_on_cost_holds_the_fastest_back() -> None:
+    c = known(**JOINED)
+    held = choose_chunks(c, 1000, "fastest", dearer_by=0.1, tie=0)
+    one = predict(c, 1000, 1).usd
+    assert one is not None
+    assert held.prediction.usd is not None
+    assert held.prediction.usd <= 1.1 * one
+    assert 1 < held.chunks < choose_chunks(c, 1000, "fastest", tie=0).chunks
+
+
+def test_no_choice_goes_beyond_what_was_measured_without_saying_so() -> None:
+    c = known()
+    assert choose_chunks(c, 1000, "fastest").chunks == 8
+    assert choose_chunks(c, 1000, "fastest").notes == ()
+    beyond = choose_chunks(c, 1000, "fastest", max_chunks=20)
+    assert beyond.chunks == 20
+    assert any("20 chunks" in note for note in beyond.notes)
+    assert any("50000 frames" in note for note in choose_chunks(c, 50_000, "fastest").notes)
+
+
+def test_a_clip_gets_no_more_chunks_than_segments() -> None:
+    assert choose_chunks(known(segment_frames=60), 120, "fastest").chunks == 2
+
+
+def test_a_deadline_has_to_be_given() -> None:
+    with pytest.raises(BadInput, match="no deadline"):
+        choose_chunks(known(), 100, "deadline")
+
+
+def test_break_even_is_where_the_two_times_cross() -> None:
+    """10 + 0.1 F against 10 + 0.05 F + 4 + 2: equal at 120 frames."""
+    c = known(join_s=4.0, join_s_per_chunk=1.0, segment_frames=1)
+    found = break_even(c, 2, rate=30, longest_s=60)
+    assert found.frames == 121 or (found.frames == 122)
+    assert found.seconds == pytest.approx(found.frames / 30)
+    assert predict(c, 124, 2).seconds < predict(c, 124, 1).seconds
+    assert predict(c, 118, 2).seconds > predict(c, 118, 1).seconds
+
+
+def test_break_even_in_cost_is_never_where_chunks_only_add_to_it() -> None:
+    c = known(**{**JOINED, "rates": RATES.model_copy(update={"orchestrator_usd_per_s": 0.0})})
+    assert break_even(c, 4, by="usd", longest_s=600).frames is None
+    assert break_even(c, 4, by="time", longest_s=600).frames is not None
+
+
+def test_break_even_says_from_where_it_is_sure() -> None:
+    c = known(
+        join_s=4.0,
+        terms=("s_per_frame", "join_s"),
+        covariance=((1e-5, 0.0), (0.0, 4.0)),
+        relative_sd=0.05,
+        t95=2.0,
+        segment_frames=10,
+    )
+    found = break_even(c, 2, longest_s=120)
+    assert found.frames is not None
+    assert found.sure_frames is not None
+    assert found.sure_frames > found.frames
+
+
+def test_one_chunk_has_no_break_even() -> None:
+    with pytest.raises(BadInput, match="nothing to break even"):
+        break_even(known(), 1)
+
+
+# The tables
+
+
+def test_the_tables_are_what_the_command_makes() -> None:
+    assert thresholds.FILE.read_text(encoding="utf-8") == thresholds.render()
+
+
+def test_every_length_finds_its_row() -> None:
+    table = plan.FRAMING_AI_GPU_THRESHOLDS
+    borders = sorted(table)
+    assert borders[-1] == math.inf
+    for below, after in itertools.pairwise(borders):
+        assert get_framing_ai_gpu_config(below - 0.01) == table[below]
+        assert get_framing_ai_gpu_config(below) == table[after]
+    assert get_framing_ai_gpu_config(0)[0] == 1
+    assert [table[border][0] for border in borders] == sorted(table[border][0] for border in borders)
+
+
+def test_the_longest_clips_get_the_four_chunks_that_were_published_as_the_most() -> None:
+    assert get_framing_ai_gpu_config(15.0) == (4, "4-gpu-parallel")
+    assert get_framing_ai_gpu_config(1e5)[0] == thresholds.MOST_FRAMING
+
+
+def test_an_overlay_stays_in_one_call() -> None:
+    table = plan.GPU_CONFIG_THRESHOLDS
+    assert table == {math.inf: (1, "sequential")}
+
+
+@pytest.mark.parametrize("duration", [-1.0, math.nan, math.inf])
+def test_what_is_no_length_is_refused(duration: float) -> None:
+    with pytest.raises(BadInput, match="no length"):
+        get_framing_ai_gpu_config(duration)
+
+
+@pytest.mark.parametrize("duration", [1.0, 5.0, 15.0])
+def test_peak_hours_double_up_to_eight_and_others_halve(duration: float) -> None:
+    base, _ = get_framing_ai_gpu_config(duration)
+    assert get_dynamic_gpu_config(duration, True) == (
+        min(2 * base, 8),
+        f"{2 * base}-gpu-parallel-peak",
+    )
+    chunks, said = get_dynamic_gpu_config(duration, False)
+    assert chunks == max(1, base // 2)
+    assert said.endswith("-off-peak")
+
+
+def test_the_plan_names_the_coefficients_it_came_from() -> None:
+    (c,) = shipped_plan().coefficients
+    assert (c.task, c.gpu, c.source) == ("process_framing_ai", "T4", "published")
+    assert c.rates is not None
+    assert c.segment_frames == 60
+    assert plan.shipped_coefficients("process_framing_ai", "T4") == c
+    assert plan.shipped_coefficients("process_framing_ai", "H100") is None
+
+
+def test_a_name_that_is_no_table_is_no_attribute() -> None:
+    with pytest.raises(AttributeError):
+        _ = plan.NO_SUCH_TABLE

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.costs.runs_made import RATES, known
+from video_pipeline.clips.parallel import chunk_ranges
+from video_pipeline.costs.predict import Coefficients, difference, largest_chunk, predict
+from video_pipeline.errors import BadInput
+from video_pipeline.media.h264 import segment_frames
+
+
+def test_one_chunk_takes_start_up_fixed_cost_and_work() -> None:
+    c = known(chunk_fixed_s=2.0, join_s=50.0, join_s_per_chunk=7.0, imbalance=3.0)
+    found = predict(c, 200, 1)
+    assert found.seconds == pytest.approx(10 + 2 + 200 * 0.1)
+    assert found.gpu_seconds == pytest.approx(2 + 200 * 0.1)
+
+
+def test_several_chunks_share_the_work_and_pay_for_joining() -> None:
+    c = known(chunk_fixed_s=2.0, join_s=5.0, join_s_per_chunk=0.5, join_s_per_frame=0.01, imbalance=1.2)
+    found = predict(c, 400, 4)
+    assert found.seconds == pytest.approx(10 + 2 + 100 * 0.1 * 1.2 + 5 + 4 * 0.5 + 400 * 0.01)
+    assert found.gpu_seconds == pytest.approx(4 * 2 + 400 * 0.1 * 1.2)
+
+
+def test_chunks_that_do_not_fit_side_by_side_take_turns() -> None:
+    c = known(chunk_fixed_s=2.0, at_once=2)
+    assert predict(c, 400, 4).seconds == pytest.approx(10 + 2 * (2 + 100 * 0.1))
+    assert predict(c, 300, 3).seconds == pytest.approx(10 + 2 * (2 + 100 * 0.1))
+
+
+@given(
+    frames=st.integers(1, 5000),
+    wanted=st.integers(1, 64),
+    rate=st.sampled_from(["1", "30", "30000/1001", "60"]),
+)
+def test_the_largest_chunk_is_the_one_that_the_render_cuts(frames: int, wanted: int, rate: str) -> None:
+    from fractions import Fraction
+
+    ranges = chunk_ranges(frames, Fraction(rate), wanted)
+    count, largest = largest_chunk(frames, wanted, segment_frames(Fraction(rate)))
+    assert count == len(ranges)
+    longest = max(stop - start for start, stop in ranges)
+    # The render may put a last, shorter segment into a largest chunk.
+    assert longest <= largest < longest + segment_frames(Fraction(rate))
+
+
+def test_cost_is_of_workers_and_of_the_call_that_waits_for_them() -> None:
+    c = known(chunk_fixed_s=2.0, rates=RATES)
+    found = predict(c, 400, 4)
+    assert found.usd == pytest.approx(0.001 * (4 * 2 + 40) + 0.0001 * found.seconds)
+    assert predict(known(), 400, 4).usd is None
+
+
+def test_a_fixed_cost_that_could_not_be_told_is_taken_as_paid_by_every_worker() -> None:
+    c = known(not_determined=("chunk_fixed_s",), join_s_per_chunk=3.0)
+    assert predict(c, 400, 4).gpu_seconds == pytest.approx(4 * (10 + 3) + 40)
+    assert predict(c, 400, 1).gpu_seconds == pytest.approx(10 + 40)
+
+
+def test_the_interval_adds_what_is_unknown_of_the_parameters_to_the_spread_of_a_run() -> None:
+    c = known(covariance=((1e-4, 0.0), (0.0, 4.0)), relative_sd=0.1, t95=2.0, rates=RATES)
+    found = predict(c, 100, 1)
+    wide = 2 * ((100**2 * 1e-4 + 4) + (0.1 * 20) ** 2) ** 0.5
+    assert (found.low, found.high) == (pytest.approx(20 - wide), pytest.approx(20 + wide))
+    assert found.usd is not None
+    assert found.usd_low is not None
+    assert found.usd_high is not None
+    assert 0 <= found.usd_low < found.usd < found.usd_high
+
+
+def test_without_degrees_of_freedom_there_is_no_interval() -> None:
+    found = predict(known(), 100, 2)
+    assert (found.low, found.high) == (None, None)
+    assert difference(known(), 100, 2, 1)[1:] == (None, None)
+
+
+def test_the_difference_of_two_counts_forgets_what_they_share() -> None:
+    c = known(covariance=((0.0, 0.0), (0.0, 1e6)), relative_sd=0.1, t95=2.0)
+    gain, low, high = difference(c, 400, 4, 1)
+    assert gain == low == high == pytest.approx(30)
+
+
+def test_what_lies_outside_of_the_measurements_is_said() -> None:
+    assert predict(known(), 500, 8).extrapolated == ()
+    assert predict(known(), 5000, 16).extrapolated == (
+        "5000 frames: measured were 100 to 1000",
+        "16 chunks: measured were 1 to 8",
+    )
+
+
+def test_coefficients_go_through_json() -> None:
+    c = known(covariance=((1.0, 0.5), (0.5, 2.0)), relative_sd=0.1, t95=2.0, rates=RATES)
+    assert predict(Coefficients.model_validate_json(c.model_dump_json()), 321, 3) == predict(c, 321, 3)
+
+
+@pytest.mark.parametrize(("frames", "chunks"), [(0, 1), (10, 0)])
+def test_no_work_is_refused(frames: int, chunks: int) -> None:
+    with pytest.raises(BadInput, match="is no work"):
+        predict(known(), frames, chunks)
+
+
+def test_predicting_and_planning_import_no_scipy_and_no_pandas() -> None:
+    code = (
+        "import sys, video_pipeline.costs.plan, video_pipeline.costs.predict;"
+        "assert not {'scipy', 'pandas', 'torch'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
