@@ -1,0 +1,143 @@
+"""Runs of an experiment: shuffled from a seed, each checked before it counts, on real local calls."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments import harness
+from experiments.harness import Experiment, Options, Step, Work, order_of, run_series, unequal_outputs
+from experiments.place import Place
+from experiments.tasks import FAN_OUT, TRIVIAL
+from tests.experiments.series_made import run
+
+NAMES = ["a", "b", "c", "d", "e"]
+
+
+def test_every_configuration_runs_once_in_each_repeat() -> None:
+    order = order_of(NAMES, 4, seed=1)
+    assert [repeat for repeat, _ in order] == sorted(repeat for repeat, _ in order)
+    assert Counter(order) == {(repeat, name): 1 for repeat in range(4) for name in NAMES}
+
+
+def test_the_order_is_drawn_from_the_seed_anew_for_each_repeat() -> None:
+    order = order_of(NAMES, 4, seed=1)
+    assert order == order_of(NAMES, 4, seed=1)
+    assert order != order_of(NAMES, 4, seed=2)
+    blocks = {tuple(name for repeat, name in order if repeat == number) for number in range(4)}
+    assert len(blocks) > 1
+
+
+def _double(name: str, output=lambda results, place: "same", **fields: Any) -> Work:
+    """The double of a task: fails or returns as it is told."""
+    return Work(
+        name=name,
+        what=name,
+        steps=[Step("double", lambda run: {"journal": None, **fields})],
+        equal_outputs="all",
+        output=output,
+    )
+
+
+def _series(place: Place, *works: Work, repeats: int = 2):
+    said: list[str] = []
+    return run_series(
+        Experiment("x", "?", works), place, Options(repeats=repeats, warm_up=False), said.append
+    ), said
+
+
+def test_runs_are_calls_of_their_own_with_their_usage_and_environment(place: Place) -> None:
+    made, said = _series(place, _double("plain"))
+    assert [found.status for found in made.runs] == ["ok", "ok"]
+    assert len({call.key for found in made.runs for call in found.calls}) == 2
+    for found in made.runs:
+        (call,) = found.calls
+        assert found.wall_s == pytest.approx(call.usage["wall_s"], abs=1e-3)
+        assert found.machine_s is not None
+        assert found.caller_wall_s is not None
+        assert found.caller_wall_s > found.machine_s > (found.wall_s or 0) > 0
+        assert found.cpu_s is not None
+        assert found.cpu_s > 0
+        assert found.usd is not None
+        assert found.usd > 0
+    assert made.environment.cores > 0
+    assert made.environment.prices_as_of
+    assert len(said) == 2
+
+
+def test_a_run_that_fails_is_a_row_with_its_reason_and_the_others_go_on(place: Place) -> None:
+    made, _ = _series(place, _double("good"), _double("bad", do="bad_input"), _double("dies", do="die"))
+    assert {found.configuration for found in made.failed_runs()} == {"bad", "dies"}
+    assert len(made.ok_runs("good")) == 2
+    reasons = {found.configuration: found.reason for found in made.failed_runs()}
+    assert "this input is wrong" in str(reasons["bad"])
+    assert "preempted" in str(reasons["dies"])
+    assert all(found.wall_s is None for found in made.failed_runs())
+    assert not made.unequal
+
+
+def test_outputs_that_differ_are_flagged_with_the_runs_that_gave_them() -> None:
+    works = [_double("a"), _double("b")]
+    runs = [run("a", 0, 0, 1.0, output="x"), run("b", 0, 1, 1.0, output="y"), run("a", 1, 2, 1.0, output="x")]
+    (found,) = unequal_outputs(works, runs)
+    assert (found.group, found.outputs) == ("all", {"x": (0, 2), "y": (1,)})
+    assert unequal_outputs(works, runs[::2]) == ()
+
+
+def test_a_failed_run_is_not_held_against_the_outputs_of_others() -> None:
+    runs = [run("a", 0, 0, 1.0, output="x"), run("b", 0, 1, None)]
+    assert unequal_outputs([_double("a"), _double("b")], runs) == ()
+
+
+def test_unequal_outputs_of_real_calls_reach_the_series(place: Place) -> None:
+    made, _ = _series(place, _double("a", output=lambda results, place: results[0]["scratch"]))
+    (found,) = made.unequal
+    assert sorted(orders for orders in found.outputs.values()) == [(0,), (1,)]
+
+
+def test_a_call_answered_from_an_older_one_fails(place: Place) -> None:
+    work = _double("a")
+    first = harness._run(work, place, repeat=0, order=0, series_id=7)
+    again = harness._run(work, place, repeat=0, order=0, series_id=7)
+    assert first.status == "ok"
+    assert again.status == "failed"
+    assert "made before" in str(again.reason)
+
+
+def test_the_calls_of_a_fan_out_are_rows_and_their_machine_time_counts(place: Place) -> None:
+    fan_out = Work(
+        name="fan",
+        what="two calls",
+        steps=[Step(FAN_OUT, lambda name: {"tenant_id": "experiments", "name": name, "children": 2})],
+    )
+    made, _ = _series(place, fan_out, repeats=1)
+    (found,) = made.runs
+    assert found.reason is None
+    assert [(call.task, call.child) for call in found.calls] == [
+        (FAN_OUT, False),
+        (TRIVIAL, True),
+        (TRIVIAL, True),
+    ]
+    assert found.chunks == 2
+    assert found.wall_s == pytest.approx(found.calls[0].usage["wall_s"], abs=1e-3)
+    assert found.machine_s == pytest.approx(sum(call.usage["machine_s"] for call in found.calls), abs=1e-3)
+
+
+def test_quick_runs_never_go_among_the_results(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        harness.main("fan_out_overhead", ["--quick", "--out", str(harness.RESULTS)])
+    assert "no results" in capsys.readouterr().err
+
+
+def test_the_command_writes_the_series_and_prints_the_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = harness.main("fan_out_overhead", ["--quick", "--compute", "local", "--out", str(tmp_path)])
+    printed = capsys.readouterr().out
+    assert code == 0
+    assert "QUICK" in printed
+    assert "fan_out_2" in printed
+    assert (tmp_path / "fan_out_overhead-local.json").exists()

@@ -1,0 +1,81 @@
+"""What may be said of repeats: intervals as scipy computes them, and a difference only where it is one."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from experiments.statistics import difference, interval, summary
+
+
+@pytest.mark.parametrize(
+    "values", [[1.0, 2.0, 4.0], [310.0, 302.5, 299.0, 321.0], [0.1, 0.1, 0.11, 0.2, 0.3]]
+)
+def test_the_interval_is_students_t_as_scipy_computes_it(values: list[float]) -> None:
+    low, high = scipy.stats.t.interval(
+        0.95, len(values) - 1, loc=np.mean(values), scale=scipy.stats.sem(values)
+    )
+    assert interval(values) == pytest.approx((low, high), rel=1e-12)
+
+
+def test_a_known_interval() -> None:
+    # Three values 1 apart: s = 1, t(2) = 4.3027, half = 4.3027 / sqrt(3).
+    assert interval([9.0, 10.0, 11.0]) == pytest.approx((10 - 2.48414, 10 + 2.48414), abs=1e-4)
+
+
+def test_equal_values_have_an_interval_of_no_width_and_one_value_has_none() -> None:
+    assert interval([2.0, 2.0, 2.0]) == (2.0, 2.0)
+    assert interval([2.0]) is None
+
+
+def test_a_summary_holds_mean_median_and_spread() -> None:
+    found = summary([1.0, 2.0, 6.0])
+    assert found is not None
+    assert (found.n, found.mean, found.median, found.least, found.most) == (3, 3.0, 2.0, 1.0, 6.0)
+    assert found.deviation == pytest.approx(math.sqrt(7))
+    assert summary([]) is None
+
+
+def test_nineteen_of_twenty_intervals_hold_the_true_mean() -> None:
+    draw = np.random.default_rng(7)
+    inside = 0
+    for _ in range(2000):
+        low, high = interval(draw.normal(10, 3, size=4).tolist()) or (0, 0)
+        inside += low <= 10 <= high
+    assert 0.935 < inside / 2000 < 0.965
+
+
+def test_a_difference_is_called_where_the_interval_of_the_pairs_leaves_nothing_out() -> None:
+    # Far apart from repeat to repeat, but always one second less than the other of the same repeat.
+    theirs = {0: 100.0, 1: 200.0, 2: 300.0}
+    ours = {0: 99.0, 1: 198.9, 2: 299.1}
+    found = difference(ours, theirs, enough=3)
+    assert found.verdict == "less"
+    assert found.mean == pytest.approx(-1.0)
+    assert found.ratio == pytest.approx(597 / 600)
+    assert difference(theirs, ours, enough=3).verdict == "more"
+
+
+def test_what_lies_within_the_spread_is_not_decided() -> None:
+    # The published "11 % slower": one call took 123, 144 and 192 s, the other is held against that.
+    found = difference({0: 159.3, 1: 166.7, 2: 143.8}, {0: 123.0, 1: 144.0, 2: 192.0}, enough=3)
+    assert found.verdict == "not decided"
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low < 0 < found.high
+
+
+def test_two_repeats_decide_nothing_however_far_apart() -> None:
+    found = difference({0: 1.0, 1: 1.0}, {0: 100.0, 1: 100.0}, enough=3)
+    assert found.verdict == "not enough repeats"
+    assert found.mean == -99.0
+
+
+def test_only_repeats_that_both_have_are_paired() -> None:
+    found = difference({0: 1.0, 2: 3.0, 3: 3.0, 4: 3.1}, {1: 9.0, 2: 5.0, 3: 5.1, 4: 5.0}, enough=3)
+    assert found.pairs == 3
+    assert found.verdict == "less"
+    assert difference({0: 1.0}, {1: 1.0}, enough=1).pairs == 0
