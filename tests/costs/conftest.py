@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from tests.compute.conftest import backend as backend
 from tests.compute.conftest import compute as compute
 from tests.compute.conftest import modal_backend as modal_backend
 from tests.compute.conftest import modal_loopback as modal_loopback

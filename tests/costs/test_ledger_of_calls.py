@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
@@ -14,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from tests.compute.conftest import Backend, starts, wait_until_claimed
-from tests.compute.test_fan_out import behaviours
+from tests.compute.conftest import ModalBackend, starts, wait_until_claimed
+from tests.compute.test_fan_out import behaviours, wait_for
 from tests.conftest import ROOT
 from tests.doubles.tasks import TASKS, Orchestration
 from video_pipeline import keys
@@ -29,7 +31,7 @@ from video_pipeline.calls import (
     read_result,
     write_result,
 )
-from video_pipeline.compute.base import CallOptions
+from video_pipeline.compute.base import CallOptions, Handle
 from video_pipeline.compute.follow import CallFailed, follow, run_call
 from video_pipeline.compute.local import LocalCompute
 from video_pipeline.costs.ledger import collect, enter_orphans, job_costs, load
@@ -75,14 +77,11 @@ def test_every_attempt_is_in_the_ledger_however_it_ended(
     ended("transient", "transient", attempts=2)
     ended("lost", "die", attempts=2)
 
-    cancelled = compute.submit(
-        "double", {"do": "sleep", "seconds": 60, "number": 98, "journal": str(journal)}
-    )
-    wait_until_claimed(store, cancelled.tenant, cancelled.key)
+    cancelled = _sleeping(compute, 98, journal)
     compute.cancel(cancelled, "a test asked")
     expected["cancelled"] += 1
 
-    told = compute.submit("double", {"do": "sleep", "seconds": 60, "number": 99, "journal": str(journal)})
+    told = _sleeping(compute, 99, journal)
     os.kill(wait_until_claimed(store, told.tenant, told.key).worker.pid, signal.SIGTERM)
     follow(compute, told)
     expected["preempted"] += 1
@@ -98,6 +97,15 @@ def test_every_attempt_is_in_the_ledger_however_it_ended(
     rows = rows_of(store)
     assert len({(row["key"], row["attempt"]) for row in rows}) == len(rows) == ran + 1
     assert all(row["backend"] == "local" and row["usd"] == 0 for row in rows)
+
+
+def _sleeping(compute: LocalCompute, number: int, journal: Path) -> Handle:
+    """A call whose task has begun."""
+    before = starts(journal)
+    request = {"do": "sleep", "seconds": 60, "number": number, "journal": str(journal)}
+    handle = compute.submit("double", request)
+    wait_for(lambda: starts(journal) > before)
+    return handle
 
 
 _BLANK: dict[str, Any] = {"request": {}, "timeout_s": 60.0}
@@ -140,12 +148,8 @@ def test_a_worker_that_nobody_buried_is_entered_by_the_one_that_takes_its_call_o
     assert rows_of(store) == []
     run_call(compute, "double", request)
     first, second = rows_of(store)
-    assert (first["attempt"], first["error_kind"], second["attempt"], second["status"]) == (
-        1,
-        "lost",
-        2,
-        "ok",
-    )
+    assert (first["attempt"], first["error_kind"]) == (1, "lost")
+    assert (second["attempt"], second["status"]) == (2, "ok")
     lived = (first["finished_at"] - first["started_at"]).total_seconds()
     assert first["wall_s"] == pytest.approx(lived, abs=0.001)
 
@@ -165,15 +169,7 @@ def test_a_worker_that_nobody_comes_back_for_is_entered_by_the_daily_look(
 
 
 def _wait_until_dead(store: ObjectStore, tenant: str, key: str) -> None:
-    import time
-
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        found = read_call(store, tenant, key)
-        if found is not None and not found[0].is_alive():
-            return
-        time.sleep(0.05)
-    raise AssertionError("the worker did not die")
+    wait_for(lambda: (found := read_call(store, tenant, key)) is not None and not found[0].is_alive())
 
 
 @pytest.mark.slow
@@ -280,8 +276,6 @@ def test_a_call_record_that_is_taken_over_when_finished_is_entered_once(
 def test_a_result_of_before_the_ledger_is_served_and_not_entered(
     compute: LocalCompute, store: ObjectStore
 ) -> None:
-    import json
-
     handle, _ = run_call(compute, "double", {"do": "return"})
     for item in list(store.list(keys.LEDGER)):
         store.delete(item.key)
@@ -297,9 +291,9 @@ def test_a_result_of_before_the_ledger_is_served_and_not_entered(
     assert rows_of(store) == []
 
 
-def test_what_modal_reserves_is_what_its_attempts_are_priced_by(backend: Backend) -> None:
-    if backend.name == "local":
-        pytest.skip("local calls reserve nothing; the rows of theirs are looked at above")
+@pytest.mark.slow
+def test_what_modal_reserves_is_what_its_attempts_are_priced_by(modal_backend: ModalBackend) -> None:
+    backend = modal_backend
     for item in list(backend.store.list(keys.LEDGER)):
         backend.store.delete(item.key)
     compute = backend.open()
@@ -320,7 +314,7 @@ def test_what_modal_reserves_is_what_its_attempts_are_priced_by(backend: Backend
     assert sum(row["status"] == "error" for row in rows) == backend.lives
 
 
-def test_a_claim_that_changes_hands_while_alive_elsewhere_is_entered_as_lost(
+def test_a_claim_of_another_machine_that_went_silent_is_entered_as_lost(
     compute: LocalCompute, store: ObjectStore
 ) -> None:
     handle = compute.submit("double", {"do": "return"})
@@ -329,8 +323,8 @@ def test_a_claim_that_changes_hands_while_alive_elsewhere_is_entered_as_lost(
     def stale(record: CallRecord) -> CallRecord:
         record.worker = record.worker.model_copy(update={"host": "another", "boot_id": "another"})
         record.state, record.attempt = "running", 2
-        record.claimed_at, record.heartbeat_at = record.claimed_at + 10, record.claimed_at + 130 - 1000
-        record.claimed_at -= 1000
+        record.claimed_at = time.time() - 1000
+        record.heartbeat_at = record.claimed_at + 120
         return record
 
     change_call(store, handle.tenant, handle.key, stale)
