@@ -15,6 +15,34 @@ from video_pipeline.settings import Settings, load_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
+ACCOUNT = "modal_account"
+"""Marks the tests that a Modal account pays for."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--run-modal",
+        action="store_true",
+        help="run the suite against your own Modal account and bucket, and nothing else; it costs money "
+        "(tests/compute/test_modal_account.py says how much, and what it needs)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", f"{ACCOUNT}: runs on a real Modal account; only with --run-modal")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With --run-modal those tests alone: Modal's client keeps the first server it meets, for the process."""
+    if config.getoption("--run-modal"):
+        others = [item for item in items if item.get_closest_marker(ACCOUNT) is None]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item.get_closest_marker(ACCOUNT) is not None]
+        return
+    for item in items:
+        if item.get_closest_marker(ACCOUNT) is not None:
+            item.add_marker(pytest.mark.skip(reason="needs a Modal account: run with --run-modal"))
+
 
 @pytest.fixture(autouse=True)
 def _no_settings_leak_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
