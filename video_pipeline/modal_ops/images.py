@@ -59,19 +59,20 @@ DRIVER_CAPABILITIES = "compute,utility,video"
 
 LEFT_OUT = frozenset(
     {"assets", "resources", "definitions", "partitions", "jobs", "failures", "schedules", "sensors"}
+    | {"cli", "demo", "operations"}
 )
-"""Top-level modules of ours that import Dagster, which the images do not have."""
+"""Top-level modules of ours that import Dagster, which the images do not have, and what people start from."""
 
 AT_HOME = frozenset(f"costs/{name}.py" for name in ("ledger", "model", "published"))
 """Modules that look at what was paid, with packages that no worker needs (pandas, scipy)."""
 
 
 def is_left_out(path: Path) -> bool:
-    """Whether a file or folder, named relative to the package, stays at home: Dagster's modules, those
-    of `AT_HOME`, byte code, dot files."""
+    """Whether a file or folder, named relative to the package, stays at home: those of `LEFT_OUT` and
+    `AT_HOME`, byte code, dot files."""
     hidden = any(part.startswith(".") or part == "__pycache__" for part in path.parts)
-    of_dagster = path.parts[0].removesuffix(".py") in LEFT_OUT
-    return hidden or path.suffix == ".pyc" or of_dagster or path.as_posix() in AT_HOME
+    left_out = path.parts[0].removesuffix(".py") in LEFT_OUT
+    return hidden or path.suffix == ".pyc" or left_out or path.as_posix() in AT_HOME
 
 
 def is_byte_code_or_hidden(path: Path) -> bool:
