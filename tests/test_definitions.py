@@ -82,6 +82,7 @@ def test_imports_point_one_way() -> None:
         "definitions",
         "partitions",
         "jobs",
+        "cleanup_job",
         "schedules",
         "sensors",
         "failures",

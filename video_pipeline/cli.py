@@ -80,6 +80,10 @@ def _parser() -> argparse.ArgumentParser:
 
     add_clip_commands(commands, _call)
 
+    from video_pipeline.operations.retention_commands import add_retention_commands
+
+    add_retention_commands(commands)
+
     calls = commands.add_parser("calls", help="show and end calls").add_subparsers(
         required=True, metavar="ACTION"
     )

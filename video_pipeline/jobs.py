@@ -11,6 +11,7 @@ import sys
 import dagster as dg
 
 from video_pipeline.assets.common import GROUP
+from video_pipeline.cleanup_job import clean_up
 from video_pipeline.keys import check_name
 from video_pipeline.operations.inputs import KINDS, look
 from video_pipeline.resources.store import StoreResource
@@ -106,4 +107,12 @@ def register_videos() -> None:
     find_videos()
 
 
-default_jobs = [caption_video, sample_videos, make_clip, join_clips, *single_clip_jobs, register_videos]
+default_jobs = [
+    caption_video,
+    sample_videos,
+    make_clip,
+    join_clips,
+    *single_clip_jobs,
+    register_videos,
+    clean_up,
+]

@@ -144,8 +144,7 @@ class References:
             by_key = {said_at[place]: place for place in pending}
             for key, text in self._read_all(by_key):
                 place = by_key[key]
-                said = json.loads(text)["content"] if key == place.mark_key else text
-                self._add_text(said, f"{key} names it", place.owner, but=place)
+                self._add_text(_unmarked(text), f"{key} names it", place.owner, but=place)
             pending = set()
 
     def _add_text(self, text: str, reason: str, owner: Owner | None, *, but: Place | None = None) -> None:
@@ -182,6 +181,14 @@ def _manifest_of(unit: Unit) -> str | None:
     if unit.finished is not None:
         return unit.finished
     return unit.place.mark_key if unit.marked is not None else None
+
+
+def _unmarked(text: str) -> str:
+    """A manifest's own text, also from a mark. A damaged mark is read as it is."""
+    try:
+        return str(json.loads(text)["content"])
+    except (ValueError, KeyError, TypeError):
+        return text
 
 
 def _strings(value: Any) -> Iterator[str]:

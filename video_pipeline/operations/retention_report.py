@@ -95,6 +95,18 @@ class RetentionReport(StrictModel):
     def bytes(self) -> int:
         return sum(row.bytes for row in self.kinds)
 
+    def next_step(self) -> str:
+        """What a person does with this report, in a sentence."""
+        waiting = next((row.done for row in self.kinds if row.kind == "old recipes"), 0)
+        if not self.removed:
+            return "nothing was changed; to remove it: video-pipeline retention remove, with the same options"
+        if waiting:
+            return (
+                f"the manifests of {waiting} recipes were taken away; their objects go in a run at least an "
+                "hour from now"
+            )
+        return "done"
+
 
 class Tally:
     """One kind's row while it is being counted."""
