@@ -25,11 +25,8 @@ from video_pipeline.settings import load_settings
 from video_pipeline.tasks import BUILT_IN
 
 PACKAGE = ROOT / "video_pipeline"
-OF_DAGSTER = (
-    *("assets", "resources", "definitions.py", "partitions.py", "jobs.py", "failures.py", "schedules.py"),
-    "sensors.py",
-)
-STARTERS = ("cli.py", "demo", "operations")
+NEVER = {"assets", "resources", "definitions", "partitions", "jobs", "failures", "cli", "demo", "operations"}
+"""Top-level modules of ours that no worker has any use for."""
 
 
 @pytest.fixture(scope="module")
@@ -53,16 +50,24 @@ def container(shipped: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
     return root
 
 
-def test_everything_is_shipped_but_dagsters_modules_starters_and_byte_code(shipped: dict[str, Path]) -> None:
+def top_of(name: str) -> str:
+    return name.split("/")[0].removesuffix(".py")
+
+
+def test_what_is_shipped_is_shipped_whole_but_for_byte_code_and_what_looks_at_costs(
+    shipped: dict[str, Path],
+) -> None:
     there = {path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*") if path.is_file()}
     expected = {
         name
         for name in there
-        if name.split("/")[0] not in (*OF_DAGSTER, *STARTERS)
+        if top_of(name) in images.SHIPPED
         and name not in images.AT_HOME
         and not any(part == "__pycache__" or part.startswith(".") for part in name.split("/"))
     }
     assert set(shipped) == expected
+    assert {top_of(name) for name in shipped} == images.SHIPPED
+    assert not NEVER & images.SHIPPED
 
 
 def test_the_package_data_that_is_installed_is_shipped_too(shipped: dict[str, Path]) -> None:
@@ -70,7 +75,7 @@ def test_the_package_data_that_is_installed_is_shipped_too(shipped: dict[str, Pa
     patterns = project["tool"]["setuptools"]["package-data"]["video_pipeline"]
     data = {path.relative_to(PACKAGE).as_posix() for pattern in patterns for path in PACKAGE.glob(pattern)}
     assert {Path(name).suffix for name in data} >= {".safetensors", ".json", ".html", ".js", ".css", ".ttf"}
-    assert {name for name in data if name.split("/")[0] not in STARTERS} <= set(shipped)
+    assert {name for name in data if top_of(name) not in NEVER} <= set(shipped)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +97,8 @@ def test_a_file_that_tasks_read_is_shipped(name: str, shipped: dict[str, Path]) 
 
 
 def test_no_shipped_module_imports_dagster_or_a_module_that_stays_at_home(shipped: dict[str, Path]) -> None:
-    at_home = {f"video_pipeline.{name.removesuffix('.py')}" for name in (*OF_DAGSTER, *STARTERS)}
+    tops = {path.stem for path in PACKAGE.iterdir() if path.suffix in ("", ".py")} - images.SHIPPED
+    at_home = {f"video_pipeline.{top}" for top in tops}
     wrong = [
         f"{name} imports {imported}"
         for name, local in shipped.items()

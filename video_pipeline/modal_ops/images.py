@@ -57,22 +57,24 @@ GPU_PACKAGES = ("PyNvVideoCodec==2.2.4", "nvidia-ml-py==13.615.71")
 DRIVER_CAPABILITIES = "compute,utility,video"
 """Without `video` the driver's container runtime leaves libnvcuvid out, and NVDEC does not start."""
 
-LEFT_OUT = frozenset(
-    {"assets", "resources", "definitions", "partitions", "jobs", "failures", "schedules", "sensors"}
-    | {"cli", "demo", "operations"}
+SHIPPED = frozenset(
+    {"__init__", "calls", "captions", "clips", "compute", "costs", "errors", "keys", "machine"}
+    | {"machine_parts", "machine_probe", "media", "modal_ops", "models", "sampling", "settings", "store"}
+    | {"streaming", "strict", "tasks", "telemetry", "tracking", "worker"}
 )
-"""Top-level modules of ours that import Dagster, which the images do not have, and what people start from."""
+"""Top-level modules of ours that go along: what tasks, their workers and the app are made of. What they
+import has to be here. Of the others, most need Dagster, which the images do not have."""
 
 AT_HOME = frozenset(f"costs/{name}.py" for name in ("ledger", "model", "published"))
 """Modules that look at what was paid, with packages that no worker needs (pandas, scipy)."""
 
 
 def is_left_out(path: Path) -> bool:
-    """Whether a file or folder, named relative to the package, stays at home: those of `LEFT_OUT` and
-    `AT_HOME`, byte code, dot files."""
+    """Whether a file or folder, named relative to the package, stays at home: what is not `SHIPPED`,
+    those of `AT_HOME`, byte code, dot files."""
     hidden = any(part.startswith(".") or part == "__pycache__" for part in path.parts)
-    left_out = path.parts[0].removesuffix(".py") in LEFT_OUT
-    return hidden or path.suffix == ".pyc" or left_out or path.as_posix() in AT_HOME
+    stays = path.parts[0].removesuffix(".py") not in SHIPPED
+    return hidden or path.suffix == ".pyc" or stays or path.as_posix() in AT_HOME
 
 
 def is_byte_code_or_hidden(path: Path) -> bool:
