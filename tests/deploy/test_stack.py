@@ -119,7 +119,8 @@ def test_the_bundled_store_makes_its_bucket_once_and_lets_nobody_in_without_the_
     service = services(FILLED_IN, ("compose.s3.yaml",))["s3"]
     s3, master, volume, filer = free_ports(4)
     here = {"-dir=/data": f"-dir={tmp_path}", "-s3.port=8333": f"-s3.port={s3}"}
-    command: list[str] = [here.get(part, part) for part in service["command"]]
+    stated: list[str] = service["command"]
+    command = [here.get(part, part) for part in stated]
     command += [f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}"]
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), **service["environment"]}
     with (tmp_path / "output.log").open("wb") as output:
