@@ -11,7 +11,6 @@ import psutil
 import pytest
 
 from tests.conftest import ROOT
-from tests.servers.modal_loopback.containers import MOST_LOSSES
 from tests.servers.modal_loopback.launch import ModalLoopback
 from tests.servers.seaweedfs import SeaweedFS
 from tests.servers.seaweedfs import seaweedfs as seaweedfs
@@ -19,6 +18,7 @@ from video_pipeline.calls import CallRecord, read_call
 from video_pipeline.compute import open_compute
 from video_pipeline.compute.base import Compute
 from video_pipeline.compute.local import LocalCompute
+from video_pipeline.modal_ops.entry import MOST_LOST
 from video_pipeline.settings import Settings, load_settings
 from video_pipeline.store import open_store
 from video_pipeline.store.base import ObjectStore
@@ -127,7 +127,7 @@ class ModalBackend:
     """The deployed app on the stand-in; its containers are processes of this machine."""
 
     name = "modal"
-    lives = MOST_LOSSES
+    lives = MOST_LOST
 
     def __init__(self, loopback: ModalLoopback, environment: dict[str, str]) -> None:
         self.loopback = loopback

@@ -156,6 +156,34 @@ def test_modals_own_time_limit_is_a_timeout_and_not_retried(
     assert not modal_backend.open().submit("double", job.request).attached
 
 
+def test_a_call_that_runs_out_of_memory_says_how_much_it_had_and_is_not_retried(
+    modal_backend: ModalBackend, journal: Path, spawned: Callable[[], int]
+) -> None:
+    job = Job(modal_backend, journal, seconds=60.0).claimed()
+    modal_backend.loopback.fault("run_out_of_memory", call=job.call_id())
+    error = job.failed().error
+    assert error.kind == "out_of_memory"
+    assert "out of memory" in error.message
+    assert "asks for 256 MiB and is ended beyond 512" in (error.what_to_do or "")
+    assert (starts(journal), spawned(), job.retries()) == (1, 1, 0)
+    stored = read_result(modal_backend.store, job.handle.tenant, job.handle.key)
+    assert stored is not None
+    assert stored.error == error
+
+
+def test_a_call_whose_containers_keep_dying_is_given_up_although_modal_would_start_it_again_without_end(
+    modal_backend: ModalBackend, journal: Path, spawned: Callable[[], int]
+) -> None:
+    compute = modal_backend.open()
+    with pytest.raises(CallFailed) as caught:
+        run_call(compute, "double", {"do": "die", "journal": str(journal)}, CallOptions(max_attempts=1))
+    assert caught.value.error.kind == "preempted"
+    assert "3 containers died one after the other" in caught.value.error.message
+    assert "more than its 512 MiB" in caught.value.error.message
+    assert (starts(journal), spawned()) == (3, 1)
+    assert modal_backend.is_at_rest(within_s=5)
+
+
 def test_a_container_that_does_not_start_is_an_error_with_its_last_words(
     modal_backend: ModalBackend, spawned: Callable[[], int]
 ) -> None:

@@ -20,7 +20,14 @@ from video_pipeline.errors import BadInput, ErrorKind, PipelineError, Transient,
 
 DEPLOY = "deploy: python -m video_pipeline.modal_ops.deploy"
 
-_OUT_OF_MEMORY = re.compile(r"out of memory|\boom\b|memory limit", re.IGNORECASE)
+_OUT_OF_MEMORY = re.compile(
+    r"out[- ]of[- ]memory|(?<![a-z])oom|memory limit|thrashing"
+    r"|\b(?:exit|exited|exits|code|status)\W(?:\w+\W+){0,2}137\b",
+    re.IGNORECASE,
+)
+"""137 is what a process ends with that the kernel killed: in a container nearly always for its memory."""
+_EVICTED = re.compile(r"evict|memory pressure", re.IGNORECASE)
+"""Put off a machine that others had filled: the call is not to blame, and may run again."""
 _CANCELLED = re.compile(r"cancel+ed", re.IGNORECASE)
 
 
@@ -113,11 +120,13 @@ class DeployedApp:
             except errors.NotFoundError:
                 return Outcome("failed", kind="preempted", detail=f"Modal does not know the call {call_id}")
             except errors.InternalFailure as error:
-                return Outcome("failed", kind="preempted", detail=f"Modal lost the worker: {error}")
+                kind = "out_of_memory" if _OUT_OF_MEMORY.search(str(error)) else "preempted"
+                return Outcome("failed", kind=kind, detail=f"Modal lost the worker: {error}")
             except errors.InputCancellation:
                 return Outcome("failed", kind="cancelled", detail="the call was cancelled at Modal")
             except errors.RemoteError as error:
-                return Outcome("failed", kind=_kind_of_text(str(error)), detail=str(error))
+                detail = str(error) or "Modal ended it and gave no reason"
+                return Outcome("failed", kind=_kind_of_text(detail), detail=detail)
             except (*self._of_the_service(), errors.AuthError, errors.VersionError):
                 raise
             except Exception as error:
@@ -190,8 +199,11 @@ def _of_return(returned: dict[str, Any]) -> Outcome:
 
 
 def _kind_of_text(text: str) -> ErrorKind:
-    """A `RemoteError` has no type for its reason, only words (documented examples: killed for memory,
-    cancelled, failed at start)."""
+    """A `RemoteError` has no type for its reason, only words. That the service tells apart being killed for
+    memory, thrashing at the limit and being evicted is in its messages' definition (`GenericResult`); the
+    words are not documented."""
     if _OUT_OF_MEMORY.search(text):
         return "out_of_memory"
+    if _EVICTED.search(text):
+        return "preempted"
     return "cancelled" if _CANCELLED.search(text) else "internal"

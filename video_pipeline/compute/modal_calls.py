@@ -178,7 +178,7 @@ class ModalCompute:
             kind="cancelled" if reason else status.died,
             message=f"cancelled: {reason}" if reason else f"the call did not end: {status.detail}",
             input=handle.task,
-            what_to_do=None if reason else _advice(status),
+            what_to_do=None if reason else self._advice(handle.task, status),
         )
         if record is None or not claimed:
             return _of_an_unclaimed_call(handle, error, note)
@@ -186,6 +186,19 @@ class ModalCompute:
         write_result(self._store, handle.tenant, buried)
         change_call(self._store, handle.tenant, handle.key, lambda now: _finished(now, record))
         return buried
+
+    def _advice(self, task: str, status: Status) -> str:
+        if status.died == "out_of_memory":
+            from video_pipeline.modal_ops.specs import spec_for
+
+            spec = spec_for(find_task(task, self._settings), self._settings)
+            return (
+                f"it asks for {spec.memory_mib:,} MiB and is ended beyond {spec.memory_limit_mib:,}: "
+                "give it a smaller input, or the task more memory_mib (tasks.py) and deploy"
+            )
+        if status.died == "timeout":
+            return "give it a longer timeout_s, or a shorter input"
+        return "look at the call's log on Modal"
 
     def _has_ended(self, record: CallRecord, note: SpawnNote | None) -> bool:
         """Whether the worker in the record is of a call that Modal has done with."""
@@ -255,14 +268,6 @@ class ModalCompute:
             "attempt": record.attempt,
             "heartbeat_age_s": round(time.time() - record.heartbeat_at, 1),
         }
-
-
-def _advice(status: Status) -> str:
-    if status.died == "out_of_memory":
-        return "give the task more memory (tasks.py) and deploy, or give it a smaller input"
-    if status.died == "timeout":
-        return "give it a longer timeout_s, or a shorter input"
-    return "look at the call's log on Modal"
 
 
 def _finished(now: CallRecord, lost: CallRecord) -> CallRecord | None:

@@ -19,12 +19,24 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from video_pipeline.calls import ErrorRecord, WorkerIdentity
+from video_pipeline.calls import (
+    CallRecord,
+    ErrorRecord,
+    WorkerIdentity,
+    change_call,
+    failed_result,
+    read_call,
+    read_result,
+    write_result,
+)
+from video_pipeline.compute.modal_spawns import read_note
 from video_pipeline.errors import PipelineError, VersionMismatch, problems_of
+from video_pipeline.modal_ops.specs import spec_for
 from video_pipeline.models import kept
-from video_pipeline.settings import load_settings
+from video_pipeline.settings import Settings, load_settings
 from video_pipeline.store import open_store
-from video_pipeline.tasks import find_task
+from video_pipeline.store.base import ObjectStore
+from video_pipeline.tasks import find_task, tenant_of
 from video_pipeline.telemetry.logs import configure_logging
 from video_pipeline.worker import EVENT_PREFIX, CallFile, execute
 
@@ -32,6 +44,9 @@ log = logging.getLogger(__name__)
 
 EXIT_NOT_BEGUN = 1
 RETRIED_BY_CALLERS = ("transient", "preempted")
+MOST_LOST = 3
+"""Containers of one function call that may die without a word. Modal starts the next one for a deployed app
+without end, by its guide to retries; a task that runs out of memory would do so each time, at full price."""
 
 
 @dataclass
@@ -83,8 +98,11 @@ def run_call_file(call: Mapping[str, Any]) -> dict[str, Any]:
         print(EVENT_PREFIX + json.dumps({"event": "container", **asdict(_container)}), flush=True)
         _container.calls_before += 1
         store = open_store(settings)
+        me = identity()
+        if _is_given_up(file, settings, store, me):
+            return {"exit_code": 0}
         with _handlers_kept():
-            return {"exit_code": execute(file, settings, store, identity())}
+            return {"exit_code": execute(file, settings, store, me)}
     except PipelineError as error:
         if error.kind in RETRIED_BY_CALLERS:
             raise
@@ -96,6 +114,43 @@ def run_call_file(call: Mapping[str, Any]) -> dict[str, Any]:
             traceback=traceback.format_exc(),
         )
         return {"exit_code": EXIT_NOT_BEGUN, "error": record.model_dump(mode="json")}
+
+
+def _is_given_up(file: CallFile, settings: Settings, store: ObjectStore, me: WorkerIdentity) -> bool:
+    """Whether the containers before this one died too often without a word; the call then has its result."""
+    task = find_task(file.task, settings)
+    tenant = tenant_of(task.parse_request(file.request))
+    found = read_call(store, tenant, file.key)
+    if found is None or found[0].state != "running" or not me.is_rerun_of(found[0].worker):
+        return False
+    record, told, noted = (
+        found[0],
+        read_result(store, tenant, file.key),
+        read_note(store, tenant, file.key),
+    )
+    # Attempts of this function call, and of these those after the last that could still say what it died of.
+    before = max(noted[0].after_attempt if noted is not None else 0, told.attempt if told is not None else 0)
+    if record.attempt - before < MOST_LOST:
+        return False
+    limit_mib = spec_for(task, settings).memory_limit_mib
+    error = ErrorRecord(
+        kind="preempted",
+        message=f"{record.attempt - before} containers died one after the other and left no word: lost "
+        f"machines, or a task that needs more than its {limit_mib:,} MiB",
+        input=task.name,
+        what_to_do="look at the memory of the call's containers on Modal before it is run again",
+    )
+    log.error("%s is given up: %s", file.key, error)
+    write_result(store, tenant, failed_result(record, error))
+    change_call(store, tenant, file.key, lambda now: _finished(now, record))
+    return True
+
+
+def _finished(now: CallRecord, lost: CallRecord) -> CallRecord | None:
+    if now.worker != lost.worker:
+        return None
+    now.state = "finished"
+    return now
 
 
 def identity() -> WorkerIdentity:

@@ -23,6 +23,7 @@ class Door:
             web.post("/faults/preempt", self._preempt),
             web.post("/faults/kill", self._kill),
             web.post("/faults/time_out", self._time_out),
+            web.post("/faults/run_out_of_memory", self._run_out_of_memory),
             web.post("/faults/drop_outputs", self._drop_outputs),
             web.post("/faults/broken_start", self._broken_start),
             web.post("/faults/cancel_all", self._cancel_all),
@@ -103,6 +104,15 @@ class Door:
         for container in hit:
             for item in list(container.running.values()):
                 await self._containers.time_out(item, container, "the time limit that a test plays")
+        return web.json_response([container.id for container in hit])
+
+    async def _run_out_of_memory(self, request: web.Request) -> web.Response:
+        """As if the kernel had killed the working containers at their limit of memory now, and Modal had not
+        started others in their place."""
+        hit = self._working(request)
+        for container in hit:
+            for item in list(container.running.values()):
+                await self._containers.run_out_of_memory(item, container)
         return web.json_response([container.id for container in hit])
 
     async def _drop_outputs(self, request: web.Request) -> web.Response:
