@@ -66,7 +66,7 @@ def read_states(
     done = set.intersection(*made.values()) - failed.keys()
     retried = {key for key, run in failed.items() if run.retry_due}
     active = (_running(instance, product, registered) & known) | retried
-    stale = frozenset() if code_versions is None else _stale(instance, product, code_versions) & done
+    stale = set() if code_versions is None else _stale(instance, product, code_versions, done)
     return States(registered, done=done, active=active, failed=failed, stale=stale, made=made)
 
 
@@ -194,31 +194,51 @@ def _partitions_of_backfill(
 
 
 def _stale(
-    instance: dg.DagsterInstance, product: Product, code_versions: Mapping[str, str | None]
+    instance: dg.DagsterInstance,
+    product: Product,
+    code_versions: Mapping[str, str | None],
+    partitions: set[str],
 ) -> set[str]:
-    """Partitions with an asset that another version of the code made, or that was made from inputs which have
-    been made anew with another content since. Dagster tags every materialisation with all three."""
-    inputs = [f"dagster/input_data_version/{asset}" for asset in product.assets]
-    tags = {
-        asset: instance.event_log_storage.get_latest_tags_by_partition(
-            dg.AssetKey(asset),
-            DagsterEventType.ASSET_MATERIALIZATION,
-            ["dagster/code_version", "dagster/data_version", *inputs],
-        )
-        for asset in product.assets
-    }
+    """Those of the partitions with an asset that another version of the code made, or that was made from
+    inputs which have been made anew with another content since. Dagster tags every materialisation with all
+    three; the tags lie in its event, so this reads one event for each asset and partition."""
+    inputs = {asset: f"dagster/input_data_version/{asset}" for asset in product.assets}
+    tags = {asset: _latest_tags(instance, asset, partitions) for asset in product.assets}
     stale: set[str] = set()
-    for asset, partitions in tags.items():
+    for asset, rows in tags.items():
         version = code_versions.get(asset)
-        for partition, own in partitions.items():
-            if version is not None and own.get("dagster/code_version") not in (None, version):
+        for partition, own in rows.items():
+            older = version is not None and own.get("dagster/code_version", version) != version
+            changed = any(
+                name in own
+                and own[name] != tags[parent].get(partition, {}).get("dagster/data_version", own[name])
+                for parent, name in inputs.items()
+            )
+            if older or changed:
                 stale.add(partition)
-                continue
-            for parent, name in zip(product.assets, inputs, strict=True):
-                now = tags[parent].get(partition, {}).get("dagster/data_version")
-                if name in own and now is not None and own[name] != now:
-                    stale.add(partition)
     return stale
+
+
+def _latest_tags(
+    instance: dg.DagsterInstance, asset: str, partitions: set[str]
+) -> dict[str, Mapping[str, str]]:
+    """The tags of each partition's latest materialisation."""
+    key = dg.AssetKey(asset)
+    latest = instance.event_log_storage.get_latest_storage_id_by_partition(
+        key, DagsterEventType.ASSET_MATERIALIZATION
+    )
+    wanted = sorted(storage_id for partition, storage_id in latest.items() if partition in partitions)
+    found: dict[str, Mapping[str, str]] = {}
+    for start in range(0, len(wanted), BATCH):
+        ids = wanted[start : start + BATCH]
+        records = instance.fetch_materializations(
+            dg.AssetRecordsFilter(asset_key=key, storage_ids=ids), limit=len(ids)
+        ).records
+        for record in records:
+            made = record.asset_materialization
+            if made is not None and made.partition is not None:
+                found[made.partition] = made.tags or {}
+    return found
 
 
 def _batches(run_ids: Iterable[str]) -> Iterable[list[str]]:

@@ -1,0 +1,120 @@
+"""The choice of a night's backfill, as a pure function."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from video_pipeline.operations.backfill import READS, Limits, choose
+from video_pipeline.operations.states import CAPTIONS, CLIPS, FailedRun, States
+
+KEYS = [f"demo--{name}" for name in "abcdefghij"]
+
+
+def failed(kind: str | None = None) -> FailedRun:
+    return FailedRun("run", "caption_video", 0.0, 1.0, kind=kind)
+
+
+@st.composite
+def states(draw: st.DrawFn) -> States:
+    registered = draw(st.lists(st.sampled_from(KEYS), unique=True))
+    some = st.sets(st.sampled_from(registered)) if registered else st.just(set())
+    broken = draw(some)
+    done = draw(some) - broken
+    kinds = st.sampled_from([None, "bad_input", "internal", "out_of_memory"])
+    return States(
+        registered,
+        done=done,
+        active=draw(some),
+        failed={key: failed(draw(kinds)) for key in sorted(broken)},
+        stale=draw(some) & done,
+    )
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    states(),
+    st.integers(-1, 12),
+    st.sampled_from([0.0, 1.0, 2.5]),
+    st.floats(-5, 30),
+    st.sets(st.sampled_from(KEYS)),
+    st.sets(st.sampled_from(KEYS)),
+    st.booleans(),
+)
+def test_a_choice_keeps_every_promise(
+    states: States, runs: int, each: float, usd: float, tonight: set[str], changed: set[str], stale: bool
+) -> None:
+    choice = choose(
+        CAPTIONS,
+        states,
+        Limits(runs, usd, each),
+        asked_tonight=tonight,
+        stale_too=stale,
+        changed=lambda key, _run: key in changed,
+    )
+    keys = [key for key, _ in choice.chosen]
+    assert len(set(keys)) == len(keys) <= max(0, runs)
+    assert len(keys) * each <= max(0.0, usd) + 1e-3
+    newest_first = [key for key in reversed(states.registered) if key in set(keys)]
+    assert keys == newest_first
+    assert not set(keys) & (set(states.active) | tonight)
+    for key, why in choice.chosen:
+        assert (why == "failed") == (key in states.failed)
+        assert (why == "stale") == (key in states.done)
+        assert why != "stale" or (stale and key in states.stale)
+        assert why != "failed" or states.failed[key].kind != "bad_input" or key in changed
+    # Nothing is passed over in silence: what could be run is chosen, or counted with a reason.
+    candidates = [
+        key
+        for key in states.registered
+        if key in states.failed or key not in states.done or (stale and key in states.stale)
+    ]
+    assert len(choice.chosen) + choice.left.total() == len(candidates)
+
+
+@given(st.integers(1, 40), st.floats(0.01, 30), st.floats(0, 500))
+def test_as_many_runs_are_allowed_as_the_dollars_pay_for_and_no_more(
+    runs: int, each: float, usd: float
+) -> None:
+    allowed = Limits(runs, usd, each).allowed
+    assert allowed * each <= usd + 1e-3
+    assert allowed == runs or (allowed + 1) * each > usd
+
+
+def test_ten_runs_of_ten_cents_fit_in_a_dollar() -> None:
+    assert Limits(50, 1.0, 0.1).allowed == 10
+
+
+def test_an_input_is_looked_at_only_for_what_might_be_run() -> None:
+    looked: list[str] = []
+
+    def changed(key: str, _run: FailedRun) -> bool:
+        looked.append(key)
+        return True
+
+    broken = {key: failed("bad_input") for key in KEYS}
+    states = States(KEYS, failed=broken, active={KEYS[-1]})
+    choice = choose(CAPTIONS, states, Limits(2), changed=changed)
+    assert [key for key, _ in choice.chosen] == [KEYS[-2], KEYS[-3]] == looked
+
+
+def test_a_clip_that_has_all_its_request_asks_for_is_done() -> None:
+    states = States(KEYS[:2], made={"clip": {KEYS[0]}, "framed_clip": set()})
+    choice = choose(CLIPS, states, Limits(5), asked=lambda _key: {"clip", "multi_clip"})
+    assert choice.chosen == [(KEYS[1], "missing")]
+
+
+def test_requests_are_read_up_to_a_limit_and_the_rest_is_told() -> None:
+    many = [f"demo--{number}" for number in range(READS + 7)]
+    choice = choose(CLIPS, States(many), Limits(5), asked=lambda _key: frozenset())
+    assert not choice.chosen
+    assert choice.left["not looked at: too many requests to read"] == 7
+
+
+def test_what_the_night_left_out_is_told_with_its_reason() -> None:
+    states = States(KEYS[:3], active={KEYS[0]}, failed={KEYS[1]: failed("bad_input")})
+    said = str(choose(CAPTIONS, states, Limits(0, 10, 20)))
+    assert "nothing to do" in said
+    assert "1 in progress" in said
+    assert "number of runs" in said
+    assert "cost limit" in str(choose(CAPTIONS, states, Limits(5, 10, 20)))
