@@ -19,7 +19,7 @@ from video_pipeline.assets.common import (
     check_result,
     description,
 )
-from video_pipeline.assets.metadata import link, links, store_picture
+from video_pipeline.assets.metadata import link, links, store_picture, usage_figures
 from video_pipeline.captions.checks import check_captions
 from video_pipeline.captions.intake import (
     layout_request,
@@ -90,6 +90,7 @@ def caption_layout(
             "found": result.found,
             "reasons": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in result.reasons)),
             "moments": result.moments,
+            **usage_figures(record),
             "crop_region": dg.MetadataValue.json(result.crop_region.model_dump()),
             "layout": link(objects, result.layout_key),
             "call": handle.key,
@@ -162,6 +163,7 @@ def captions(
             **{f"without_text_{reason}": count for reason, count in result.unread.items()},
             **({} if result.least_certain is None else {"least_certain_boundary": result.least_certain}),
             "wall_seconds": round(result.wall_seconds, 3),
+            **usage_figures(record),
             **links(
                 objects,
                 {

@@ -26,7 +26,15 @@ from video_pipeline.assets.common import (
     check_result,
     description,
 )
-from video_pipeline.assets.metadata import link, links, seconds, stages_table, store_picture, table
+from video_pipeline.assets.metadata import (
+    link,
+    links,
+    seconds,
+    stages_table,
+    store_picture,
+    table,
+    usage_figures,
+)
 from video_pipeline.assets.plots import labels_over_time
 from video_pipeline.captions.checks import check_chunks, check_extents, check_frames
 from video_pipeline.captions.intake import find_source, load_caption_request, pass_request
@@ -182,6 +190,7 @@ def caption_pass(
         "frames": result.frame_count,
         "wall_seconds": round(result.wall_seconds, 3),
         "speed_frames_per_second": round(rate, 1),
+        **usage_figures(record),
         **stages_table(objects, record.report_keys),
     }
     files = {**links(objects, record.report_keys), "call": handle.key}

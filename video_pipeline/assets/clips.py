@@ -17,7 +17,8 @@ import dagster as dg
 from pydantic import BaseModel
 
 from video_pipeline.assets.common import OWNERS, check_result, description
-from video_pipeline.assets.metadata import link, links, store_picture
+from video_pipeline.assets.metadata import link, links, store_picture, usage_figures
+from video_pipeline.calls import ResultRecord
 from video_pipeline.clips import intake
 from video_pipeline.clips.current import Stage, set_current
 from video_pipeline.clips.detect_request import DetectPlayersResult
@@ -207,6 +208,7 @@ def player_detections(
             "detections": result.detections,
             "pictures_without": result.pictures_without,
             "wall_seconds": round(result.seconds_taken, 3),
+            **usage_figures(record),
             "json": link(objects, result.detections_key),
             **links(objects, record.report_keys),
             "model_sha256": result.model_sha256,
@@ -243,7 +245,7 @@ def _render(
         set_current(objects, which, stage, result)
     except PipelineError as error:
         raise to_failure(context, error) from None
-    yield _render_result(objects, key, result, handle.key, record.report_keys)
+    yield _render_result(objects, key, result, handle.key, record)
 
 
 def _skipped(context: dg.AssetExecutionContext, asked: ClipRequest, section: str, clip: ClipId) -> bool:
@@ -257,7 +259,7 @@ def _skipped(context: dg.AssetExecutionContext, asked: ClipRequest, section: str
 
 
 def _render_result(
-    store: ObjectStore, key: dg.AssetKey, result: RenderResult, call: str, reports: dict[str, str]
+    store: ObjectStore, key: dg.AssetKey, result: RenderResult, call: str, record: ResultRecord
 ) -> dg.MaterializeResult:
     assert result.output_key is not None
     return dg.MaterializeResult(
@@ -279,7 +281,8 @@ def _render_result(
             "copied": result.copied,
             "made": result.made,
             "notes": dg.MetadataValue.md("\n".join(f"- {line}" for line in result.notes) or "none"),
-            **links(store, reports),
+            **usage_figures(record),
+            **links(store, record.report_keys),
             "call": call,
         },
         check_results=[

@@ -18,6 +18,7 @@ from fractions import Fraction
 
 import dagster as dg
 
+from video_pipeline.calls import ResultRecord
 from video_pipeline.store.base import ObjectStore
 
 PICTURE_WIDTH = 900
@@ -46,6 +47,18 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> dg.Metada
     return dg.MetadataValue.md(
         "\n".join("| " + " | ".join(str(cell).replace("|", "/") for cell in line) + " |" for line in lines)
     )
+
+
+def usage_figures(record: ResultRecord) -> dict[str, float]:
+    """What the call that made a result used, as figures that plot over partitions; the money that a plan
+    foresaw, where there was one. What attempts really cost stands in the ledger."""
+    usage = record.usage
+    figures = {
+        "call_seconds": round(usage.wall_s, 3),
+        "processor_seconds": round(usage.cpu_s, 3),
+        "peak_memory_mib": round(usage.peak_memory_mib, 1),
+    }
+    return figures if usage.predicted_usd is None else {**figures, "predicted_usd": usage.predicted_usd}
 
 
 def stages_table(store: ObjectStore, reports: Mapping[str, str]) -> dict[str, dg.MetadataValue]:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from video_pipeline.assets.common import OWNERS, check_result, description
-from video_pipeline.assets.metadata import links, store_picture
+from video_pipeline.assets.metadata import links, store_picture, usage_figures
 from video_pipeline.errors import PipelineError
 from video_pipeline.failures import to_failure
 from video_pipeline.partitions import sample_of, sample_partitions
@@ -86,7 +86,11 @@ def sample_pass(
     result = RunInferenceResult.model_validate(record.result)
     for line in result.degraded:
         context.log.warning(f"done other than asked: {line}")
-    files = {**links(objects, record.report_keys | result.report_keys), "call": handle.key}
+    files = {
+        **usage_figures(record),
+        **links(objects, record.report_keys | result.report_keys),
+        "call": handle.key,
+    }
     yield _frames_result(objects, result, handle.key, files)
     yield _predictions_result(objects, result, handle.key, files)
 
