@@ -2,8 +2,8 @@
 
     python -m benchmarks.run [FAMILY ...]
 
-Families: decode, encode_and_infer, caption_pass, caption_hour, orchestration, sampling, clips. Results go to
-`benchmarks/results/`.
+Families: decode, encode_and_infer, caption_pass, caption_hour, orchestration, sampling, clips,
+chunk_choice. Results go to `benchmarks/results/`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ FAMILIES = (
     "orchestration",
     "sampling",
     "clips",
+    "chunk_choice",
 )
 
 
