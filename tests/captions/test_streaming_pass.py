@@ -93,6 +93,8 @@ def test_every_artefact_passes_its_checks_and_a_rerun_writes_nothing(
     assert check_extents(demo_store, result.extents.manifest_key) == []
     assert check_chunks(demo_store, result.chunks.manifest_key) == []
     assert {"performance.txt", "timing_waterfall.html", "trace.json", "stages.json"} == set(context.reports)
+    assert b"Encoding elsewhere: encoding " in context.reports["performance.txt"][0]
+    assert json.loads(context.reports["stages.json"][0])["offloading"]["ratio"] > 0
     progress = [event for event in events if event["event"] == "progress"]
     assert progress[-1]["done"] == progress[-1]["total"] == 84
     before = {item.key: item.version for item in demo_store.list("demo/")}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 
+from video_pipeline.captions.offloading import offloading
 from video_pipeline.streaming.report import performance_report
 from video_pipeline.streaming.stats import PipelineReport
 from video_pipeline.telemetry.nvml import GpuUtilisation
@@ -22,10 +23,13 @@ def attach_reports(
     """Prints the report into the call's log and attaches its files to the call's result."""
     spans, dropped = context.recorder.spans(), context.recorder.dropped
     performance = performance_report(report, frames=frames, pairs=max(frames - 1, 0), chunks=chunks, gpu=gpu)
-    text = f"{performance}\n\n{timing_table(spans, dropped=dropped)}\n"
+    elsewhere = offloading(report, has_gpu=gpu.gpu_percent is not None)
+    about = f"\nEncoding elsewhere: {elsewhere.advice}" if elsewhere is not None else ""
+    text = f"{performance}{about}\n\n{timing_table(spans, dropped=dropped)}\n"
     print(text, flush=True)
     context.attach_report("performance.txt", text)
-    context.attach_report("stages.json", json.dumps(report.to_dict(), indent=1))
+    stages = {**report.to_dict(), "offloading": elsewhere.to_dict() if elsewhere is not None else None}
+    context.attach_report("stages.json", json.dumps(stages, indent=1))
     context.attach_report(
         "timing_waterfall.html",
         waterfall_html(spans, title=f"Caption pass, {frames} frames", dropped=dropped),
