@@ -84,16 +84,9 @@ def _parser() -> argparse.ArgumentParser:
 
     add_retention_commands(commands)
 
-    calls = commands.add_parser("calls", help="show and end calls").add_subparsers(
-        required=True, metavar="ACTION"
-    )
-    listing = calls.add_parser("list", help="calls of a tenant, newest first")
-    listing.add_argument("--tenant", default=None, help="default: every tenant of the store")
-    listing.set_defaults(run=_list_calls)
-    cancel = calls.add_parser("cancel", help="end a running call")
-    cancel.add_argument("key")
-    cancel.add_argument("--tenant", default=None)
-    cancel.set_defaults(run=_cancel_call)
+    from video_pipeline.compute.commands import add_call_commands
+
+    add_call_commands(commands)
     return parser
 
 
@@ -223,49 +216,6 @@ class _ProgressPrinter:
         if self._open_line:
             print(file=sys.stderr)
             self._open_line = False
-
-
-def _list_calls(arguments: argparse.Namespace) -> int:
-    from video_pipeline.calls import list_calls
-    from video_pipeline.settings import load_settings
-    from video_pipeline.store import open_store
-
-    store = open_store(load_settings())
-    rows = list_calls(store, arguments.tenant)
-    for record in rows:
-        state = "running" if record.is_alive() else ("finished" if record.state == "finished" else "lost")
-        age = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.claimed_at))
-        where = f"attempt {record.attempt} on {record.worker.host}:{record.worker.pid}"
-        print(f"{record.key}  {state:8}  {age}  {record.tenant}  {record.task}  {where}")
-    if not rows:
-        print("no calls")
-    return 0
-
-
-def _cancel_call(arguments: argparse.Namespace) -> int:
-    from video_pipeline.calls import list_calls
-    from video_pipeline.compute import open_compute
-    from video_pipeline.compute.base import Handle
-    from video_pipeline.settings import load_settings
-    from video_pipeline.store import open_store
-
-    settings = load_settings()
-    store = open_store(settings)
-    found = [record for record in list_calls(store, arguments.tenant) if record.key.startswith(arguments.key)]
-    if len(found) != 1:
-        raise BadInput(
-            f"{len(found)} calls begin with {arguments.key!r}",
-            input=arguments.key,
-            what_to_do="take a key from: video-pipeline calls list",
-        )
-    (record,) = found
-    if not record.is_alive():
-        print(f"{record.key} is not running")
-        return 0
-    handle = Handle(record.tenant, record.key, record.task, record.worker.backend, attached=True)
-    open_compute(settings, store).cancel(handle, "cancelled with video-pipeline calls cancel")
-    print(f"{record.key} is cancelled")
-    return 0
 
 
 if __name__ == "__main__":
