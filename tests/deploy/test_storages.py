@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlparse
@@ -27,27 +30,33 @@ VIDEO = VideoId("acme", "short")
 MISSING = VideoId("acme", "missing")
 
 
+def deployed(home: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A DAGSTER_HOME with the file of the deployment, and the variables it asks for."""
+    parsed = urlparse(url)
+    variables = {
+        "DAGSTER_PG_HOST": parsed.hostname,
+        "DAGSTER_PG_PORT": parsed.port,
+        "DAGSTER_PG_DB": parsed.path.strip("/"),
+        "DAGSTER_PG_USER": parsed.username,
+        "DAGSTER_PG_PASSWORD": parsed.password,
+        "DAGSTER_LOGS": home / "logs",
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, str(value))
+    home.mkdir()
+    (home / "dagster.yaml").write_text((DEPLOY / "dagster.yaml").read_text())
+    return home
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
 def home(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A DAGSTER_HOME with the file that the deployment of that storage has."""
+    """A DAGSTER_HOME with the file that stands for that storage."""
     home = tmp_path / "dagster_home"
-    home.mkdir()
-    if request.param == "sqlite":
-        (home / "dagster.yaml").write_text((DEPLOY / "local" / "dagster.yaml").read_text())
-    else:
+    if request.param == "postgres":
         server: Postgres = request.getfixturevalue("postgres")
-        url = urlparse(server.new_database())
-        variables = {
-            "DAGSTER_PG_HOST": url.hostname,
-            "DAGSTER_PG_PORT": url.port,
-            "DAGSTER_PG_DB": url.path.strip("/"),
-            "DAGSTER_PG_USER": url.username,
-            "DAGSTER_PG_PASSWORD": url.password,
-            "DAGSTER_LOGS": tmp_path / "logs",
-        }
-        for name, value in variables.items():
-            monkeypatch.setenv(name, str(value))
-        (home / "dagster.yaml").write_text((DEPLOY / "dagster.yaml").read_text())
+        return deployed(home, server.new_database(), monkeypatch)
+    home.mkdir()
+    (home / "dagster.yaml").write_text((DEPLOY / "local" / "dagster.yaml").read_text())
     return home
 
 
@@ -101,3 +110,36 @@ def test_a_caption_job_and_its_failure_are_kept_and_read_back_by_another_process
         assert failure is not None
         assert failure.metadata["kind"].value == "bad_input"
         assert "acme/client/videos/missing" in str(failure.metadata["input"].value)
+
+
+def test_a_dump_restored_into_another_database_has_the_runs_and_the_partitions(
+    postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = postgres.new_database(), postgres.new_database()
+    with dg.DagsterInstance.from_config(str(deployed(tmp_path / "first", first, monkeypatch))) as instance:
+        instance.add_dynamic_partitions(VIDEOS, [VIDEO.partition_key])
+        run_id = small_job.execute_in_process(instance=instance).run_id
+    dump = tmp_path / "dagster.dump"
+    postgres.tool("pg_dump", "-Fc", "-f", str(dump), database=first)
+    home = deployed(tmp_path / "second", second, monkeypatch)
+    postgres.tool("pg_restore", "--clean", "--if-exists", str(dump), database=second)
+    dagster = str(Path(sys.executable).with_name("dagster"))
+    migrated = subprocess.run(
+        [dagster, "instance", "migrate"], env={**os.environ, "DAGSTER_HOME": str(home)}, capture_output=True
+    )
+    assert migrated.returncode == 0, migrated.stderr
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        assert instance.get_dynamic_partitions(VIDEOS) == [VIDEO.partition_key]
+        (record,) = instance.get_run_records()
+        assert (record.dagster_run.run_id, record.dagster_run.is_success) == (run_id, True)
+        assert instance.all_logs(run_id)
+
+
+@dg.op
+def say_nothing() -> None:
+    """A double of work."""
+
+
+@dg.job
+def small_job() -> None:
+    say_nothing()

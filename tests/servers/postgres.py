@@ -103,6 +103,15 @@ class Postgres:
             connection.close()
         return self.url(name)
 
+    def tool(self, name: str, *arguments: str, database: str) -> None:
+        """Runs one of the server's own programs (`pg_dump`, `pg_restore`) on a database given by its URL."""
+        where = ["-h", "127.0.0.1", "-p", str(self.port), "-U", self.user, "-d", database.rpartition("/")[2]]
+        environment = {**os.environ, "PGPASSWORD": self.password}
+        command = [str(self._binaries / name), *where, *arguments]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"{name} failed: {done.stderr[-1000:]}")
+
     def start(self) -> None:
         """Starts the server and waits until it answers a query."""
         data = self.folder / "data"
