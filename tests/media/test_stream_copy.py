@@ -47,6 +47,20 @@ def video_seconds(path: Path) -> Fraction:
         return stream.duration * stream.time_base
 
 
+def test_a_part_of_an_avi_ends_after_the_picture_that_is_shown_when_it_stops(
+    media: MediaFactory, tmp_path: Path
+) -> None:
+    """In AVI a tick is a whole picture: half a tick is no rounding, but half a picture."""
+    pictures, source = read(media.path("mpeg4_avi"))
+    assert pictures[1].pts - pictures[0].pts == 1
+    # Two B pictures between each two others: after ten pictures, a part can next end after thirteen.
+    for beyond, count in ((Fraction(0), 10), (Fraction(1, 100), 10), (Fraction(2, 5), 13), (Fraction(1), 13)):
+        stop = (pictures[10].pts + beyond) * source.time_base
+        path = tmp_path / f"{beyond.numerator}.mp4"
+        copy_range(media.path("mpeg4_avi"), source.start, stop, path, name="the video")
+        assert len(read(path)[0]) == count, beyond
+
+
 @pytest.mark.parametrize("variant", COPIED)
 def test_copied_parts_show_the_pictures_of_the_source(
     media: MediaFactory, tmp_path: Path, variant: str

@@ -48,8 +48,10 @@ class CopyOrder(Generic[PacketT]):
         self.end = 0
         self.whole = False
 
-    def until(self, stop: Fraction) -> Iterator[Timed[PacketT]]:
-        """Raises ValueError if the timestamps allow no decoding times: they contradict the order."""
+    def until(self, stop: Fraction, spare: Fraction = Fraction(1, 2)) -> Iterator[Timed[PacketT]]:
+        """`stop` in ticks; a picture that begins less than `spare` ticks before it is not wanted
+        (`picture_range.slack`). Raises ValueError if the timestamps allow no decoding times: they contradict
+        the order."""
         for _ in range(LOOK_AHEAD):
             self._read()
         delay = max((a - b.pts for a, b in zip(self._known, self._waiting, strict=True)), default=0)
@@ -65,7 +67,7 @@ class CopyOrder(Generic[PacketT]):
                 raise ValueError(f"PTS {head.pts} comes too late")
             previous_dts = dts
             latest = head if latest is None or head.pts > latest.pts else latest
-            is_last = self._ends(latest, stop)
+            is_last = self._ends(latest, stop - spare)
             # The last packet's duration ends the track: its DTS stands for the PTS of the latest picture.
             duration = self.end - latest.pts if is_last else self._next_pts(head) - head.pts
             yield Timed(head.packet, head.pts, max(duration, 0), dts)
@@ -81,13 +83,13 @@ class CopyOrder(Generic[PacketT]):
             if len(self._known) > 4 * LOOK_AHEAD:
                 del self._known[: 2 * LOOK_AHEAD]
 
-    def _ends(self, latest: Timed[PacketT], stop: Fraction) -> bool:
+    def _ends(self, latest: Timed[PacketT], earliest: Fraction) -> bool:
         if not self._waiting:
             self.whole = True
             self.end = latest.pts + (latest.duration or self._last_step())
             return True
         self.end = min(item.pts for item in self._waiting)
-        return latest.pts < self.end and self.end >= stop - Fraction(1, 2)
+        return latest.pts < self.end and self.end >= earliest
 
     def _last_step(self) -> int:
         return self._known[-1] - self._known[-2] if len(self._known) > 1 else 1

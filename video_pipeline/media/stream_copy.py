@@ -103,7 +103,7 @@ class _Copy:
             order = CopyOrder(self._pictures(packets, sound))
             latest = self._origin
             try:
-                for timed in order.until(self._stop / self._tick):
+                for timed in order.until(self._stop / self._tick, slack(self._tick)):
                     if cancel is not None:
                         cancel.raise_if_cancelled()
                     latest = max(latest, timed.pts)
