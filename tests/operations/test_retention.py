@@ -522,6 +522,28 @@ def test_objects_written_between_survey_and_removal_are_left_alone(store: Direct
     assert len(content(store, late)) == 2
 
 
+@pytest.mark.parametrize("taken", [False, True])
+def test_a_recipe_written_to_between_survey_and_removal_is_left_alone(
+    store: DirectoryStore, taken: bool
+) -> None:
+    late = artefact(store, "frames", OLD, frames=OLD)
+    artefact(store, "chunks", OLD, frames=OLD)
+    if taken:
+        clean(store)
+        for prefix in (late, keys.chunks_prefix(VIDEO, OLD)):
+            age(store, f"{prefix}removed.json", 2 * HOUR_S)
+    before = set(content(store, late))
+
+    def write(done: int, _total: int) -> None:
+        if done == 1:
+            store.put(f"{late}part_0", b"written again")
+
+    report = clean(store, on_progress=write)
+
+    assert [line for line in report.held_back if late in line]
+    assert set(content(store, late)) == before
+
+
 def test_a_call_that_begins_in_the_middle_of_a_large_recipe_ends_its_removal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
