@@ -259,7 +259,7 @@ def test_another_clip_stands_for_its_furthest_render(desk: Desk) -> None:
                 {"source_key": KEY, "keyframes": [whole_picture()]},
             ]
         },
-        compilation={"clips": [{"clip": "other", "name": "A", "start": 0.5}]},
+        compilation={"clips": [{"clip": "other", "name": "A", "start": 0.5}], "annotation_seconds": 1.5},
     )
     for stage in ("clip", "overlay_clip", "multi_clip", "framed_clip"):
         set_current(desk.store, other, cast(Stage, stage), finished(stage.replace("_", "-")))
@@ -269,6 +269,7 @@ def test_another_clip_stands_for_its_furthest_render(desk: Desk) -> None:
         assert [clip.source_key for clip in joined.clips] == [wanted, KEY]
         assert compiled.clips[0].source_key == wanted
         assert compiled.clips[0].start == 0.5
+        assert compiled.annotation_seconds == 1.5
 
 
 def test_another_clip_that_was_never_rendered_is_named(desk: Desk) -> None:

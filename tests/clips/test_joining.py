@@ -202,6 +202,28 @@ def test_a_compilation_writes_over_its_clips_and_leaves_the_rest_of_the_picture(
         assert changed[edges[0] : edges[-1] + 1].mean() > 0.9
 
 
+def test_an_annotation_is_shown_for_the_wanted_seconds_of_each_clip(desk: Desk) -> None:
+    key = desk.film(size=LARGE, frames=25)
+    clips = [{"source_key": key, "name": "A run", "start": start, "end": 0.8} for start in (0.4, 0.0)]
+    result = desk.run("create_annotated_compilation", clips=clips, annotation_seconds=0.2, encoding=SMOOTH)
+
+    source = shown(desk.fetch(key))
+    expected = [*source[10:20], *source[:20]]
+    changed = [
+        bool((np.abs(one.y.astype(int) - before.y).mean(axis=1) > 8).any())
+        for one, before in zip(shown(desk.fetch(result.output_key)), expected, strict=True)
+    ]
+    assert changed == [True] * 5 + [False] * 5 + [True] * 5 + [False] * 15
+
+
+def test_an_annotation_longer_than_its_clip_is_shown_to_the_end(desk: Desk) -> None:
+    key = desk.film(size=LARGE, frames=6)
+    clips = [{"source_key": key, "name": "A run"}]
+    result = desk.run("create_annotated_compilation", clips=clips, annotation_seconds=5.0, encoding=SMOOTH)
+    for one, before in zip(shown(desk.fetch(result.output_key)), shown(desk.fetch(key)), strict=True):
+        assert (np.abs(one.y.astype(int) - before.y).mean(axis=1) > 8).any()
+
+
 def test_other_shapes_and_rates_are_fitted_into_the_first_clip_s(desk: Desk) -> None:
     wide = desk.film("wide.mp4", size=LARGE, frames=25, sound=Sound(tone(440)))
     tall = desk.film("tall.mp4", size=(192, 320), rate=Fraction(50), frames=50, first=100)

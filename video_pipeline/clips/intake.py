@@ -27,6 +27,7 @@ from video_pipeline.clips.request import (
     ExtractClipRequest,
     FramedOutput,
     FramingSettings,
+    NumChunks,
     ProcessFramingAiParallelRequest,
     ProcessMultiClipRequest,
     Rate,
@@ -61,9 +62,9 @@ class PlayersSection(StrictModel):
 
 
 class FramingSection(FramedOutput, FramingSettings):
-    """How the clip is re-framed, and in how many calls; None: as many as pay."""
+    """How the clip is re-framed, and in how many calls."""
 
-    num_chunks: int | None = Field(default=None, ge=1, le=64)
+    num_chunks: NumChunks = None
 
 
 class _NamedSource(StrictModel):
@@ -102,6 +103,7 @@ class CompilationSection(StrictModel):
     output_width: int | None = None
     output_height: int | None = None
     fps: Rate | None = None
+    annotation_seconds: float | None = None
 
 
 class ClipRequest(StrictModel):

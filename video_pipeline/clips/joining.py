@@ -24,11 +24,11 @@ from video_pipeline.clips.framing import (
 )
 from video_pipeline.clips.publishing import ClipOutput
 from video_pipeline.clips.render import preview_frames, render_clip
-from video_pipeline.clips.request import CreateAnnotatedCompilationRequest, ProcessMultiClipRequest
+from video_pipeline.clips.request import CreateAnnotatedCompilationRequest, ProcessMultiClipRequest, exact
 from video_pipeline.clips.result import RenderResult
 from video_pipeline.clips.shots import preview_numbers, programme_frames
 from video_pipeline.clips.sources import StoreSources
-from video_pipeline.clips.timeline import framed_timeline, join, part_of, whole
+from video_pipeline.clips.timeline import ClipTimeline, framed_timeline, join, part_of, whole
 from video_pipeline.media.frames import CroppedFrame
 from video_pipeline.media.h264 import H264Settings, VideoFormat
 
@@ -95,7 +95,10 @@ def create_annotated_compilation(
     programme = join(timelines, request.transition, request.transition_seconds, names)
     plan = FramingPlan(programme, fmt, sources)
     # Laid out before anything is rendered: letters that no font has are refused at once.
-    writers = [_Written(_annotation(clip), fmt.width, fmt.height) for clip in request.clips]
+    writers = [
+        _Written(_annotation(clip), fmt.width, fmt.height, _until(timeline, request.annotation_seconds))
+        for clip, timeline in zip(request.clips, timelines, strict=True)
+    ]
     degraded = tuple(
         f"{name}: {note}" for name, writer in zip(names, writers, strict=True) for note in writer.notes
     )
@@ -155,6 +158,11 @@ def _annotation(clip) -> Annotation:
     return Annotation(name=clip.name, notes=clip.notes, rating=clip.rating, tags=clip.tags)
 
 
+def _until(timeline: ClipTimeline, seconds: float | None) -> Fraction | None:
+    """The source's second at which a clip of one piece, at its own speed, has been shown for `seconds`."""
+    return None if seconds is None else timeline.pieces[0].start + exact(seconds)
+
+
 @dataclass
 class _Written:
     """A clip fitted into the output and written over."""
@@ -162,6 +170,9 @@ class _Written:
     annotation: Annotation
     width: int
     height: int
+    until: Fraction | None
+    """The source's second from which on nothing is written; None: over all of the clip."""
+
     notes: Sequence[str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -170,4 +181,8 @@ class _Written:
         self.notes = self._annotator.notes
 
     def apply(self, batch: Sequence[tuple[CroppedFrame, Fraction]]) -> list[CroppedFrame]:
-        return [self._annotator.apply(self._fitter.apply(frame)) for frame, _ in batch]
+        fitted = [(self._fitter.apply(frame), time) for frame, time in batch]
+        return [frame if self._is_over(time) else self._annotator.apply(frame) for frame, time in fitted]
+
+    def _is_over(self, time: Fraction) -> bool:
+        return self.until is not None and time >= self.until

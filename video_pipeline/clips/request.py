@@ -279,10 +279,17 @@ class ProcessFramingAiChunkRequest(ProcessFramingAiRequest):
     preview: None = None
 
 
-class ProcessFramingAiParallelRequest(ProcessFramingAiRequest):
-    """The same clip in `num_chunks` calls side by side; None: as many as pay."""
+NumChunks = Annotated[
+    Annotated[int, Field(ge=1, le=64)] | Literal["auto"] | None,
+    AfterValidator(lambda value: None if value == "auto" else value),
+]
+"""In how many calls; "auto" and None are one: as many as the cost model says pay."""
 
-    num_chunks: int | None = Field(default=None, ge=1, le=64)
+
+class ProcessFramingAiParallelRequest(ProcessFramingAiRequest):
+    """The same clip in `num_chunks` calls side by side."""
+
+    num_chunks: NumChunks = None
 
 
 # Joining
@@ -330,7 +337,8 @@ class AnnotatedClip(Annotations):
 
 class CreateAnnotatedCompilationRequest(Render):
     """Clips one after the other, each with its annotation. Size and rate are the first clip's if not given;
-    other shapes are fitted inside, with black beside."""
+    other shapes are fitted inside, with black beside. `annotation_seconds`: how long an annotation is shown
+    from its clip's beginning; None: as long as the clip."""
 
     clips: tuple[AnnotatedClip, ...] = Field(min_length=1, max_length=MAX_CLIPS)
     transition: Transition = "cut"
@@ -338,6 +346,7 @@ class CreateAnnotatedCompilationRequest(Render):
     output_width: int | None = Field(default=None, ge=16, le=MAX_SIDE, multiple_of=2)
     output_height: int | None = Field(default=None, ge=16, le=MAX_SIDE, multiple_of=2)
     fps: Rate | None = None
+    annotation_seconds: float | None = Field(default=None, gt=0, le=36_000, allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _a_size_has_two_sides(self) -> CreateAnnotatedCompilationRequest:
