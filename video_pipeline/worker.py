@@ -413,7 +413,7 @@ def _usage(meter: Meter, context: TaskContext, claim: Claim) -> Usage:
     """What the attempt has used by now. A fan-out's children are calls of their own."""
     return meter.fill(
         context.usage,
-        context.recorder.spans(),
+        context.recorder.every(),
         reserved=claim.record.reserved,
         with_children=context.children is None,
     )

@@ -291,6 +291,11 @@ class _Reading:
         return manifest
 
     def result(self, manifest: Manifest, *, made: bool) -> ReadCaptionsResult:
+        if made:
+            usage = self.context.usage
+            usage.frames = manifest.frame_count
+            usage.video_seconds = float(manifest.frame_count / self.request.frame_rate)
+            usage.bytes_written = manifest.total_bytes
         return ReadCaptionsResult(
             captions=Artefact(
                 recipe=manifest.recipe,

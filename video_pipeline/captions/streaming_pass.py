@@ -39,11 +39,14 @@ from video_pipeline.streaming.pipeline import Pipeline, Stage
 from video_pipeline.streaming.stats import PipelineReport
 from video_pipeline.telemetry.nvml import GpuSampler, GpuUtilisation
 from video_pipeline.telemetry.timing import timed_operation
+from video_pipeline.telemetry.usage import FramePace
 from video_pipeline.worker import TaskContext
 
 UPLOAD_WORKERS = 2
 FRAME_QUEUE = 64
 """Strips between decode, inference and assembly: two inference batches, 20 MB at 1280x160."""
+PACE_FRAMES = 32
+"""Frames that are timed together: one by one they come in bursts, as queues fill and drain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +135,14 @@ class _Pass:
     # The stages, in the order in which a frame meets them.
 
     def _samples(self) -> Iterator[Sample]:
+        pace = FramePace(self.context.usage, at_least=PACE_FRAMES)
         for sample in self.decoder.samples():
             if sample.index != len(self.made.pts):
                 raise Internal(f"sample {sample.index} came where {len(self.made.pts)} belongs")
             self.made.pts.append(sample.pts)
             self.sheet.add(sample.index, sample.frame)
             yield sample
+            pace.done(1)
 
     def _stages(self, stack: contextlib.ExitStack) -> list[Stage]:
         stages: list[Stage] = []
@@ -341,6 +346,11 @@ class _Pass:
         from video_pipeline.captions.pass_report import attach_reports
 
         wall = time.monotonic() - started
+        usage, frames = self.context.usage, len(self.made.pts)
+        usage.frames, usage.chunks = frames, len(self.made.chunks)
+        usage.video_seconds = float(frames / self.request.frame_rate)
+        usage.output_pixels = self.plan.crop.width * self.plan.crop.height
+        usage.bytes_written = sum(manifest.total_bytes for manifest in written.values())
         attach_reports(self.context, report, frames=len(self.made.pts), chunks=len(self.made.chunks), gpu=gpu)
         return build_result(
             self.plan,

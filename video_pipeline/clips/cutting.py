@@ -31,6 +31,7 @@ from video_pipeline.media.frames import CroppedFrame
 from video_pipeline.media.h264 import H264Settings, VideoFormat
 from video_pipeline.media.stream_copy import copy_range
 from video_pipeline.telemetry.timing import timed_operation
+from video_pipeline.telemetry.usage import FramePace
 
 if TYPE_CHECKING:
     from video_pipeline.worker import TaskContext
@@ -158,6 +159,7 @@ def _rendered(
         sound=_sound_of(sources, begin, end_tick(start, stop, tick) * tick - begin),
         cancel=context.cancel,
         on_progress=progress_of(context, output.kind, estimate),
+        on_frames=FramePace(context.usage).done,
         workers=workers,
     )
     return finish_render(

@@ -36,6 +36,7 @@ from video_pipeline.keys import ClipId
 from video_pipeline.media.clip_source import ClipSource
 from video_pipeline.store.base import ObjectMissing
 from video_pipeline.telemetry.timing import timed_operation
+from video_pipeline.telemetry.usage import FramePace
 
 if TYPE_CHECKING:
     import torch
@@ -88,7 +89,8 @@ def _detected(kind: str, request: Detecting, context: TaskContext) -> DetectPlay
     done = _existing(context.store, f"{prefix}{DETECTIONS}")
     if done is not None:
         return done
-    with StoreSources(context.store, [request.source_key], versions).open(0) as source:
+    sources = StoreSources(context.store, [request.source_key], versions)
+    with sources.open(0) as source:
         run = _Run(request, context, detector, source, prefix, started)
         run.go(moments_of(request, source))
         result = DetectPlayersResult(
@@ -110,6 +112,7 @@ def _detected(kind: str, request: Detecting, context: TaskContext) -> DetectPlay
             seconds_taken=round(time.monotonic() - started, 3),
             notes=source.notes,
         )
+    context.usage.frames, context.usage.bytes_read = run.pictures, sources.bytes_read
     put_checked(context.store, result.detections_key, result.model_dump_json(indent=1).encode())
     return result
 
@@ -175,10 +178,11 @@ class _Run:
 
         pixels = self.source.width * self.source.height
         at_once = max(1, min(BATCH, BATCH_PIXELS // pixels))
-        found = pictures_at(self.source, moments)
+        found, pace = pictures_at(self.source, moments), FramePace(self.context.usage)
         while batch := self._decoded(found, at_once):
             self.context.cancel.raise_if_cancelled()
             self._detect(batch, moments)
+            pace.done(len(batch))
             self.context.progress("detect", len(self.rows), len(moments), unit="frames", started=self.started)
 
     def _decoded(self, found: Iterator[PictureAt], at_once: int) -> list[PictureAt]:

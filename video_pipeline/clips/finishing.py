@@ -135,6 +135,10 @@ def store_clip(
         **fields,
     )
     _attach_timing(context, output.kind)
+    usage = context.usage
+    usage.frames, usage.video_seconds = facts.frames, facts.duration_seconds
+    usage.output_pixels = facts.width * facts.height
+    usage.bytes_written = clip.size
     return output.finish(result)
 
 
@@ -160,6 +164,7 @@ def store_preview(
         seconds.append(round(float(moment), 6))
         size = (picture.width, picture.height)
         tell(number + 1)
+    context.usage.frames, context.usage.output_pixels = len(stored), size[0] * size[1]
     return RenderResult(
         kind=output.kind,
         recipe=output.recipe,

@@ -39,6 +39,7 @@ from video_pipeline.media.frames import CroppedFrame
 from video_pipeline.media.h264 import H264Settings, VideoFormat, segment_frames
 from video_pipeline.telemetry.table import wall_seconds
 from video_pipeline.telemetry.timing import timed_operation
+from video_pipeline.telemetry.usage import FramePace
 
 if TYPE_CHECKING:
     from video_pipeline.models.upscaler import Upscaler
@@ -103,6 +104,10 @@ def process_framing_ai_chunk(request: ProcessFramingAiChunkRequest, context: Tas
         facts = frames.facts()
     with timed_operation("upload"):
         part = put_checked(context.store, part_key(output, first, stop), path)
+    usage, fmt = context.usage, plan.format
+    usage.frames, usage.video_seconds = rendered.frames, float(rendered.frames / fmt.frame_rate)
+    usage.output_pixels, usage.bytes_written = fmt.width * fmt.height, part.size
+    usage.bytes_read = plan.sources.bytes_read
     phases = {
         name: round(wall_seconds(context.recorder.spans(), (name,)), 4)
         for name in ("model_load", "decode", "transform", "encode", "upload")
@@ -205,10 +210,18 @@ class Frames:
             first=first,
             cancel=self.context.cancel,
             on_progress=progress_of(self.context, "render", stop - first),
+            on_frames=FramePace(self.context.usage).done,
         )
 
     def frames(self, first: int, stop: int) -> Iterator[OutputFrame]:
-        return programme_frames(self.plan.programme, self.plan.format, self.plan.sources.open, first, stop)
+        """The frames before their transform. Notes how long after the task's beginning the first is there."""
+        frames = programme_frames(self.plan.programme, self.plan.format, self.plan.sources.open, first, stop)
+        with contextlib.closing(frames):
+            for frame in frames:
+                if self.context.usage.chunk_download_overhead_ms is None:
+                    overhead_s = time.monotonic() - self.context.began
+                    self.context.usage.chunk_download_overhead_ms = round(overhead_s * 1000, 3)
+                yield frame
 
     def transform(self, clip: int) -> Framed:
         if clip not in self.framed:

@@ -31,6 +31,7 @@ from video_pipeline.clips.sources import StoreSources
 from video_pipeline.clips.timeline import ClipTimeline, framed_timeline, join, part_of, whole
 from video_pipeline.media.frames import CroppedFrame
 from video_pipeline.media.h264 import H264Settings, VideoFormat
+from video_pipeline.telemetry.usage import FramePace
 
 if TYPE_CHECKING:
     from video_pipeline.worker import TaskContext
@@ -132,6 +133,7 @@ def create_annotated_compilation(
         sound=plan.sound(),
         cancel=context.cancel,
         on_progress=progress_of(context, output.kind, programme.frames),
+        on_frames=FramePace(context.usage).done,
         workers=2,
     )
     return finish_render(

@@ -129,12 +129,14 @@ def render_clip(
     first: int = 0,
     cancel: CancellationToken,
     on_progress: Callable[[int], None],
+    on_frames: Callable[[int], None] = lambda _frames: None,
     workers: int = 1,
 ) -> Rendered:
     """Run the stream, and write at `path` a clip with its `sound`; without it, a part of a parallel render
     (`media.h264_parts`), beginning at output frame `first`.
 
-    `transforms(clip)` is called in the worker that uses it. The pictures of the middle frame are kept, or of
+    `transforms(clip)` is called in the worker that uses it; `on_frames` is told how many frames each batch
+    had, when it is encoded. The pictures of the middle frame are kept, or of
     the last if there are fewer than `total`. The first error ends everything, and leaves no file.
     """
     done = Rendered()
@@ -154,6 +156,7 @@ def render_clip(
         def collect(results: list[tuple[OutputFrame, CroppedFrame]]) -> None:
             with timed_operation("encode"):
                 encode(results)
+            on_frames(len(results))
 
         def encode(results: list[tuple[OutputFrame, CroppedFrame]]) -> None:
             for frame, picture in results:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -54,7 +54,7 @@ OpenSource = Callable[[int], AbstractContextManager[ClipSource]]
 
 def programme_frames(
     programme: Programme, fmt: VideoFormat, open_source: OpenSource, first: int = 0, stop: int | None = None
-) -> Iterator[OutputFrame]:
+) -> Generator[OutputFrame, None, None]:
     """Output frames `first` to `stop` of a programme, each picture decoded once as long as frames follow each
     other. A clip's source is open from its first frame to its last."""
     stop = programme.frames if stop is None else stop

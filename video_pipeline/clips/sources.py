@@ -6,6 +6,7 @@ Belongs here: opening inputs and the facts that frame arithmetic needs. Does not
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -49,6 +50,9 @@ class StoreSources:
         self._versions = versions or {}
         self._keys = list(source_keys)
         self._facts: dict[str, SourceFacts] = {}
+        self._counting = threading.Lock()
+        self.bytes_read = 0
+        """Read from the store by what was opened and is closed again."""
 
     def name(self, number: int) -> str:
         """How errors call a source."""
@@ -90,7 +94,11 @@ class StoreSources:
                     input=self.name(number),
                     what_to_do="run it again: the new source makes a clip of its own",
                 )
-            yield cast(Source, reader)
+            try:
+                yield cast(Source, reader)
+            finally:
+                with self._counting:
+                    self.bytes_read += reader.bytes_fetched
 
     def notes(self) -> tuple[str, ...]:
         """What was done to the pictures of each source that was opened, said once."""

@@ -153,6 +153,8 @@ def run(request: RunInferenceRequest, context: TaskContext) -> RunInferenceResul
         cancel=context.cancel,
         on_progress=tell,
     )
+    context.usage.frames = finished.result.delivered
+    context.usage.bytes_read = finished.result.bandwidth_total_upstream_bytes
     prefix = keys.sample_result_prefix(request.tenant_id, request.sample_id, context.call_key)
     png_keys = _store_frames(finished, context.store, prefix)
     reports = reports_of(finished)

@@ -12,12 +12,14 @@ import itertools
 import os
 import threading
 import time
+from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 MAX_SPANS = 20_000
-"""Per recorder. An hour of video makes about 75,000 frame spans; what is over the limit is counted."""
+"""Per recorder. An hour of video makes about 75,000 frame spans; of what is over the limit, only name and
+times are kept (`Recorder.every`)."""
 
 _recorder: contextvars.ContextVar[Recorder | None] = contextvars.ContextVar("recorder", default=None)
 _parent: contextvars.ContextVar[int | None] = contextvars.ContextVar("parent_span", default=None)
@@ -52,13 +54,15 @@ class Span:
 
 
 class Recorder:
-    """Collects spans from every thread, up to `limit`; what came later is counted in `dropped`."""
+    """Collects spans from every thread, up to `limit`; what came later is counted in `dropped`, and has no
+    more than a name, times and processor time."""
 
     def __init__(self, limit: int = MAX_SPANS) -> None:
         self._lock = threading.Lock()
         self._spans: list[Span] = []
         self._limit = limit
         self.dropped = 0
+        self._later: dict[str, array[float]] = {}
         # Durations come from the monotonic clock, their place in time from one reading of the wall clock.
         self._offset = time.time() - time.perf_counter()
 
@@ -68,6 +72,8 @@ class Recorder:
                 self._spans.append(span)
             else:
                 self.dropped += 1
+                kept = self._later.setdefault(span.name, array("d"))
+                kept.extend((span.start, span.end, span.cpu_s or 0.0))
 
     def record(
         self,
@@ -96,6 +102,16 @@ class Recorder:
         """A copy, in order of start."""
         with self._lock:
             return sorted(self._spans, key=lambda span: (span.start, -span.end))
+
+    def every(self) -> list[Span]:
+        """The spans, and those over the limit with what is kept of them: for sums, not for drawing."""
+        with self._lock:
+            later = [
+                Span(name, start, end, lane="", process=0, number=0, cpu_s=cpu_s)
+                for name, kept in self._later.items()
+                for start, end, cpu_s in zip(kept[::3], kept[1::3], kept[2::3], strict=True)
+            ]
+        return self.spans() + later
 
     def to_epoch(self, reading: float) -> float:
         return reading + self._offset

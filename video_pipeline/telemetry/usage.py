@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import psutil
 from pydantic import BaseModel, ConfigDict, Field
@@ -104,8 +103,8 @@ class Usage(BaseModel):
     cleanup_ms: float | None = None
 
     ms_per_frame_mean: float | None = None
-    """Of the batches that were timed, all their time by all their frames; where none was, the whole call's
-    time by its frames, and then `ms_per_frame_min` and `ms_per_frame_max` are None."""
+    """Over the batches that were timed (`FramePace`), all their time by all their frames; where none was, the
+    whole call's time by its frames, and then `ms_per_frame_min` and `ms_per_frame_max` are None."""
     ms_per_frame_min: float | None = None
     ms_per_frame_max: float | None = None
     frames: int | None = None
@@ -206,6 +205,32 @@ class Meter:
         return usage
 
 
+class FramePace:
+    """Puts into a usage how long frames take in a stream: a batch's time goes from the end of the one before
+    it, or from here, to its own. So all of them together are the stream's time, whatever runs side by side.
+    """
+
+    def __init__(self, usage: Usage, *, at_least: int = 1) -> None:
+        """`at_least`: the frames that make a batch where they come one by one."""
+        self._usage, self._at_least = usage, at_least
+        self._since = self._began = time.monotonic()
+        self._open = self._done = 0
+
+    def done(self, frames: int) -> None:
+        """So many further frames are done."""
+        self._open += frames
+        if self._open < self._at_least:
+            return
+        now = time.monotonic()
+        self._done += self._open
+        each = round((now - self._since) * 1000 / self._open, 3)
+        usage = self._usage
+        usage.ms_per_frame_mean = round((now - self._began) * 1000 / self._done, 3)
+        usage.ms_per_frame_min = min(each, usage.ms_per_frame_min or each)
+        usage.ms_per_frame_max = max(each, usage.ms_per_frame_max or each)
+        self._since, self._open = now, 0
+
+
 def of_a_dead_worker(wall_s: float, reserved: Machine | None) -> Usage:
     """All that is known of an attempt whose worker did not live to tell: how long it was seen alive, and
     what was reserved meanwhile."""
@@ -237,22 +262,8 @@ def _of_spans(usage: Usage, spans: list[Span]) -> None:
     for field, name in ONCE_A_CALL.items():
         if name in usage.phases:
             setattr(usage, field, usage.phases[name].wall_ms)
-    timed = [
-        (span.duration * 1000, span.metadata["frames"])
-        for span in spans
-        if span.error is None and _timed_frames(span.metadata)
-    ]
-    if timed:
-        usage.ms_per_frame_mean = round(sum(ms for ms, _ in timed) / sum(frames for _, frames in timed), 3)
-        usage.ms_per_frame_min = round(min(ms / frames for ms, frames in timed), 3)
-        usage.ms_per_frame_max = round(max(ms / frames for ms, frames in timed), 3)
-    elif usage.frames:
+    if usage.ms_per_frame_mean is None and usage.frames:
         usage.ms_per_frame_mean = round(usage.wall_s * 1000 / usage.frames, 3)
-
-
-def _timed_frames(metadata: Mapping[str, Any]) -> bool:
-    """A span over a batch says of how many frames."""
-    return isinstance(metadata.get("frames"), int) and metadata["frames"] > 0
 
 
 def _of_the_machine(usage: Usage, reserved: Machine | None) -> None:
