@@ -9,9 +9,20 @@ from typing import Any
 
 import pytest
 
-from video_pipeline.calls import CallRecord, Claim, WorkerIdentity, read_call, read_result
+from video_pipeline.calls import (
+    CallRecord,
+    Claim,
+    ErrorRecord,
+    WorkerIdentity,
+    change_call,
+    failed_result,
+    read_call,
+    read_result,
+    write_result,
+)
 from video_pipeline.errors import Transient
 from video_pipeline.modal_ops import entry
+from video_pipeline.models import kept
 from video_pipeline.settings import Settings, load_settings
 from video_pipeline.store import open_store
 from video_pipeline.tasks import call_key_of, find_task
@@ -183,6 +194,7 @@ def container(monkeypatch: pytest.MonkeyPatch) -> entry.Container:
     fresh = entry.Container()
     monkeypatch.setattr(entry, "_container", fresh)
     monkeypatch.setattr("video_pipeline.models.kept._keeping", False)
+    monkeypatch.setattr("video_pipeline.models.kept._shelf", {})
     return fresh
 
 
@@ -196,6 +208,56 @@ def test_each_call_says_how_its_container_started_and_how_many_it_served_before(
     assert ['"calls_before": 0' in told[0], '"calls_before": 1' in told[1], len(told)] == [True, True, 2]
     assert container.warm_s is not None
     assert container.warm_error is None
+
+
+def test_a_container_that_is_warm_keeps_its_network_for_its_calls(
+    settings: Settings, container: entry.Container
+) -> None:
+    assert kept.detector("cpu") is not kept.detector("cpu")
+    entry.warm_up("detect_players")
+    assert kept.detector("cpu") is kept.detector("cpu")
+
+
+def lost(settings: Settings, call: dict[str, Any], times: int, since: int = 0) -> None:
+    """The call as `times` containers of its function call left it that died without a word, after `since`
+    attempts that had ended."""
+    worker = WorkerIdentity(backend="modal", call_id="fc-1", host="ta-0")
+    claim = hold(settings, call, worker)
+    store = open_store(settings)
+    change_call(store, "acme", call["key"], lambda now: now.model_copy(update={"attempt": since + times}))
+    if since:
+        error = ErrorRecord(kind="preempted", message="the worker was told to stop by its machine")
+        told = failed_result(claim.record.model_copy(update={"attempt": since}), error)
+        write_result(store, "acme", told)
+
+
+@pytest.mark.parametrize(("times", "since"), [(2, 0), (2, 5)])
+def test_a_call_whose_containers_died_twice_is_worked_on(times: int, since: int, settings: Settings) -> None:
+    """However often it was pre-empted before: a worker that is told to go says so."""
+    call = call_for(settings)
+    lost(settings, call, times, since)
+    assert entry.run_call_file(call) == {"exit_code": 0}
+    result = read_result(open_store(settings), "acme", call["key"])
+    assert result is not None
+    assert (result.status, result.attempt) == ("ok", since + times + 1)
+
+
+@pytest.mark.parametrize("since", [0, 5])
+def test_a_call_whose_containers_died_three_times_is_given_up_with_its_memory(
+    since: int, settings: Settings
+) -> None:
+    call = call_for(settings)
+    lost(settings, call, 3, since)
+    assert entry.run_call_file(call) == {"exit_code": 0}
+    store = open_store(settings)
+    result = read_result(store, "acme", call["key"])
+    assert result is not None
+    assert result.error is not None
+    assert (result.error.kind, result.attempt) == ("preempted", since + 3)
+    assert "more than its 512 MiB" in result.error.message
+    found = read_call(store, "acme", call["key"])
+    assert found is not None
+    assert found[0].state == "finished"
 
 
 def test_a_warm_up_that_fails_is_told_and_raises_nothing(
