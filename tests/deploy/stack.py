@@ -122,12 +122,12 @@ class Stack:
         )
         return done.returncode == 0
 
-    def stop(self, name: str, number: int = signal.SIGTERM) -> None:
-        """Signals the service as Docker does, and kills it where it stays."""
+    def stop(self, name: str, grace_s: float) -> None:
+        """SIGTERM as from Docker; a service that stays for longer is killed, and that fails the test."""
         process = self.processes.pop(name)
-        process.send_signal(number)
+        process.terminate()
         try:
-            process.wait(30)
+            process.wait(grace_s)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
@@ -165,15 +165,19 @@ class Stack:
         assert launched["__typename"] == "LaunchRunSuccess", launched
         return launched["run"]["runId"]
 
-    def end_of(self, run_id: str, timeout_s: float = 120.0) -> str:
-        """Waits for a run; its last status."""
+    def status_of(self, run_id: str, among: set[str], timeout_s: float = 120.0) -> str:
+        """Waits until the run's status is one of `among`."""
         query = "query($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
 
-        def ended() -> str | None:
-            status = self.ask(query, id=run_id)["runOrError"]["status"]
-            return status if status in ENDED else None
+        def status() -> str | None:
+            found = self.ask(query, id=run_id)["runOrError"]["status"]
+            return found if found in among else None
 
-        return wait_for(ended, timeout_s, f"run {run_id} ends", 0.5)
+        return wait_for(status, timeout_s, f"run {run_id} is one of {sorted(among)}", 0.5)
+
+    def end_of(self, run_id: str) -> str:
+        """Waits for a run; its last status."""
+        return self.status_of(run_id, ENDED)
 
     def videos(self) -> list[str]:
         """The registered partitions."""
