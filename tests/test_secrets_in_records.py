@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import traceback
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from tests.conftest import ROOT
 from video_pipeline.calls import read_call, read_result
 from video_pipeline.compute.follow import CallFailed, run_call
 from video_pipeline.compute.local import LocalCompute
+from video_pipeline.errors import BadInput, Transient
+from video_pipeline.operations.failures_report import deliver
 from video_pipeline.settings import Settings, load_settings
 from video_pipeline.store import open_store
 from video_pipeline.tasks import Hardware, Task
@@ -100,3 +103,22 @@ def test_two_signatures_of_one_address_are_two_calls(settings: Settings) -> None
     assert again.key == first.key
     assert again.attached
     assert other.key != first.key
+
+
+def test_a_webhook_that_fails_or_is_refused_is_not_told_by_its_address(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(
+        "VIDEO_PIPELINE_FAILURE_WEBHOOK", "https://127.0.0.1:1/recognisable-path?token=recognisable"
+    )
+    with pytest.raises(Transient) as caught:
+        deliver({"text": "1 run failed"}, load_settings())
+    told = "".join(traceback.format_exception(caught.value))
+    assert "the webhook did not take the report" in told
+    assert "recognisable" not in told
+
+    monkeypatch.setenv("VIDEO_PIPELINE_FAILURE_WEBHOOK", "ftp://example.com/recognisable-path")
+    with pytest.raises(BadInput) as refused:
+        load_settings()
+    assert "VIDEO_PIPELINE_FAILURE_WEBHOOK" in str(refused.value)
+    assert "recognisable" not in "".join(traceback.format_exception(refused.value))

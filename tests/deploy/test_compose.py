@@ -14,6 +14,7 @@ import yaml
 
 from tests.conftest import ROOT
 from tests.deploy.compose import DEPLOY, FILES, Missing, environment_file, services
+from video_pipeline.modal_ops.specs import app_name
 from video_pipeline.settings import Settings, load_settings
 
 FILLED_IN = {
@@ -116,6 +117,26 @@ def test_the_examples_name_every_setting_hold_no_secret_and_work_when_filled_in(
         monkeypatch.setenv(name, value)
     settings = load_settings()
     assert (settings.env, settings.store) == ("prod", "s3://videos")
+
+
+def test_the_readmes_table_of_environments_is_what_the_settings_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = {
+        cells[0]: cells[1:]
+        for line in (DEPLOY / "README.md").read_text().splitlines()
+        if len(cells := [cell.strip() for cell in line.strip("|").split("|")]) == 5
+    }
+    environments = [name.strip("`") for name in rows[""]]
+    assert environments == ["local", "ci", "staging", "prod"]
+    automation = next(cells for name, cells in rows.items() if name.startswith("sensors and schedules"))
+    monkeypatch.setenv("VIDEO_PIPELINE_STORE", "s3://bucket")
+    for column, name in enumerate(environments):
+        monkeypatch.setenv("VIDEO_PIPELINE_ENV", name)
+        settings = load_settings()
+        dollars = f"{settings.max_usd_per_call:g}, {settings.max_usd_per_run:g}"
+        assert rows["US dollars per call, per run"][column] == dollars
+        assert rows["containers of one task"][column] == str(settings.modal_max_containers)
+        assert rows["Modal app"][column] == f"`{app_name(settings)}`"
+        assert automation[column] == ("running" if settings.automation_runs else "stopped")
 
 
 def test_the_image_copies_what_there_is_and_installs_extras_that_exist() -> None:
