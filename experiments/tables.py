@@ -23,6 +23,11 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
+def counted(count: int, what: str) -> str:
+    """`1 repeat`, `3 repeats`."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def number(value: float | None, digits: int = 3) -> str:
     """Three digits that count; an em dash for nothing."""
     if value is None:
