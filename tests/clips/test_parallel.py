@@ -116,9 +116,11 @@ def parts(desk: Desk) -> list[str]:
 @given(
     frames=st.integers(1, 20_000),
     rate=st.sampled_from([Fraction(1), Fraction(30), Fraction(30000, 1001), Fraction(60)]),
-    wanted=st.one_of(st.none(), st.integers(1, 64)),
+    wanted=st.integers(1, 64),
 )
-def test_chunks_cover_every_frame_once_and_begin_on_segments(frames: int, rate: Fraction, wanted) -> None:
+def test_chunks_cover_every_frame_once_and_begin_on_segments(
+    frames: int, rate: Fraction, wanted: int
+) -> None:
     ranges = chunk_ranges(frames, rate, wanted)
     segment = segment_frames(rate)
     assert ranges[0][0] == 0
@@ -127,13 +129,7 @@ def test_chunks_cover_every_frame_once_and_begin_on_segments(frames: int, rate: 
     assert all(start % segment == 0 and start < stop for start, stop in ranges)
     lengths = [-(-(stop - start) // segment) for start, stop in ranges]
     assert max(lengths) - min(lengths) <= 1
-    if wanted is not None:
-        assert len(ranges) == min(wanted, -(-frames // segment))
-
-
-@pytest.mark.parametrize(("seconds", "chunks"), [(2, 1), (3, 2), (9, 2), (10, 4), (60, 4)])
-def test_without_a_number_a_clip_gets_as_many_chunks_as_pay(seconds: int, chunks: int) -> None:
-    assert len(chunk_ranges(seconds * 30, Fraction(30), None)) == chunks
+    assert len(ranges) == min(wanted, -(-frames // segment))
 
 
 # The same clip

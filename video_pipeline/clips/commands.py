@@ -21,7 +21,7 @@ from video_pipeline.clips.current import Stage, set_current
 from video_pipeline.clips.detect_request import DetectPlayersResult
 from video_pipeline.clips.intake import ClipRequest
 from video_pipeline.clips.request import Render
-from video_pipeline.clips.result import RenderResult
+from video_pipeline.clips.result import RenderPrediction, RenderResult
 from video_pipeline.errors import BadInput
 from video_pipeline.keys import ClipId
 
@@ -202,8 +202,24 @@ def _rendered(store: ObjectStore, result: RenderResult) -> Iterator[str]:
 
 def _previewed(store: ObjectStore, result: RenderResult) -> Iterator[str]:
     yield f"will have {_size(result)}"
+    if result.prediction is not None:
+        yield _foretold(result.prediction)
     for seconds, key in zip(result.preview_seconds, result.preview_keys, strict=True):
         yield f"{seconds:8.3f} s  {_place(store, key)}"
+
+
+def _foretold(prediction: RenderPrediction) -> str:
+    calls = f"{prediction.chunks} call{'' if prediction.chunks == 1 else 's'}"
+    usd = "" if prediction.usd is None else f" and ${prediction.usd:.2f}"
+    between = (
+        ""
+        if prediction.low is None or prediction.high is None
+        else f" (95 %: {prediction.low:.0f} to {prediction.high:.0f} s)"
+    )
+    return (
+        f"on {prediction.machine}, in {calls}, about {prediction.seconds:.0f} s{usd} are foretold{between}; "
+        f"{prediction.basis}, as of {prediction.model_as_of}"
+    )
 
 
 def _detected(store: ObjectStore, result: DetectPlayersResult) -> Iterator[str]:

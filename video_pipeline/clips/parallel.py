@@ -19,6 +19,14 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from video_pipeline.clips.finishing import finish_render
+from video_pipeline.clips.foretelling import (
+    CHUNK,
+    chunks_that_pay,
+    model_for,
+    note_prediction,
+    prediction_of,
+    preview_prediction,
+)
 from video_pipeline.clips.framing import KIND, FramingPlan, delete_parts, framed_output, part_key
 from video_pipeline.clips.publishing import ClipOutput
 from video_pipeline.clips.render import Rendered, sound_of
@@ -46,21 +54,17 @@ if TYPE_CHECKING:
     from video_pipeline.store.base import ObjectStore
     from video_pipeline.worker import TaskContext
 
-CHUNK = "process_framing_ai_chunk"
-
-PAYS_FROM = ((Fraction(10), 4), (Fraction(3), 2))
-"""Chunks by the clip's seconds: the thresholds an earlier suite published (449 frames on 1, 2, 4 and 8 GPUs
-took 310, 161, 87 and 103 s). They stand until costs are fitted to measurements of our own."""
-
 
 def process_framing_ai_parallel(
     request: ProcessFramingAiParallelRequest, context: TaskContext
 ) -> RenderResult:
     """The clip of `process_framing_ai`, in `num_chunks` calls. Parts are deleted when the clip is there, and
-    when the render fails; those of a killed one are used by the next."""
+    when the render fails; those of a killed one are used by the next. The result has what the cost model
+    foretold of it on its machines, and a preview what it foretells on Modal's."""
     whole = _whole(request)
+    wanted = request.num_chunks if isinstance(request.num_chunks, int) else None
     if request.preview:
-        return _in_one_call(whole, context)
+        return _preview(whole, context, wanted)
     began = time.monotonic()
     output = framed_output(context.store, whole)
     existing = output.existing()
@@ -68,9 +72,13 @@ def process_framing_ai_parallel(
         delete_parts(context.store, output)
         return existing
     plan = FramingPlan.of(whole, context.store, output)
-    ranges = chunk_ranges(plan.programme.frames, plan.format.frame_rate, request.num_chunks)
+    frames, rate = plan.programme.frames, plan.format.frame_rate
+    model = model_for(whole, plan, context.compute.backend)
+    ranges = chunk_ranges(frames, rate, wanted or chunks_that_pay(frames, rate, model))
+    prediction = None if model is None else prediction_of(model, frames, len(ranges))
+    note_prediction(context, prediction)
     if len(ranges) == 1:
-        result = _in_one_call(whole, context)
+        result = _in_one_call(whole, context).model_copy(update={"prediction": prediction})
         delete_parts(context.store, output)
         return result
     chunks = [_chunk(whole, first, stop) for first, stop in ranges]
@@ -91,6 +99,7 @@ def process_framing_ai_parallel(
             start_seconds=plan.start_seconds,
             made_of=whole.source_key,
             mark=plan.crop_box(whole, [whole]),
+            prediction=prediction,
             **fields,
         )
     except BaseException as error:
@@ -108,6 +117,14 @@ def _in_one_call(request: ProcessFramingAiRequest, context: TaskContext) -> Rend
     """What needs no chunks, in a call of its own: this task runs where no GPU is."""
     (record,) = fan_out(context, KIND, [request])
     return RenderResult.model_validate(record.result)
+
+
+def _preview(whole: ProcessFramingAiRequest, context: TaskContext, wanted: int | None) -> RenderResult:
+    result = _in_one_call(whole, context)
+    if not result.enlarged_frames:
+        return result
+    prediction = preview_prediction(result.frames, Fraction(result.frame_rate), wanted)
+    return result.model_copy(update={"prediction": prediction})
 
 
 def _pair(plan: FramingPlan, path: Path) -> tuple[Shot, CroppedFrame]:
@@ -136,13 +153,11 @@ def _chunk(request: ProcessFramingAiRequest, first: int, stop: int) -> ProcessFr
     return ProcessFramingAiChunkRequest(**fields, start_frame=first, end_frame=stop)
 
 
-def chunk_ranges(frames: int, rate: Fraction, wanted: int | None) -> list[tuple[int, int]]:
+def chunk_ranges(frames: int, rate: Fraction, wanted: int) -> list[tuple[int, int]]:
     """Half-open ranges of output frames on segment borders, as even as segments allow; no more of them than
-    segments. `wanted` None: as many as pay for a clip of this length."""
+    segments."""
     segment = segment_frames(rate)
     segments = -(-frames // segment)
-    if wanted is None:
-        wanted = next((count for seconds, count in PAYS_FROM if frames / rate >= seconds), 1)
     count = max(1, min(wanted, segments))
     borders = [place * segments // count * segment for place in range(count)] + [frames]
     return list(itertools.pairwise(borders))

@@ -13,6 +13,24 @@ from pydantic import Field
 from video_pipeline.strict import StrictModel
 
 
+class RenderPrediction(StrictModel):
+    """What the cost model said of a render before it began: wall seconds and US dollars with 95 % intervals
+    of a single run, None where it has none. `machine` is what it holds for, `basis` where its coefficients
+    come from and what they are of; `notes` say what lies outside of what was measured."""
+
+    seconds: float
+    low: float | None
+    high: float | None
+    usd: float | None
+    usd_low: float | None
+    usd_high: float | None
+    chunks: int
+    machine: str
+    basis: str
+    model_as_of: str
+    notes: tuple[str, ...] = ()
+
+
 class RenderResult(StrictModel):
     """A finished clip, or its preview.
 
@@ -54,6 +72,9 @@ class RenderResult(StrictModel):
     enlarged_frames: int = 0
     model_sha256: str | None = None
     chunks: tuple[ChunkRow, ...] = ()
+    prediction: RenderPrediction | None = None
+    """What was foretold of this render on the machines it ran on; of a preview, of the render at Modal."""
+
     made: bool = True
     phases: dict[str, float] = Field(default_factory=dict)
     ms_per_frame: float | None = None

@@ -11,12 +11,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from video_pipeline.costs.plan import (
+    COUNTS,
+    DEARER_BY,
+    MOST_FRAMING,
     BreakEven,
     Plan,
     Row,
     ThresholdTable,
+    auto_chunks,
     break_even,
-    choose_chunks,
     description,
 )
 from video_pipeline.costs.predict import Coefficients
@@ -27,13 +30,6 @@ from video_pipeline.media.h264 import segment_frames
 FILE = Path(__file__).with_name("data") / "thresholds.json"
 
 RATE = 30
-COUNTS = (1, 2, 4, 8)
-"""Powers of two, as users know the tables."""
-MOST_FRAMING = 4
-"""The published series has one run with 8 chunks, slower than the one with 4. One run proves nothing, but
-nothing speaks for 8 either."""
-DEARER_BY = 0.20
-"""A clip in chunks may cost this part more than in one call: the target of the published suite."""
 LONGEST_S = 600
 DIGITS = 6
 """Of each number in the file: least squares differ in the last ones between machines."""
@@ -121,9 +117,7 @@ def render() -> str:
 
 
 def _count(c: Coefficients, seconds: int) -> int:
-    chosen = choose_chunks(
-        c, seconds * RATE, "fastest", max_chunks=MOST_FRAMING, counts=COUNTS, dearer_by=DEARER_BY
-    ).chunks
+    chosen = auto_chunks(c, seconds * RATE).chunks
     return max(count for count in COUNTS if count <= chosen)
 
 
