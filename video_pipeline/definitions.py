@@ -21,6 +21,7 @@ from video_pipeline.assets.clips import (
     overlay_clip,
     player_detections,
 )
+from video_pipeline.assets.health import health_checks
 from video_pipeline.assets.samples import sample_pass
 from video_pipeline.jobs import default_jobs
 from video_pipeline.resources.compute import ComputeResource
@@ -45,6 +46,7 @@ def build_definitions(*, resource_overrides: Mapping[str, Any] | None = None) ->
     resources: dict[str, Any] = {"store": store, "compute": ComputeResource(store=store)}
     return dg.Definitions(
         assets=default_assets,
+        asset_checks=health_checks,
         jobs=default_jobs,
         schedules=default_schedules,
         sensors=default_sensors,

@@ -11,6 +11,7 @@ import sys
 import dagster as dg
 
 from video_pipeline.assets.common import GROUP
+from video_pipeline.assets.health import health_selection
 from video_pipeline.cleanup_job import clean_up
 from video_pipeline.keys import check_name
 from video_pipeline.operations.inputs import KINDS, look
@@ -20,28 +21,29 @@ _RETRIES = {"dagster/max_retries": "1", "dagster/retry_strategy": "FROM_ASSET_FA
 
 caption_video = dg.define_asset_job(
     "caption_video",
-    selection=dg.AssetSelection.groups(GROUP),
+    selection=dg.AssetSelection.groups(GROUP) - health_selection,
     description="One video, from its source to its published captions set. Choose the video by partition.",
     tags=_RETRIES,
 )
 
 sample_videos = dg.define_asset_job(
     "sample_videos",
-    selection=dg.AssetSelection.groups("sampling"),
+    selection=dg.AssetSelection.groups("sampling") - health_selection,
     description="One sample: frames of many videos, and what a classifier sees in them. Choose by partition.",
     tags=_RETRIES,
 )
 
 make_clip = dg.define_asset_job(
     "make_clip",
-    selection=dg.AssetSelection.assets("clip", "player_detections", "overlay_clip", "framed_clip"),
+    selection=dg.AssetSelection.assets("clip", "player_detections", "overlay_clip", "framed_clip")
+    - health_selection,
     description="One clip, as far as its request goes: cut, people found, lit, re-framed. By partition.",
     tags=_RETRIES,
 )
 
 join_clips = dg.define_asset_job(
     "join_clips",
-    selection=dg.AssetSelection.assets("multi_clip", "annotated_compilation"),
+    selection=dg.AssetSelection.assets("multi_clip", "annotated_compilation") - health_selection,
     description="One clip made of others, as its request says: re-framed and joined, or one after the other "
     "with their annotations. By partition.",
     tags=_RETRIES,
@@ -49,7 +51,10 @@ join_clips = dg.define_asset_job(
 
 single_clip_jobs = [
     dg.define_asset_job(
-        f"{name}_only", selection=dg.AssetSelection.assets(name), description=text, tags=_RETRIES
+        f"{name}_only",
+        selection=dg.AssetSelection.assets(name) - health_selection,
+        description=text,
+        tags=_RETRIES,
     )
     for name, text in (
         ("clip", "Cut one clip from its source."),
@@ -60,6 +65,14 @@ single_clip_jobs = [
         ("annotated_compilation", "Join clips with their annotations."),
     )
 ]
+
+
+check_health = dg.define_asset_job(
+    "check_health",
+    selection=health_selection,
+    description="Looks over all partitions of every end product and lists those whose last run failed, why, "
+    "and what to do.",
+)
 
 
 class RegisterConfig(dg.Config):
@@ -114,5 +127,6 @@ default_jobs = [
     join_clips,
     *single_clip_jobs,
     register_videos,
+    check_health,
     clean_up,
 ]

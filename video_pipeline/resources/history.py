@@ -10,6 +10,7 @@ does; the runs' statuses tell failed attempts from those that left the asset out
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -210,13 +211,19 @@ def _stale(
         for partition, own in rows.items():
             older = version is not None and own.get("dagster/code_version", version) != version
             changed = any(
-                name in own
-                and own[name] != tags[parent].get(partition, {}).get("dagster/data_version", own[name])
+                name in own and not _is_version(own[name], tags[parent].get(partition, {}))
                 for parent, name in inputs.items()
             )
             if older or changed:
                 stale.add(partition)
     return stale
+
+
+def _is_version(noted: str, of: Mapping[str, str]) -> bool:
+    """Whether what was noted of an input is its present version. Of a partitioned input Dagster notes the
+    SHA-256 over the versions of the partitions that were read, here one."""
+    version = of.get("dagster/data_version")
+    return version is None or noted in (version, hashlib.sha256(version.encode()).hexdigest())
 
 
 def _latest_tags(
