@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.captions.conftest import demo_store as demo_store
+from tests.captions.conftest import make_context as make_context
+from tests.captions.conftest import store as store
 from tests.clips.conftest import desk as desk
 from tests.clips.films import TENANT, Desk, Sound, clicks, crop_at, make_film
 from tests.compute.conftest import workers_of
+from video_pipeline.captions import streaming_pass
+from video_pipeline.captions.intake import pass_request
+from video_pipeline.captions.request import STAGES, CropAndInferRequest
 from video_pipeline.compute.follow import run_call
 from video_pipeline.compute.local import LocalCompute
 from video_pipeline.costs.ledger import job_costs, load
-from video_pipeline.telemetry.usage import Usage
+from video_pipeline.demo.run import VIDEO
+from video_pipeline.store.base import ObjectStore
+from video_pipeline.telemetry.timing import use_recorder
+from video_pipeline.telemetry.usage import Usage, phases_of
+from video_pipeline.worker import TaskContext
 
 RATE = Fraction(4)
 
@@ -107,6 +117,8 @@ def test_a_cut_says_what_it_made(desk: Desk, framed: dict[str, Any]) -> None:
     usage = usage_of(desk)
     assert (usage.frames, usage.video_seconds) == (result.frames, result.duration_seconds)
     assert usage.ms_per_frame_mean is not None
+    assert usage.bytes_read is not None
+    assert usage.bytes_read > 0
 
 
 def test_a_search_for_people_counts_the_pictures_it_looked_at(desk: Desk, framed: dict[str, Any]) -> None:
@@ -116,3 +128,28 @@ def test_a_search_for_people_counts_the_pictures_it_looked_at(desk: Desk, framed
     assert usage.bytes_read is not None
     assert usage.bytes_read > 0
     assert usage.ms_per_frame_mean is not None
+
+
+def test_a_caption_pass_says_what_it_made_and_one_that_makes_nothing_says_nothing(
+    demo_store: ObjectStore, make_context: Callable[..., TaskContext]
+) -> None:
+    context = make_context(demo_store)
+    asked = pass_request(demo_store, VIDEO, STAGES).model_dump() | {"frame_rate": 2}
+    with use_recorder(context.recorder):
+        result = streaming_pass.run(CropAndInferRequest.model_validate(asked), context)
+    usage = context.usage
+    assert result.chunks is not None
+    assert (usage.frames, usage.video_seconds, usage.chunks) == (84, 42.0, result.chunks.objects)
+    assert usage.output_pixels == result.frame_width * result.frame_height
+    made = (result.frames, result.extents, result.chunks)
+    assert usage.bytes_written == sum(artefact.bytes for artefact in made if artefact is not None)
+    assert usage.ms_per_frame_min is not None
+    assert usage.ms_per_frame_mean is not None
+    assert usage.ms_per_frame_min <= usage.ms_per_frame_mean
+    phases = phases_of(context.recorder.every())
+    assert {"download", "model_load", "work", "encode", "upload"} <= set(phases)
+    assert all(phase.wall_ms > 0 for phase in phases.values())
+
+    again = make_context(demo_store)
+    streaming_pass.run(CropAndInferRequest.model_validate(asked), again)
+    assert again.usage.frames is None

@@ -35,6 +35,7 @@ from video_pipeline.media.decode import SampledDecoder, open_decoder
 from video_pipeline.media.frames import Sample
 from video_pipeline.media.vp9 import Preset, encode_chunk, verify_chunk
 from video_pipeline.store.base import ObjectStore
+from video_pipeline.store.reader import StoreReader
 from video_pipeline.streaming.pipeline import Pipeline, Stage
 from video_pipeline.streaming.stats import PipelineReport
 from video_pipeline.telemetry.nvml import GpuSampler, GpuUtilisation
@@ -96,7 +97,10 @@ def run(
         )
         if not plan.missing:
             return _all_there(plan, time.monotonic() - started)
-        return _Pass(plan, context, decoder).run(sequential=sequential, started=started)
+        result = _Pass(plan, context, decoder).run(sequential=sequential, started=started)
+        if isinstance(reader, StoreReader):
+            context.usage.bytes_read = reader.bytes_fetched
+        return result
 
 
 class _Pass:

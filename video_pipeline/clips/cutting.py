@@ -162,6 +162,7 @@ def _rendered(
         on_frames=FramePace(context.usage).done,
         workers=workers,
     )
+    context.usage.bytes_read = sources.bytes_read
     return finish_render(
         context,
         output,

@@ -64,6 +64,7 @@ def process_framing_ai(request: ProcessFramingAiRequest, context: TaskContext) -
         path = context.scratch / "clip.mp4"
         rendered = frames.render(path, plan.sound())
         facts = frames.facts()
+    context.usage.bytes_read = plan.sources.bytes_read
     result = finish_render(
         context,
         output,

@@ -136,6 +136,7 @@ def create_annotated_compilation(
         on_frames=FramePace(context.usage).done,
         workers=2,
     )
+    context.usage.bytes_read = sources.bytes_read
     return finish_render(
         context,
         output,
