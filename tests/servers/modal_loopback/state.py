@@ -146,7 +146,7 @@ class State:
         self.outage_until = 0.0
         self.background: set[asyncio.Task[Any]] = set()
         self._ids: collections.Counter[str] = collections.Counter()
-        self._changed = asyncio.Condition()
+        self._waiting: set[asyncio.Future[None]] = set()
 
     def new_id(self, prefix: str) -> str:
         self._ids[prefix] += 1
@@ -167,22 +167,26 @@ class State:
 
     async def changed(self) -> None:
         """Wakes everybody who waits."""
-        async with self._changed:
-            self._changed.notify_all()
+        for waiter in self._waiting:
+            if not waiter.done():
+                waiter.set_result(None)
 
     async def wait_for(self, ready: Callable[[], Any], timeout_s: float) -> bool:
-        """Whether `ready` came true in time."""
+        """Whether `ready` came true in time. A future for each who waits, and no lock: a client that resets
+        its stream cancels its waiter, and `asyncio.Condition` can then stay locked for good (CPython before
+        3.12: a `wait` under `wait_for` takes the lock again after its owner has left)."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
         while not ready():
             left = deadline - loop.time()
             if left <= 0:
                 return False
-            async with self._changed:
-                try:
-                    await asyncio.wait_for(self._changed.wait(), min(left, WAKE_S))
-                except TimeoutError:
-                    continue
+            waiter = loop.create_future()
+            self._waiting.add(waiter)
+            try:
+                await asyncio.wait({waiter}, timeout=min(left, WAKE_S))
+            finally:
+                self._waiting.discard(waiter)
         return True
 
     def deploy(self, environment: str, name: str, app_id: str) -> None:
