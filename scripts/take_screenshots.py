@@ -55,7 +55,7 @@ def store_broken_video(ui: DagsterUi, store: ObjectStore) -> VideoId:
 def take_screenshots(folder: Path, work: Path) -> list[Path]:
     """Takes each picture of NAMES into `folder`; `work` holds the instance and the store meanwhile."""
     folder.mkdir(parents=True, exist_ok=True)
-    with dagster_ui(work) as ui, chromium() as browser:
+    with chromium() as browser, dagster_ui(work) as ui:
         page = browser.new_page(viewport={"width": 1440, "height": 900})
         page.set_default_timeout(WAIT_MS)
         expect.set_options(timeout=WAIT_MS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +35,17 @@ ONE_STAGE_S = 90_000
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
     monkeypatch.setenv("VIDEO_PIPELINE_STORE", str(tmp_path / "store"))
     return open_store(load_settings())
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    """Skipped with the reason where there is no Chromium. To be asked for before `ui`, a slow start."""
+    with chromium() as browser:
+        page = browser.new_page(viewport={"width": 1440, "height": 1000})
+        page.set_default_timeout(30_000)
+        expect.set_options(timeout=30_000)
+        yield page
+        page.close()
 
 
 @pytest.fixture
@@ -139,66 +149,58 @@ def materialise(page: Page, ui: DagsterUi) -> str:
 @pytest.mark.slow
 @pytest.mark.timeout(420)
 def test_a_person_materialises_watches_looks_cancels_and_reads_a_failure(
-    ui: DagsterUi, store: ObjectStore, tmp_path: Path
+    page: Page, ui: DagsterUi, store: ObjectStore, tmp_path: Path
 ) -> None:
     assert ui.partitions("source_video") == PARTITIONS["videos"]
     assert ui.run_count() == 0  # starting it runs nothing
     printed = (tmp_path / "ui.log").read_text()
     assert f"{ui.url} in some" in printed
     assert "Ctrl-C ends it" in printed
-    with chromium() as browser:
-        page = browser.new_page(viewport={"width": 1440, "height": 1000})
-        page.set_default_timeout(30_000)
-        expect.set_options(timeout=30_000)
 
-        # Cancel: the call's process ends with the run, and nothing is published.
-        cancelled = ui.launch("caption_video", VIDEO)
-        page.goto(f"{ui.url}/runs/{cancelled}")
-        wait_for(lambda: running_call(store), 120)
-        page.get_by_role("button", name="Terminate").click()
-        page.get_by_role("dialog").get_by_role("button", name=re.compile("Terminate|Cancel 1 run")).click()
-        assert ui.wait_for_end(cancelled, 60) == "CANCELED"
-        expect(page.get_by_text("Canceled", exact=True).first).to_be_visible()
-        wait_for(lambda: not workers(tmp_path), 15)
-        assert all(call.cancel_requested for call in list_calls(store))
-        assert store.head(keys.current_key(run.VIDEO)) is None
-        page.keyboard.press("Escape")
+    # Cancel: the call's process ends with the run, and nothing is published.
+    cancelled = ui.launch("caption_video", VIDEO)
+    page.goto(f"{ui.url}/runs/{cancelled}")
+    wait_for(lambda: running_call(store), 120)
+    page.get_by_role("button", name="Terminate").click()
+    page.get_by_role("dialog").get_by_role("button", name=re.compile("Terminate|Cancel 1 run")).click()
+    assert ui.wait_for_end(cancelled, 60) == "CANCELED"
+    expect(page.get_by_text("Canceled", exact=True).first).to_be_visible()
+    wait_for(lambda: not workers(tmp_path), 15)
+    assert all(call.cancel_requested for call in list_calls(store))
+    assert store.head(keys.current_key(run.VIDEO)) is None
+    page.keyboard.press("Escape")
 
-        # One stage of one video: progress on the run's page, then a picture on the partition's.
-        open_partition(page, ui, "cropped_frames", VIDEO)
-        stage = materialise(page, ui)
-        page.goto(f"{ui.url}/runs/{stage}")
-        expect(page.get_by_text(re.compile(r"\d+ of 420 frames")).first).to_be_visible(timeout=ONE_STAGE_S)
-        assert ui.wait_for_end(stage) == "SUCCESS"
-        expect(page.get_by_text("Success", exact=True).first).to_be_visible()
-        page.goto(f"{ui.url}/assets/cropped_frames?view=partitions&partition={VIDEO}")
-        page.get_by_text("[Show Markdown]").first.click()
-        picture = page.get_by_role("img", name="contact sheet")
-        expect(picture).to_be_visible()
-        assert picture.evaluate("picture => picture.complete && picture.naturalWidth") == 900
+    # One stage of one video: progress on the run's page, then a picture on the partition's.
+    open_partition(page, ui, "cropped_frames", VIDEO)
+    stage = materialise(page, ui)
+    page.goto(f"{ui.url}/runs/{stage}")
+    expect(page.get_by_text(re.compile(r"\d+ of 420 frames")).first).to_be_visible(timeout=ONE_STAGE_S)
+    assert ui.wait_for_end(stage) == "SUCCESS"
+    expect(page.get_by_text("Success", exact=True).first).to_be_visible()
+    page.goto(f"{ui.url}/assets/cropped_frames?view=partitions&partition={VIDEO}")
+    page.get_by_text("[Show Markdown]").first.click()
+    picture = page.get_by_role("img", name="contact sheet")
+    expect(picture).to_be_visible()
+    assert picture.evaluate("picture => picture.complete && picture.naturalWidth") == 900
 
-        # The link in a description leads to a page of the UI.
-        page.goto(f"{ui.url}/assets/captions")
-        page.get_by_role("link", name="its partitions").click()
-        expect(page.get_by_text(VIDEO, exact=True).first).to_be_visible()
+    # The link in a description leads to a page of the UI.
+    page.goto(f"{ui.url}/assets/captions")
+    page.get_by_role("link", name="its partitions").click()
+    expect(page.get_by_text(VIDEO, exact=True).first).to_be_visible()
 
-        # A video that is cut off: the run's page names it, says why, and what to do, without a click.
-        broken = store_broken_video(ui, store)
-        failed = ui.launch("caption_video", broken.partition_key)
-        assert ui.wait_for_end(failed, 60) == "FAILURE"
-        page.goto(f"{ui.url}/runs/{failed}")
-        expect(page.get_by_text("the video is cut off").last).to_be_in_viewport()
-        expect(page.get_by_text(keys.source_key(broken, "mp4")).last).to_be_in_viewport()
-        expect(page.get_by_text("What to do: upload the file again").last).to_be_in_viewport()
-        page.close()
+    # A video that is cut off: the run's page names it, says why, and what to do, without a click.
+    broken = store_broken_video(ui, store)
+    failed = ui.launch("caption_video", broken.partition_key)
+    assert ui.wait_for_end(failed, 60) == "FAILURE"
+    page.goto(f"{ui.url}/runs/{failed}")
+    expect(page.get_by_text("the video is cut off").last).to_be_in_viewport()
+    expect(page.get_by_text(keys.source_key(broken, "mp4")).last).to_be_in_viewport()
+    expect(page.get_by_text("What to do: upload the file again").last).to_be_in_viewport()
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(420)
 def test_the_pictures_of_the_documents_can_be_taken_again(tmp_path: Path) -> None:
-    if shutil.which("chromium") is None:
-        with chromium():  # says why it is skipped, or fails where a browser is required
-            pass
     taken = take_screenshots(tmp_path / "pictures", tmp_path)
     assert [path.stem for path in taken] == list(NAMES)
     assert sum(path.stat().st_size for path in taken) < 1_500_000
