@@ -13,11 +13,8 @@ from experiments.place import TENANT, Place
 from experiments.schema import Comparison, NotTested
 from experiments.tasks import NETWORK
 
-PRODUCT: dict[str, Any] = {}
-"""As the product runs on a CPU: float32, channels last, one picture at a time, nothing compiled."""
-
 ANYWHERE: dict[str, tuple[str, dict[str, Any]]] = {
-    "product": ("as the product: float32, channels last, batch 1", PRODUCT),
+    "plain": ("float32, channels last, batch 1, nothing compiled: as the product on a CPU", {}),
     "contiguous": ("channels first", {"channels_last": False}),
     "batch_2": ("batch 2", {"batch": 2}),
     "batch_4": ("batch 4", {"batch": 4}),
@@ -26,7 +23,7 @@ ANYWHERE: dict[str, tuple[str, dict[str, Any]]] = {
 }
 GPU_ONLY: dict[str, tuple[str, dict[str, Any]]] = {
     "cudnn_benchmark": ("cudnn.benchmark", {"cudnn_benchmark": True}),
-    "tf32": ("TF32", {"tf32": True}),
+    "no_tf32": ("TF32 forbidden; torch allows it by itself", {"tf32": False}),
     "float16": ("half precision, as the product on a GPU", {"precision": "float16"}),
     "float16_batch_4": ("half precision, batch 4", {"precision": "float16", "batch": 4}),
     "compile_reduce_overhead": ("torch.compile, reduce-overhead", {"compile": "reduce-overhead"}),
@@ -57,7 +54,7 @@ def experiment(place: Place, options: Options) -> Experiment:
             del switches["compile"]
             missing.append(NotTested(what="torch.compile", reason="this machine has no C++ compiler"))
     if options.quick:
-        switches = {name: switches[name] for name in ("product", "contiguous")}
+        switches = {name: switches[name] for name in ("plain", "contiguous")}
     on_types: list[str | None] = [None]
     if gpus.types_not_reached(place):
         missing += [
@@ -69,7 +66,7 @@ def experiment(place: Place, options: Options) -> Experiment:
     works, comparisons = [], []
     for kind in on_types:
         for name, (what, fields) in switches.items():
-            if kind not in (None, "T4", "L4") and name not in ("product", "float16"):
+            if kind not in (None, "T4", "L4") and name not in ("plain", "float16"):
                 continue
             works.append(_work(_named(name, kind), what, kind, sport, size, fields))
             comparisons += _comparisons(name, kind)
@@ -82,7 +79,7 @@ def experiment(place: Place, options: Options) -> Experiment:
         notes=[
             "`steady_ms` is a picture's time after the first batch; `wall_s` is the whole call, with what a "
             "switch does once (compiling, choosing algorithms).",
-            "Outputs are held against the product's float32 on the same device: the largest difference in "
+            "Outputs are held against the plain float32 on the same device: the largest difference in "
             "steps of 255, and the share of values that differ.",
         ],
     )
@@ -93,8 +90,8 @@ def _named(name: str, kind: str | None) -> str:
 
 
 def _comparisons(name: str, kind: str | None) -> list[Comparison]:
-    """A switch against the product on the same GPU; a GPU type against T4."""
-    against = _named("product", kind) if name != "product" else _named("product", "T4") if kind else None
+    """A switch against none on the same GPU; a GPU type against T4."""
+    against = _named("plain", kind) if name != "plain" else _named("plain", "T4") if kind else None
     if against is None or against == _named(name, kind):
         return []
     measures = (*MEASURES, "usd") if kind else MEASURES

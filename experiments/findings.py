@@ -96,7 +96,8 @@ def _label(series: Series) -> str:
 
 def _experiment_section(series: Series, everything: Sequence[Series]) -> str:
     title = f"## {series.experiment} on {series.environment.backend}{_label(series)}"
-    parts = [title, series.question, configurations_table(series)]
+    what = "\n".join(f"- `{found.name}`: {found.what}" for found in series.configurations)
+    parts = [title, series.question, what, configurations_table(series)]
     if series.comparisons:
         parts.append(comparisons_table(series))
     parts += _derived(series, everything)
@@ -168,14 +169,17 @@ def _listed(series: Series) -> list[str]:
 
 
 def _not_tested_section(series: Sequence[Series]) -> str:
-    lines = dict.fromkeys(
-        f"- {found.what} ({part.experiment}, {part.environment.backend}): {found.reason}"
-        for part in series
-        for found in part.not_tested
-    )
-    backends = {part.environment.backend for part in series}
-    if "modal" not in backends:
-        lines["- Everything on Modal: no series has been run there."] = None
+    reasons: dict[tuple[str, str, str], list[str]] = {}
+    for part in series:
+        for found in part.not_tested:
+            where = (part.experiment, part.environment.backend, found.reason)
+            reasons.setdefault(where, []).append(found.what)
+    lines = [
+        f"- {', '.join(what)} ({experiment}, {backend}): {reason}"
+        for (experiment, backend, reason), what in reasons.items()
+    ]
+    if "modal" not in {part.environment.backend for part in series}:
+        lines.append("- Everything on Modal: no series has been run there.")
     return "## Not tested\n\n" + "\n".join(lines)
 
 

@@ -202,14 +202,16 @@ def _run(work: Work, place: Place, *, repeat: int, order: int, series_id: int) -
             **fields, **_figures(work, calls, results, waited), output=_sha256(output), calls=tuple(calls)
         )
     except Exception as error:
-        return Run(**fields, status="failed", reason=f"{_kind(error)}: {error}"[:500], calls=tuple(calls))
+        return Run(**fields, status="failed", reason=_reason(error), calls=tuple(calls))
 
 
-def _kind(error: Exception) -> str:
-    """A failed call's own kind: as an exception of its caller it counts as a defect."""
+def _reason(error: Exception) -> str:
+    """One line: the kind and what is told. A failed call's own kind: as an exception of its caller it counts
+    as a defect."""
+    kind = error.kind if isinstance(error, PipelineError) else type(error).__name__
     if isinstance(error, CallFailed):
-        return error.error.kind
-    return error.kind if isinstance(error, PipelineError) else type(error).__name__
+        kind = error.error.kind
+    return f"{kind}: {' '.join(str(error).split())}"[:500]
 
 
 def _call(step: Step, place: Place, name: str, number: int) -> tuple[ResultRecord, list[CallRow]]:

@@ -45,7 +45,8 @@ class NetworkRequest(StrictModel):
     precision: Precision = "float32"
     compile: Compile = "no"
     cudnn_benchmark: bool = False
-    tf32: bool = False
+    tf32: bool | None = None
+    """None leaves torch's own choice, which is TF32 for convolutions where a GPU has it."""
 
     def input_keys(self) -> dict[str, str]:
         return {"source": self.source_key}
@@ -87,7 +88,8 @@ def run(request: NetworkRequest, context: TaskContext) -> NetworkResult:
     few = crops[: min(len(crops), 4)]
     plain = torch.cat([upscaler.upscale(crop[None]).cpu() for crop in few])
     torch.backends.cudnn.benchmark = request.cudnn_benchmark
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = request.tf32
+    if request.tf32 is not None:
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = request.tf32
     with timed_operation("inference"):
         times, made = _timed(request, upscaler, crops)
     differences = (made[: len(few)].int() - plain.int()).abs()
@@ -114,7 +116,7 @@ def _check(request: NetworkRequest, on_gpu: bool) -> None:
             input="pictures",
             what_to_do="ask for more: the first batch is told apart from the others",
         )
-    gpu_only = [name for name in ("cudnn_benchmark", "tf32") if getattr(request, name)]
+    gpu_only = [name for name in ("cudnn_benchmark", "tf32") if getattr(request, name) not in (None, False)]
     if request.precision == "float16":
         gpu_only.append("float16")
     if gpu_only and not on_gpu:

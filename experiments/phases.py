@@ -40,9 +40,9 @@ def phases_table(series: Series) -> list[str]:
 
 
 def fan_outs_table(series: Series) -> list[str]:
-    """What a fan-out adds, in mean milliseconds of the orchestrating call. Nothing where none did."""
+    """What a fan-out adds, in mean milliseconds of the orchestrating call. Nothing where none was told."""
     figures = {name.removesuffix("_ms").replace("_", " "): _figure(name) for name in FAN_OUT}
-    rows = [row for row in _rows(series, figures, children=False) if any(cell != "—" for cell in row[1:])]
+    rows = [row for row in _rows(series, figures, children=False) if row[1] != "—"]
     if not rows:
         return []
     return ["What fanning out takes, in milliseconds:", table(["configuration", *figures], rows)]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from experiments.schema import Comparison, Configuration, Environment, Run, Series, Unequal
+from experiments.schema import CallRow, Comparison, Configuration, Environment, Run, Series, Unequal
 
 BEGAN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -43,6 +43,21 @@ def run(name: str, repeat: int, order: int, wall_s: float | None, **fields: Any)
     seconds = {"wall_s": wall_s, "caller_wall_s": wall_s + 1, "machine_s": wall_s + 0.5, "cpu_s": wall_s}
     figures = {"peak_memory_mib": 100.0, "frames": 10, "chunks": 1, "usd": wall_s / 1000, "output": "aa"}
     return Run(**{**told, "status": "ok", **seconds, **figures, **fields})
+
+
+def call(usage: Mapping[str, Any], *, child: bool = False) -> CallRow:
+    return CallRow(
+        key="0" * 32,
+        task="probe",
+        version=1,
+        child=child,
+        attempt=1,
+        host="here",
+        started_at=BEGAN,
+        finished_at=BEGAN,
+        usage=dict(usage),
+        usd=0.0,
+    )
 
 
 def series(

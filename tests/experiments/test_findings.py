@@ -10,10 +10,11 @@ import pytest
 from experiments import findings
 from experiments.answers import line, operations, overlay_in_pieces, workflows
 from experiments.findings import document
+from experiments.phases import fan_outs_table, phases_table
 from experiments.read import all_series
 from experiments.schema import Comparison, Configuration, NotTested, Unequal, write_series
 from experiments.tables import money, number
-from tests.experiments.series_made import series
+from tests.experiments.series_made import call, series
 
 
 def test_the_document_in_the_tree_is_what_the_results_make() -> None:
@@ -157,3 +158,19 @@ def test_a_line_through_runs_has_its_intervals() -> None:
 def test_numbers_have_three_digits_that_count(value: float | None, text: str) -> None:
     assert number(value) == text
     assert money(0.000123456) == "$0.000123"
+
+
+def test_phases_of_all_calls_of_a_run_are_added_and_fan_outs_have_a_table_of_their_own() -> None:
+    made = series("x", {"a": [1.0, 1.0, 1.0]})
+    usage = {"startup_overhead_ms": 10.0, "phases": {"work": {"wall_ms": 30.0}}, "ms_per_frame_mean": 4.0}
+    orchestrator = {"orchestrator_startup_ms": 5.0, "map_dispatch_ms": 50.0}
+    calls = (call(usage | orchestrator), call(usage, child=True))
+    made = made.model_copy(
+        update={"runs": tuple(run.model_copy(update={"calls": calls}) for run in made.runs)}
+    )
+    (phases,) = [line for line in phases_table(made)[1].splitlines() if line.startswith("| a")]
+    assert [cell.strip() for cell in phases.split("|")][2:6] == ["20.0", "—", "—", "60.0"]
+    assert "4.00" in phases
+    (fan_out,) = [line for line in fan_outs_table(made)[1].splitlines() if line.startswith("| a")]
+    assert [cell.strip() for cell in fan_out.split("|")][2:4] == ["5.00", "50.0"]
+    assert fan_outs_table(series("x", {"a": [1.0]})) == phases_table(series("x", {"a": [1.0]})) == []
