@@ -1,7 +1,7 @@
 """Runs one task from its request: the same envelope on every backend.
 
-Belongs here: claim, heartbeat, cancellation, time limit, error record, report and result record around a
-task's plain function. Does not belong here: what tasks do, or how a backend starts a worker.
+Belongs here: claim, error record, report and result record around a task's plain function. Does not belong
+here: what tasks do, what watches them (`worker_watch`), or how a backend starts a worker.
 
 As a program it takes a call file (`CallFile` as JSON) and speaks on standard output: one JSON line per event,
 each after `EVENT_PREFIX`; any other line is log. Exit codes: 0 the call ended and its result is stored;
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 import signal
 import sys
@@ -31,13 +30,11 @@ from pydantic import BaseModel, ConfigDict
 
 from video_pipeline import keys
 from video_pipeline.calls import (
-    HEARTBEAT_S,
     CallRecord,
     Claim,
     ErrorRecord,
     ResultRecord,
     WorkerIdentity,
-    failed_result,
     read_result,
     write_result,
 )
@@ -53,6 +50,7 @@ from video_pipeline.telemetry.logs import configure_logging
 from video_pipeline.telemetry.timing import Recorder, timed_operation, use_recorder
 from video_pipeline.telemetry.usage import Machine, Meter, Usage
 from video_pipeline.tracking.addresses import without_signatures
+from video_pipeline.worker_watch import Watch
 
 if TYPE_CHECKING:
     from video_pipeline.compute.base import Compute
@@ -60,11 +58,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 EVENT_PREFIX = "@video_pipeline "
-CANCEL_POLL_S = 2.0
-"""How often a worker looks whether it should stop: cancel works within a few seconds on any store."""
-GRACE_S = 30.0
-"""How long a task may take to stop after its time limit before the process ends itself."""
-
 EXIT_TAKEN = 3
 EXIT_CLAIM_LOST = 4
 
@@ -160,92 +153,6 @@ class TaskContext:
         self.reports[name] = (data, self.CONTENT_TYPES.get(Path(name).suffix, "application/octet-stream"))
 
 
-class _ClaimLost(PipelineError):
-    """Another worker holds the call now: this one stops and publishes nothing."""
-
-
-class _Watch(threading.Thread):
-    """Renews the claim, looks for a cancel request, and enforces the time limit."""
-
-    def __init__(self, claim: Claim, context: TaskContext, timeout_s: float, meter: Meter) -> None:
-        super().__init__(name="worker-watch", daemon=True)
-        self._claim = claim
-        self._meter = meter
-        self._context = context
-        self._timeout_s = timeout_s
-        self._ended = threading.Event()
-        self.outcome: PipelineError | None = None
-
-    def run(self) -> None:
-        started = time.monotonic()
-        next_beat = started + HEARTBEAT_S
-        while not self._ended.wait(CANCEL_POLL_S):
-            now = time.monotonic()
-            reason = None
-            try:
-                if now >= next_beat:
-                    next_beat = now + HEARTBEAT_S
-                    reason = self._claim.heartbeat(self._context.recorded_progress())
-                else:
-                    reason = self._claim.cancel_requested()
-            except Exception as error:
-                # A store that is away for a moment must not end paid work; a claim that stays
-                # unrenewed for a minute is taken over by its next caller, and then `owned` says so.
-                log.warning("the claim could not be renewed: %s", error)
-                continue
-            if not self._claim.owned:
-                self._context.claim_lost = True
-                self._end(_ClaimLost("another worker took this call over", input=self._claim.record.key))
-            elif reason:
-                self._context.cancel.cancel(reason)
-            elif now - started > self._timeout_s:
-                self._end(
-                    TimedOut(
-                        f"the task ran longer than its {self._timeout_s:.0f} s",
-                        input=self._claim.record.task,
-                        what_to_do="give it a longer timeout_s, or a shorter input",
-                    )
-                )
-                if now - started > self._timeout_s + GRACE_S:
-                    log.error("the task did not stop within %.0f s of its time limit", GRACE_S)
-                    self._leave_result()
-                    os._exit(1)
-
-    def renew(self) -> None:
-        """Writes what the context has to say into the record, from any thread; a failure waits for the next
-        heartbeat, as in `run`."""
-        try:
-            self._claim.heartbeat(self._context.recorded_progress())
-        except Exception as error:
-            log.warning("the claim could not be renewed: %s", error)
-
-    def _end(self, error: PipelineError) -> None:
-        if self.outcome is None:
-            self.outcome = error
-            self._context.cancel.cancel(error.message)
-
-    def _leave_result(self) -> None:
-        """The time limit as the call's result, before the process goes: where nobody would bury it, as on
-        Modal, the call would be run again."""
-        error = ErrorRecord(
-            kind="timeout",
-            message=f"the task ran longer than its {self._timeout_s:.0f} s and did not stop when told to",
-            input=self._claim.record.task,
-            what_to_do="give it a longer timeout_s, or a shorter input",
-        )
-        try:
-            usage = _usage(self._meter, self._context, self._claim)
-            record = failed_result(self._claim.record, error, usage)
-            write_result(self._context.store, self._claim.record.tenant, record)
-            self._claim.finish()
-        except Exception as failure:
-            log.error("the result could not be stored: %s", failure)
-
-    def stop(self) -> None:
-        self._ended.set()
-        self.join(timeout=30)
-
-
 def execute(call: CallFile, settings: Settings, store: ObjectStore, identity: WorkerIdentity) -> int:
     """Claims the call and runs it. Returns the exit code; the outcome is in the store."""
     meter = Meter(submitted_at=call.submitted_at, spawned=identity.backend == "modal")
@@ -291,7 +198,7 @@ def execute(call: CallFile, settings: Settings, store: ObjectStore, identity: Wo
         children=children,
     )
     _stop_on_signals(context.cancel)
-    watch = _Watch(claim, context, call.timeout_s, meter)
+    watch = Watch(claim, context, call.timeout_s, lambda: _usage(meter, context, claim))
     context.renew = watch.renew
     watch.start()
     result: BaseModel | None = None

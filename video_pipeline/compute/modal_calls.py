@@ -40,7 +40,7 @@ from video_pipeline.telemetry.usage import Machine
 from video_pipeline.worker import CallFile
 
 CANCEL_GRACE_S = 8.0
-"""How long a cancelled worker may take to stop: it looks every 2 s (`worker.CANCEL_POLL_S`)."""
+"""How long a cancelled worker may take to stop: it looks every 2 s (`worker_watch.CANCEL_POLL_S`)."""
 INTERRUPT_GRACE_S = 5.0
 """How long it may take after Modal's exception in it, before its container is killed."""
 CANCEL_LOOK_S = 0.3

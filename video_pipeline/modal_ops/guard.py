@@ -8,7 +8,7 @@ its greatest: a container that takes its whole start-up time, a task that runs i
 idle wait for a next call that never comes. It holds because each of these is a hard limit of the function
 (`specs.FunctionSpec`). It is a bound of one attempt: a caller that retries asks again for each, and an input
 that Modal itself runs again after a pre-emption is paid for again. A limit of one call that is shorter than
-the deployed function's is kept by the worker, which ends its process 30 s after it (`worker.GRACE_S`).
+the deployed function's is kept by the worker, which ends its process 30 s after it (`worker_watch.GRACE_S`).
 """
 
 from __future__ import annotations

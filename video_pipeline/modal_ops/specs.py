@@ -28,7 +28,7 @@ MAX_TIMEOUT_S = 24 * 3600
 
 STOP_S = 60
 """What a function has beyond its task's time limit: the worker ends a task itself, gives it 30 s to stop
-(`worker.GRACE_S`), ends its children and stores the result. Modal's own limit would leave no record."""
+(`worker_watch.GRACE_S`), ends its children and stores the result. Modal's own limit would leave no record."""
 
 STARTUP_S = 600
 """A container's time to start: pulling an image with CUDA takes minutes on a machine that never had it."""
