@@ -39,7 +39,7 @@ neither."""
 FITTED_FRAMES, FITTED_CHUNKS = (100, 400), (1, 2, 4, 8, 12)
 SWEPT_FRAMES, SWEPT_CHUNKS = 240, tuple(range(1, 13))
 """A length and most of the counts that the model has not seen."""
-REPEATS = 3
+WAITED_REPEATS, REAL_REPEATS = 2, 3
 DEADLINE_FACTOR = 1.3
 """The deadline, by the fastest that the model foretells."""
 RATES = Rates(
@@ -76,7 +76,7 @@ def measure() -> list[Figure]:
 
 
 def regret(
-    repeats: int = REPEATS,
+    repeats: int = WAITED_REPEATS,
     fitted: tuple[Sequence[int], Sequence[int]] = (FITTED_FRAMES, FITTED_CHUNKS),
     swept: tuple[int, Sequence[int]] = (SWEPT_FRAMES, SWEPT_CHUNKS),
 ) -> list[Figure]:
@@ -183,7 +183,7 @@ def _fit_of(runs: Sequence[Run], **options) -> Fit:
 
 
 def fit_error(
-    repeats: int = REPEATS, lengths_s: Sequence[int] = REAL_SECONDS, counts: Sequence[int] = REAL_CHUNKS
+    repeats: int = REAL_REPEATS, lengths_s: Sequence[int] = REAL_SECONDS, counts: Sequence[int] = REAL_CHUNKS
 ) -> list[Figure]:
     """How far the model is from runs of the real task that it has not seen."""
     single = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}

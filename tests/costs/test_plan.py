@@ -53,9 +53,9 @@ def test_a_deadline_that_nothing_keeps_gives_the_fastest_and_says_so() -> None:
 
 
 def test_counts_that_come_out_alike_go_to_the_fewest() -> None:
-    flat = known(s_per_frame=1e-9, covariance=((0.0, 0.0), (0.0, 0.0)), relative_sd=0.05, t95=2.0)
+    flat = known(s_per_frame=1e-9, run_sd=0.05)
     assert choose_chunks(flat, 1000, "fastest").chunks == 1
-    near = known(relative_sd=0.1)
+    near = known(run_sd=0.1)
     assert choose_chunks(near, 1000, "fastest").chunks < choose_chunks(near, 1000, "fastest", tie=0).chunks
 
 

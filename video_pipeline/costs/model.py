@@ -353,17 +353,17 @@ def _coefficients(data: _Data, terms: tuple[Term, ...], **facts: Any) -> Coeffic
     left, right = _rows(data, terms)
     free = values > 0
     degrees = data.n - len(terms)
-    covariance = relative_sd = t95 = None
+    covariance = run_sd = relative_sd = t95 = None
     if degrees > 0:
         residuals = (left @ values - right)[: data.n]
         kept = weights[: data.n]
         share = HUBER_SHARE if data.n >= ROBUST_FROM else 1.0
-        relative_sd = math.sqrt(float(kept @ residuals**2) / degrees / share)
+        run_sd = math.sqrt(float(kept @ residuals**2) / degrees / share)
         t95 = float(stats.t.ppf(0.975, degrees))
         covariance = np.zeros((len(terms), len(terms)))
         weighted = left[:, free] * np.sqrt(weights)[:, None]
-        covariance[np.ix_(free, free)] = relative_sd**2 * np.linalg.pinv(weighted.T @ weighted)
-        relative_sd = max(relative_sd, SD_OF_MEAN_ERROR * (facts["held_out_error"] or 0.0))
+        covariance[np.ix_(free, free)] = run_sd**2 * np.linalg.pinv(weighted.T @ weighted)
+        relative_sd = max(run_sd, SD_OF_MEAN_ERROR * (facts["held_out_error"] or 0.0))
     fitted: dict[Term, float] = {term: float(value) for term, value in zip(terms, values, strict=True)}
     per_frame, extra = fitted["s_per_frame"], fitted.pop("extra_s_per_frame", 0.0)
     if per_frame == 0 and extra > 0:
@@ -382,6 +382,7 @@ def _coefficients(data: _Data, terms: tuple[Term, ...], **facts: Any) -> Coeffic
         imbalance=imbalance,
         estimates=estimates,
         covariance=None if covariance is None else tuple(map(tuple, covariance.tolist())),
+        run_sd=run_sd,
         relative_sd=relative_sd,
         t95=t95,
         degrees=degrees,

@@ -117,7 +117,7 @@ def choose_chunks(
     `max_chunks`, by default to the most that was measured; with `counts`, only those are looked at (and one).
 
     Alike are counts whose predictions lie within `tie` of the best, as a part of it. By default that is what
-    single runs differ by, `sqrt(2) relative_sd`, at most 0.3, for time, and 0.5 % for cost, whose spread is
+    single runs differ by, `sqrt(2) run_sd`, at most 0.3, for time, and 0.5 % for cost, whose spread is
     the same work's in each count.
     """
     if goal == "deadline" and not (deadline_s and deadline_s > 0):
@@ -127,7 +127,7 @@ def choose_chunks(
     for wanted in sorted({1, *(count for count in counts or range(1, most + 1) if count <= most)}):
         found = predict(c, frames, wanted)
         options.setdefault(found.chunks, found)
-    time_tie = tie if tie is not None else min(0.3, math.sqrt(2) * (c.relative_sd or 0.0))
+    time_tie = tie if tie is not None else min(0.3, math.sqrt(2) * (c.run_sd or 0.0))
     cost_tie = tie if tie is not None else 0.005
     allowed, met = list(options.values()), True
     notes: list[str] = []

@@ -73,9 +73,10 @@ class Coefficients(StrictModel):
 
     A term of `not_determined` is one the runs cannot tell from others (it is in them), one of `left_out`
     could be told and did not help to predict runs that were held out; both count as 0 (imbalance as 1).
-    `covariance` is over `terms`, in their order; `relative_sd` is the spread of one run around the model as a
-    part of its time; `t95` the quantile of Student's t that 95 % intervals take at `degrees` of freedom. They
-    are None where the runs are no more than the parameters.
+    `covariance` is over `terms`, in their order; `run_sd` is the spread of the runs around the model, as a
+    part of their time, and `relative_sd` that of a run yet to come, which is more where configurations left
+    out were foretold worse; `t95` the quantile of Student's t that 95 % intervals take at `degrees` of
+    freedom. They are None where the runs are no more than the parameters.
     """
 
     task: str
@@ -95,6 +96,7 @@ class Coefficients(StrictModel):
     not_determined: tuple[Term, ...] = ()
     left_out: tuple[Term, ...] = ()
     covariance: tuple[tuple[float, ...], ...] | None = None
+    run_sd: float | None = None
     relative_sd: float | None = None
     t95: float | None = None
     degrees: int = 0
