@@ -16,7 +16,7 @@ LENGTH = 0.2
 
 def experiment(place: Place, options: Options) -> Experiment:
     sport = place.put(SPORT)
-    numbers = (1, 2) if options.quick else (1, 2, 4, 8)
+    numbers = (1, 2) if options.quick else (1, 2, 4)
     works, comparisons = [], []
     for number in numbers:
         parts = [requests.framing(LENGTH, start=0.4 * part, width=72) for part in range(number)]
