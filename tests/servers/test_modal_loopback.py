@@ -133,6 +133,7 @@ def test_how_a_call_can_fail_reaches_the_caller_by_its_type(loopback: ModalLoopb
 def test_a_cancel_interrupts_the_function_and_a_termination_kills_it(loopback: ModalLoopback) -> None:
     script = """
         told, ids = [], []
+        function("sleep").remote(0)  # A container is there: the calls below begin at once.
         for terminate in (False, True):
             call = function("sleep").spawn(60)
             ids.append(call.object_id)
