@@ -6,17 +6,15 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.compute.conftest import ModalBackend
+from tests.dagster_ui import DagsterUi, dagster_ui
 from tests.fixtures.media_factory import DEMO_CLIP, ffmpeg
 from tests.test_demo import running_call, start, wait_for
-from tests.test_ui import graphql as graphql
-from tests.test_ui import launch, status
 from video_pipeline.calls import list_calls
 from video_pipeline.demo.run import VIDEO, job_command, store_demo_clip
 from video_pipeline.keys import current_key, source_key
@@ -118,16 +116,22 @@ def test_an_interrupt_of_the_run_cancels_the_call_on_modal(
     assert store.head(current_key(VIDEO)) is None
 
 
+@pytest.fixture
+def ui(store: ObjectStore, modal_backend: ModalBackend, tmp_path: Path) -> Iterator[DagsterUi]:
+    with dagster_ui(tmp_path, {"VIDEO_PIPELINE_STORE": modal_backend.settings.store}) as ui:
+        yield ui
+
+
 def test_cancel_in_dagsters_ui_reaches_the_call_on_modal(
-    store: ObjectStore, modal_backend: ModalBackend, graphql: Callable[..., Any], tmp_path: Path
+    ui: DagsterUi, store: ObjectStore, modal_backend: ModalBackend, tmp_path: Path
 ) -> None:
     make_the_clip_long(store, tmp_path)
-    run = launch(graphql)
+    ui.add_video_partition(VIDEO.partition_key)
+    run = ui.launch("caption_video", VIDEO.partition_key)
     wait_for(lambda: running_call(store), 180)
-    terminated = graphql(TERMINATE, id=run)
+    terminated = ui.ask(TERMINATE, id=run)
     assert terminated["terminateRun"]["__typename"] == "TerminateRunSuccess", terminated
-    wait_for(lambda: status(graphql, run) in {"CANCELED", "FAILURE", "SUCCESS"}, 60, 0.3)
-    assert status(graphql, run) == "CANCELED"
+    assert ui.wait_for_end(run, 60) == "CANCELED"
     assert modal_backend.is_at_rest(within_s=20)
     (call,) = list_calls(store)
     assert call.cancel_requested
