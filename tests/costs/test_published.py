@@ -82,6 +82,7 @@ def test_four_and_eight_cannot_be_told_apart() -> None:
     assert pair.ratio == pytest.approx(87.0 / 103.3)
     assert min(pair.p_of_part, pair.p_of_seconds) > 0.5
     assert not pair.decided
+    assert [pair for pair in comparisons() if pair.decided] == [], "nor any other pair, at this spread"
     assert repeats_to_tell(8, 4) == 28
 
 
