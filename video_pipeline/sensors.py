@@ -33,7 +33,6 @@ from video_pipeline.operations.states import (
     clip_reader,
 )
 from video_pipeline.operations.uploads import MAX_RUNS, Decision, Table, decide
-from video_pipeline.partitions import clip_partitions, sample_partitions, video_partitions
 from video_pipeline.resources import ended_runs, history
 from video_pipeline.resources.store import StoreResource
 from video_pipeline.schedules import starting_settings
@@ -48,7 +47,6 @@ LOOK_BACK_S = 24 * 3600
 TABLE_KEY = "video_pipeline/new_uploads"
 
 _PRODUCTS_OF = {"videos": (CAPTIONS,), "samples": (SAMPLES,), "clips": (CLIPS, JOINED)}
-_PARTITIONS = {"videos": video_partitions, "samples": sample_partitions, "clips": clip_partitions}
 _JOBS = [caption_video, sample_videos, make_clip, join_clips]
 
 
@@ -102,13 +100,13 @@ def new_uploads(context: dg.SensorEvaluationContext, store: StoreResource):
     next_generation = table.generation + 1
     known: dict[str, dict[str, str]] = {}
     requests: list[dg.RunRequest] = []
-    registrations: list[dg.AddDynamicPartitionsRequest] = []
     said: list[str] = []
     for kind in KINDS:
         decision = _decide(context.instance, kind, found[kind.partitions], table, MAX_RUNS - len(requests))
         known[kind.partitions] = decision.known
         if decision.register:
-            registrations.append(_PARTITIONS[kind.partitions].build_add_request(decision.register))
+            # At once and not with the result: adding twice is harmless, and the requests below need the keys.
+            context.instance.add_dynamic_partitions(kind.partitions, decision.register)
         requests += _requests(objects, kind, decision, next_generation)
         said.append(_told(kind, decision))
     generation = where.generation
@@ -120,7 +118,6 @@ def new_uploads(context: dg.SensorEvaluationContext, store: StoreResource):
     return dg.SensorResult(
         run_requests=requests,
         skip_reason=None if requests else dg.SkipReason(summary or "nothing new"),
-        dynamic_partitions_requests=registrations,
         cursor=cursor,
     )
 
