@@ -22,6 +22,7 @@ FAMILIES = (
     "orchestration",
     "sampling",
     "clips",
+    "operations",
     "chunk_choice",
 )
 

@@ -1,0 +1,446 @@
+"""The sensors and the health check on real ephemeral instances, with real runs of a double of the assets."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.definitions.partitions.context import partition_loading_context
+from dagster._core.events import AssetObservationData
+from dagster._core.test_utils import create_run_for_test
+
+from tests.doubles.assets import Outcomes, plan, run
+from video_pipeline import keys
+from video_pipeline.assets.health import NAME, SHOWN
+from video_pipeline.calls import CallRecord, ResultRecord, WorkerIdentity, write_result
+from video_pipeline.clips.intake import add_clip
+from video_pipeline.definitions import build_definitions
+from video_pipeline.keys import ClipId, VideoId
+from video_pipeline.operations import inputs
+from video_pipeline.operations.states import CAPTIONS, CLIPS, JOINED
+from video_pipeline.resources.store import StoreResource
+from video_pipeline.sensors import failure_report, new_uploads, orphaned_calls
+from video_pipeline.settings import load_settings
+from video_pipeline.store import open_store
+from video_pipeline.store.base import ObjectStore
+
+KEY = "0123456789abcdef"
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.instance_for_test() as instance:
+        yield instance
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
+    monkeypatch.setenv("VIDEO_PIPELINE_STORE", str(tmp_path / "store"))
+    # These files come whole: nothing has to settle.
+    monkeypatch.setattr(inputs, "SETTLED_S", 0.0)
+    (tmp_path / "store").mkdir()
+    return open_store(load_settings())
+
+
+@pytest.fixture(scope="module")
+def definitions() -> dg.Definitions:
+    return build_definitions()
+
+
+class Ticks:
+    """A sensor's ticks one after the other, as the daemon does them: the cursor goes on, runs with a known
+    key are left out."""
+
+    def __init__(
+        self, sensor: dg.SensorDefinition, instance: dg.DagsterInstance, definitions: dg.Definitions
+    ) -> None:
+        self.sensor = sensor
+        self.instance = instance
+        self.definitions = definitions
+        self.cursor: str | None = None
+        self.said = ""
+        self.run_keys: set[str] = set()
+
+    def __call__(self, *, breaks_off: bool = False) -> list[dg.RunRequest]:
+        built = dg.build_sensor_context(
+            instance=self.instance,
+            cursor=self.cursor,
+            resources={"store": StoreResource()},
+            definitions=self.definitions,
+        )
+        # As the daemon does: a context that was built for a test brings no partitions.
+        with built as context, partition_loading_context(dynamic_partitions_store=self.instance):
+            data = self.sensor.evaluate_tick(context)
+        self.said = data.skip_message or ""
+        if breaks_off:
+            return list(data.run_requests or [])
+        new = [item for item in data.run_requests or [] if item.run_key not in self.run_keys]
+        self.run_keys |= {str(item.run_key) for item in new}
+        self.cursor = data.cursor
+        return new
+
+
+def asked(requests: list[dg.RunRequest]) -> list[tuple[str, str]]:
+    return sorted((str(request.job_name), str(request.partition_key)) for request in requests)
+
+
+def source(name: str) -> str:
+    return keys.source_key(VideoId("demo", name), "mp4")
+
+
+@pytest.fixture
+def uploads(instance: dg.DagsterInstance, definitions: dg.Definitions) -> Ticks:
+    return Ticks(new_uploads, instance, definitions)
+
+
+def test_an_upload_is_registered_and_run_once(
+    instance: dg.DagsterInstance, store: ObjectStore, uploads: Ticks
+) -> None:
+    store.put(source("a"), b"a film")
+    store.put("demo/server/samples/look/request.json", b"{}")
+    add_clip(store, ClipId("demo", "cut"), {"source_key": source("a"), "start": 0.0, "end": 1.0})
+    both = {
+        "source_key": source("a"),
+        "start": 0.0,
+        "end": 1.0,
+        "compilation": {"clips": [{"clip": "cut", "name": "x"}]},
+    }
+    add_clip(store, ClipId("demo", "both"), both)
+    store.put(keys.clip_request_key(ClipId("demo", "wrong")), b"{}")
+    assert asked(uploads()) == [
+        ("caption_video", "demo--a"),
+        ("join_clips", "demo--both"),
+        ("make_clip", "demo--both"),
+        ("make_clip", "demo--cut"),
+        ("make_clip", "demo--wrong"),
+        ("sample_videos", "demo--look"),
+    ]
+    assert instance.get_dynamic_partitions("videos") == ["demo--a"]
+    assert sorted(instance.get_dynamic_partitions("clips")) == ["demo--both", "demo--cut", "demo--wrong"]
+    assert uploads() == []
+    assert uploads.said == "nothing new"
+
+
+def test_a_changed_video_or_request_is_a_new_run_and_so_is_one_that_is_put_back(
+    store: ObjectStore, uploads: Ticks, tmp_path: Path
+) -> None:
+    path = store.local_path(source("a"))
+    assert path is not None
+    store.put(source("a"), b"first")
+    first = path.stat()
+    assert len(uploads()) == 1
+    store.put(source("a"), b"second")
+    assert asked(uploads()) == [("caption_video", "demo--a")]
+    store.put(keys.caption_request_key(VideoId("demo", "a")), b'{"frame_rate": "5"}')
+    assert len(uploads()) == 1
+    store.delete(keys.caption_request_key(VideoId("demo", "a")))
+    store.put(source("a"), b"first")
+    os.utime(path, ns=(first.st_atime_ns, first.st_mtime_ns))
+    assert len(uploads()) == 1  # the same fingerprint as at the beginning, and still a run
+    assert uploads() == []
+
+
+def test_a_tick_that_breaks_off_is_done_again_with_the_same_keys(store: ObjectStore, uploads: Ticks) -> None:
+    store.put(source("a"), b"first")
+    assert len(uploads()) == 1
+    store.put(source("b"), b"another")
+    lost = uploads(breaks_off=True)
+    again = uploads()
+    assert [item.run_key for item in lost] == [item.run_key for item in again]
+    assert asked(again) == [("caption_video", "demo--b")]
+
+
+def test_what_changes_while_it_runs_is_run_when_that_has_ended(
+    instance: dg.DagsterInstance, store: ObjectStore, uploads: Ticks
+) -> None:
+    store.put(source("a"), b"first")
+    (request,) = uploads()
+    started = create_run_for_test(
+        instance,
+        job_name=CAPTIONS.job,
+        status=dg.DagsterRunStatus.STARTED,
+        tags={"dagster/partition": str(request.partition_key)},
+    )
+    store.put(source("a"), b"second")
+    assert uploads() == []
+    assert "changed while they run" in uploads.said
+    instance.report_run_failed(started)
+    assert asked(uploads()) == [("caption_video", "demo--a")]
+
+
+def test_what_was_made_before_the_sensor_was_there_is_not_made_again(
+    instance: dg.DagsterInstance, store: ObjectStore, uploads: Ticks
+) -> None:
+    store.put(source("done"), b"a film")
+    store.put(source("new"), b"a film")
+    assert run(instance, Outcomes(), CAPTIONS, "demo--done").success
+    assert asked(uploads()) == [("caption_video", "demo--new")]
+    store.put(source("done"), b"another film")
+    assert asked(uploads()) == [("caption_video", "demo--done")]
+
+
+def test_a_failed_listing_decides_nothing(store: ObjectStore, uploads: Ticks, tmp_path: Path) -> None:
+    store.put(source("a"), b"first")
+    assert len(uploads()) == 1
+    cursor = uploads.cursor
+    (tmp_path / "store").rename(tmp_path / "unmounted")
+    assert uploads() == []
+    assert uploads.cursor == cursor
+    (tmp_path / "unmounted").rename(tmp_path / "store")
+    assert uploads() == []
+    assert uploads.said == "nothing new"
+
+
+def test_only_the_named_tenants_are_looked_at(
+    store: ObjectStore, uploads: Ticks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.put(source("a"), b"x")
+    store.put("other/client/videos/b/video.mp4", b"x")
+    monkeypatch.setenv("VIDEO_PIPELINE_TENANTS", "other")
+    assert asked(uploads()) == [("caption_video", "other--b")]
+
+
+def dead_run(
+    instance: dg.DagsterInstance, *, tags: dict[str, str] | None = None, selection: list[str] | None = None
+) -> str:
+    """A run whose worker died in its first asset, after that had submitted the call `KEY`: run monitoring has
+    marked it as failed."""
+    instance.add_dynamic_partitions("videos", ["demo--a"])
+    made = create_run_for_test(
+        instance,
+        job_name=CAPTIONS.job if selection is None else "__ASSET_JOB",
+        status=dg.DagsterRunStatus.STARTED,
+        tags={"dagster/partition": "demo--a", **(tags or {})},
+        asset_selection=None if selection is None else frozenset(map(dg.AssetKey, selection)),
+    )
+    observation = dg.AssetObservation("vp9_chunks", partition="demo--a", metadata={"call": KEY})
+    event = dg.DagsterEvent(
+        event_type_value=dg.DagsterEventType.ASSET_OBSERVATION.value,
+        job_name=CAPTIONS.job,
+        event_specific_data=AssetObservationData(observation),
+    )
+    instance.report_dagster_event(event, made.run_id)
+    instance.report_run_failed(made, "the run's worker died")
+    return made.run_id
+
+
+def put_call(store: ObjectStore, *, alive: bool, result: bool = False, **changes: object) -> None:
+    worker = WorkerIdentity(backend="modal", host="ta-1", call_id="fc-1")
+    record = CallRecord(
+        key=KEY, task="t", version=1, tenant="demo", request={}, worker=worker,
+        state="finished" if result else "running", heartbeat_at=time.time() - (0 if alive else 500),
+    ).model_copy(update=changes)  # fmt: skip
+    store.put(keys.call_key("demo", KEY), record.model_dump_json().encode())
+    if result:
+        now = datetime.now(UTC)
+        ended = ResultRecord(
+            key=KEY,
+            task="t",
+            version=1,
+            status="ok",
+            result={},
+            worker=worker,
+            started_at=now,
+            finished_at=now,
+        )
+        write_result(store, "demo", ended)
+
+
+@pytest.fixture
+def orphans(instance: dg.DagsterInstance, definitions: dg.Definitions) -> Ticks:
+    return Ticks(orphaned_calls, instance, definitions)
+
+
+@pytest.mark.parametrize("result", [False, True])
+def test_a_dead_runs_call_is_taken_over_once(
+    instance: dg.DagsterInstance, store: ObjectStore, orphans: Ticks, result: bool
+) -> None:
+    put_call(store, alive=True, result=result)
+    dead_run(instance)
+    assert asked(orphans()) == [("caption_video", "demo--a")]
+    assert orphans() == []
+    orphans.cursor = None  # a lost cursor asks with the same run key
+    assert orphans() == []
+
+
+def test_a_run_of_some_assets_is_taken_over_with_just_those(
+    instance: dg.DagsterInstance, store: ObjectStore, orphans: Ticks
+) -> None:
+    put_call(store, alive=True)
+    dead_run(instance, selection=["vp9_chunks", "cropped_frames"])
+    (request,) = orphans()
+    assert request.job_name == CAPTIONS.job
+    assert {key.to_user_string() for key in request.asset_selection or ()} == {"vp9_chunks", "cropped_frames"}
+
+
+def test_nothing_is_started_where_nothing_is_left_or_somebody_does_it_already(
+    instance: dg.DagsterInstance, store: ObjectStore, orphans: Ticks
+) -> None:
+    dead_run(instance)  # no call record
+    assert orphans() == []
+    put_call(store, alive=True, cancel_requested="by a person")
+    dead_run(instance)
+    assert orphans() == []
+    put_call(store, alive=False)
+    dead_run(instance)
+    assert orphans() == []
+    put_call(store, alive=True)
+    dead_run(instance, tags={"dagster/will_retry": "true"})
+    assert orphans() == []
+    dead_run(instance, tags={"video_pipeline/reattached": "3"})
+    assert orphans() == []
+    dead_run(instance)
+    create_run_for_test(
+        instance,
+        job_name=CAPTIONS.job,
+        status=dg.DagsterRunStatus.STARTED,
+        tags={"dagster/partition": "demo--a"},
+    )
+    assert orphans() == []
+
+
+def test_a_run_that_failed_by_itself_leaves_no_orphan(
+    instance: dg.DagsterInstance, store: ObjectStore, orphans: Ticks
+) -> None:
+    put_call(store, alive=True, result=True)
+    outcomes = Outcomes(ends={"vp9_chunks/demo--a": "a defect"}, calls={"vp9_chunks/demo--a": KEY})
+    assert not run(instance, outcomes, CAPTIONS, "demo--a").success
+    assert orphans() == []
+
+
+def test_a_run_that_its_host_interrupted_leaves_one(
+    instance: dg.DagsterInstance, store: ObjectStore, orphans: Ticks
+) -> None:
+    put_call(store, alive=True)
+    outcomes = Outcomes(ends={"vp9_chunks/demo--a": "a dying host"}, calls={"vp9_chunks/demo--a": KEY})
+    assert not run(instance, outcomes, CAPTIONS, "demo--a").success
+    assert asked(orphans()) == [("caption_video", "demo--a")]
+
+
+@pytest.fixture
+def reports(
+    instance: dg.DagsterInstance, definitions: dg.Definitions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Ticks:
+    monkeypatch.setenv("VIDEO_PIPELINE_FAILURE_FILE", str(tmp_path / "failures.jsonl"))
+    monkeypatch.setenv("VIDEO_PIPELINE_UI_URL", "https://dagster.example.com/")
+    return Ticks(failure_report, instance, definitions)
+
+
+def told(tmp_path: Path) -> list[dict]:
+    path = tmp_path / "failures.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def test_failures_are_reported_once_with_reason_advice_and_link(
+    instance: dg.DagsterInstance, store: ObjectStore, reports: Ticks, tmp_path: Path
+) -> None:
+    outcomes = Outcomes(ends={"source_video/demo--a": "bad input", "captions/demo--b": "a defect"})
+    assert not run(instance, outcomes, CAPTIONS, "demo--a").success
+    assert reports() == []  # what failed before it was switched on is no news
+    failed = run(instance, outcomes, CAPTIONS, "demo--a")
+    assert run(instance, outcomes, CAPTIONS, "demo--c").success
+    run(instance, outcomes, CAPTIONS, "demo--b")
+    reports()
+    reports()
+    (report,) = told(tmp_path)
+    assert report["total"] == 2
+    first, second = report["failures"]
+    assert (first["partition"], first["asset"], first["kind"]) == ("demo--a", "source_video", "bad_input")
+    assert "cut off" in first["message"]
+    assert first["what_to_do"] == "upload it again"
+    assert first["link"] == f"https://dagster.example.com/runs/{failed.run_id}"
+    assert (second["partition"], second["kind"]) == ("demo--b", "internal")
+
+
+def test_a_report_that_is_not_taken_is_sent_again_at_the_next_tick(
+    instance: dg.DagsterInstance, store: ObjectStore, reports: Ticks, tmp_path: Path
+) -> None:
+    reports()
+    (tmp_path / "failures.jsonl").mkdir()
+    dead_run(instance)
+    reports()
+    assert "not reported yet" in reports.said
+    (tmp_path / "failures.jsonl").rmdir()
+    reports()
+    (report,) = told(tmp_path)
+    assert "worker died" in report["failures"][0]["message"]
+
+
+def test_a_run_that_will_be_tried_again_is_not_reported(
+    instance: dg.DagsterInstance, store: ObjectStore, reports: Ticks, tmp_path: Path
+) -> None:
+    reports()
+    dead_run(instance, tags={"dagster/will_retry": "true"})
+    reports()
+    assert told(tmp_path) == []
+
+
+def check(instance: dg.DagsterInstance, definitions: dg.Definitions, asset: str) -> dg.AssetCheckEvaluation:
+    result = definitions.resolve_job_def("check_health").execute_in_process(instance=instance)
+    assert result.success
+    found = {item.asset_key.to_user_string(): item for item in result.get_asset_check_evaluations()}
+    assert {item.check_name for item in found.values()} == {NAME}
+    assert set(found) == {"wasabi_upload", "frame_samples", "frame_predictions", *CLIPS.ends, *JOINED.ends}
+    return found[asset]
+
+
+def test_the_health_check_says_which_failed_why_and_what_to_do(
+    instance: dg.DagsterInstance, store: ObjectStore, definitions: dg.Definitions
+) -> None:
+    outcomes = Outcomes()
+    assert run(instance, outcomes, CAPTIONS, "demo--fine").success
+    assert check(instance, definitions, "wasabi_upload").passed
+    outcomes.ends |= {"source_video/demo--cut": "bad input", "captions/demo--odd": "a defect"}
+    run(instance, outcomes, CAPTIONS, "demo--cut")
+    run(instance, outcomes, CAPTIONS, "demo--odd")
+    found = check(instance, definitions, "wasabi_upload")
+    assert not found.passed
+    assert found.severity == dg.AssetCheckSeverity.WARN
+    shows = {name: value.value for name, value in found.metadata.items()}
+    assert (shows["failed"], shows["registered"], shows["waiting_for_another_input"]) == (2, 3, 1)
+    assert (shows["failed_bad_input"], shows["failed_internal"]) == (1, 1)
+    table = str(shows["partitions"])
+    for part in ("demo--cut", "cut off", "upload it again", "demo--odd", "two and two made five"):
+        assert part in table
+    assert "until their source or request" in str(shows["what_to_do"])
+    # Once it is on its way again it is not left failed.
+    create_run_for_test(
+        instance,
+        job_name=CAPTIONS.job,
+        status=dg.DagsterRunStatus.STARTED,
+        tags={"dagster/partition": "demo--cut"},
+    )
+    again = check(instance, definitions, "wasabi_upload")
+    assert (again.metadata["failed"].value, again.metadata["being_tried_again"].value) == (1, 1)
+
+
+def test_the_health_checks_table_is_cut_and_its_counts_are_not(
+    instance: dg.DagsterInstance, store: ObjectStore, definitions: dg.Definitions
+) -> None:
+    names = [f"demo--v{number}" for number in range(SHOWN + 3)]
+    instance.add_dynamic_partitions("videos", names)
+    for name in names:
+        made = create_run_for_test(instance, job_name=CAPTIONS.job, tags={"dagster/partition": name})
+        plan(instance, made.run_id, CAPTIONS, name)
+        instance.report_run_failed(made, "a | b")
+    found = check(instance, definitions, "wasabi_upload")
+    assert found.metadata["failed"].value == SHOWN + 3
+    table = str(found.metadata["partitions"].value)
+    assert table.count("demo--v") == SHOWN
+    assert "… and 3 more" in table
+    assert r"a \| b" in table
+
+
+def test_health_checks_are_in_no_job_that_makes_something(
+    instance: dg.DagsterInstance, definitions: dg.Definitions
+) -> None:
+    for job in definitions.resolve_all_job_defs():
+        if job.name.startswith("__") or job.name == "check_health":
+            continue
+        assert not any(NAME in node.name for node in job.nodes), job.name
