@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from video_pipeline.clips.crop import (
@@ -51,6 +51,7 @@ def edges(crop: Crop) -> tuple[int, int, int, int]:
     return crop.left, crop.top, crop.left + crop.width, crop.top + crop.height
 
 
+@settings(deadline=None)
 @given(rectangles, shapes, grids)
 def test_a_crop_is_that_of_exact_arithmetic(
     wanted: tuple[float, float, float, float], shape: Shape, grid: int
@@ -67,6 +68,7 @@ def test_a_crop_on_plain_numbers_is_exactly_that_of_exact_arithmetic() -> None:
         assert place_crop(wanted, shape, 4) == slow_crop(wanted, shape, 4)
 
 
+@settings(deadline=None)
 @given(rectangles, shapes, grids)
 def test_a_crop_lies_inside_the_picture_and_its_cut_around_it(
     wanted: tuple[float, float, float, float], shape: Shape, grid: int
@@ -80,6 +82,7 @@ def test_a_crop_lies_inside_the_picture_and_its_cut_around_it(
     assert cut.width * grid < crop.width + 4 * grid
 
 
+@settings(deadline=None)
 @given(rectangles, shapes, grids)
 def test_proportions_are_the_outputs_to_half_a_step(
     wanted: tuple[float, float, float, float], shape: Shape, grid: int
@@ -90,6 +93,7 @@ def test_proportions_are_the_outputs_to_half_a_step(
         assert abs(crop.width - crop.height * proportion) <= 0.5 + 0.5 * proportion + 1e-6
 
 
+@settings(deadline=None)
 @given(st.floats(0, 400), st.floats(0, 100), st.floats(20, 100), st.floats(20, 100))
 def test_what_is_wanted_is_shown_but_for_a_pixel_of_width(
     x: float, y: float, width: float, height: float
@@ -131,6 +135,7 @@ def test_a_crop_larger_than_the_picture_becomes_the_largest_that_fits() -> None:
     assert place_crop((0, 0, 900, 900), wide, 4) == Crop(0, 1200, 800, 400, 4)
 
 
+@settings(deadline=None)
 @given(rectangles, st.floats(-0.1, 0.1), st.integers(0, 3))
 def test_a_little_change_of_what_is_wanted_changes_the_crop_a_little(
     wanted: tuple[float, float, float, float], change: float, which: int
@@ -171,6 +176,8 @@ def test_a_crop_that_is_smallest_between_two_key_frames_is_not_overlooked() -> N
     assert not any(needs_upscaling(crop, shape) for crop in at_ends)
     assert needs_upscaling(place_crop((0, 0, 350, 350), shape, 4), shape)
     assert may_need_upscaling(ends, shape, 4)
+    wide = (0, 0, 600, 600)
+    assert all(may_need_upscaling(np.array(frames), shape, 4) for frames in ([wide, *ends], [*ends, wide]))
     assert not may_need_upscaling(np.array([(0, 0, 500, 500), (0, 0, 400, 400)]), shape, 4)
 
 

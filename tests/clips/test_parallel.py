@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.clips.films import (
@@ -113,6 +113,7 @@ def parts(desk: Desk) -> list[str]:
 # How it is cut
 
 
+@settings(deadline=None)
 @given(
     frames=st.integers(1, 20_000),
     rate=st.sampled_from([Fraction(1), Fraction(30), Fraction(30000, 1001), Fraction(60)]),
@@ -286,6 +287,26 @@ def test_a_part_that_is_gone_is_made_again_by_another_attempt(
     monkeypatch.setattr(parallel, "fan_out", run_and_lose)
     with pytest.raises(Transient, match="gone"):
         desk.run("process_framing_ai_parallel", num_chunks=3, **request)
+
+
+def test_of_two_renders_of_one_clip_at_once_the_later_finds_the_clip_when_it_is_run_again(
+    desk: Desk, calls: FanOutDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = uneven_film(desk)
+
+    def run_and_be_overtaken(context: Any, task: str, requests: list[Any], **_: Any) -> list[ResultRecord]:
+        records = calls(context, task, requests)
+        if len(requests) == 3:
+            assert desk.run("process_framing_ai_parallel", num_chunks=2, **request).made
+        return records
+
+    monkeypatch.setattr(parallel, "fan_out", run_and_be_overtaken)
+    with pytest.raises(Transient, match="gone"):
+        desk.run("process_framing_ai_parallel", num_chunks=3, **request)
+    again = desk.run("process_framing_ai_parallel", num_chunks=3, **request)
+    assert (again.made, len(again.chunks)) == (False, 2)
+    assert again.sha256 == desk.run("process_framing_ai", "whole", **request).sha256
+    assert parts(desk) == []
 
 
 def test_parts_of_encoders_with_other_settings_are_not_joined(

@@ -237,6 +237,9 @@ def test_a_render_tells_how_far_it_is_up_to_its_last_frame(
     told = [event for event in desk.told if event["event"] == "progress"]
     assert [event["done"] for event in told] == sorted(event["done"] for event in told)
     assert told[-1]["done"] == told[-1]["total"] == result.frames
+    assert told[-1]["seconds_left"] == 0
+    assert all((event["done"] > 0) == (event["seconds_left"] is not None) for event in told)
+    assert all(event["rate_per_s"] > 0 for event in told if event["done"])
     assert desk.last is not None
     assert "timing_waterfall.html" in desk.last.reports
     assert {"decode", "encode", "mux", "check", "upload"} <= set(result.phases)

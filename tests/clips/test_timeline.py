@@ -75,6 +75,7 @@ def programmes(draw: st.DrawFn) -> Programme:
 # One clip
 
 
+@settings(deadline=None)
 @given(rate=rates, source=sources, segments=segment_lists())
 def test_pieces_follow_each_other_without_a_gap_and_frames_are_their_length(rate, source, segments) -> None:
     try:
@@ -91,6 +92,7 @@ def test_pieces_follow_each_other_without_a_gap_and_frames_are_their_length(rate
     assert abs(timeline.frames - at * rate) <= Fraction(1, 2) or timeline.frames == 1
 
 
+@settings(deadline=None)
 @given(rate=rates, source=sources, segments=segment_lists())
 def test_every_frame_shows_a_moment_inside_a_kept_piece_and_none_goes_back(rate, source, segments) -> None:
     try:
@@ -106,6 +108,7 @@ def test_every_frame_shows_a_moment_inside_a_kept_piece_and_none_goes_back(rate,
     assert moments == sorted(moments)
 
 
+@settings(deadline=None)
 @given(rate=rates, source=sources, segments=segment_lists())
 def test_what_is_kept_of_the_source_is_all_but_what_was_left_out(rate, source, segments) -> None:
     begin, stop = source
@@ -181,6 +184,7 @@ def test_a_part_that_ends_before_the_first_picture_is_refused() -> None:
 # Joined clips
 
 
+@settings(deadline=None)
 @given(programme=programmes())
 def test_joined_clips_fill_every_frame_and_overlap_only_in_a_dissolve(programme: Programme) -> None:
     assert programme.clips[0].first == 0
@@ -192,6 +196,7 @@ def test_joined_clips_fill_every_frame_and_overlap_only_in_a_dissolve(programme:
     assert programme.frames == shown - (overlap if programme.transition == "dissolve" else 0)
 
 
+@settings(deadline=None)
 @given(programme=programmes())
 def test_every_frame_has_its_parts_and_weights_never_exceed_one(programme: Programme) -> None:
     near = {n for clip in programme.clips for n in range(clip.first - 40, clip.first + 40)}
@@ -217,7 +222,7 @@ def test_a_fade_goes_down_to_black_and_comes_back() -> None:
     assert weights[6:14] == [1, *(Fraction(n, 4) for n in (3, 2, 1, 1, 2, 3)), 1]
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(programme=programmes())
 def test_the_sound_of_each_clip_covers_exactly_its_frames(programme: Programme) -> None:
     spans = programme.audio_spans()
@@ -236,6 +241,7 @@ def test_the_sound_of_each_clip_covers_exactly_its_frames(programme: Programme) 
     assert max(span.offset + span.samples for span in spans) == programme.audio_samples
 
 
+@settings(deadline=None)
 @given(programme=programmes())
 def test_the_sound_of_a_piece_is_that_of_its_pictures(programme: Programme) -> None:
     pieces = [(n, piece) for n, clip in enumerate(programme.clips) for piece in clip.timeline.pieces]
