@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import dagster as dg
+from dagster._core.events import AssetMaterializationPlannedData, DagsterEvent
 
 from video_pipeline.errors import BadInput, Internal
 from video_pipeline.failures import to_failure
@@ -101,3 +102,15 @@ def run(
     return job.execute_in_process(
         partition_key=key, instance=instance, raise_on_error=False, tags=dict(tags or {})
     )
+
+
+def plan(instance: dg.DagsterInstance, run_id: str, product: Product, key: str) -> None:
+    """Notes, as Dagster does when a run is made, that the run is to make the product's ends."""
+    for end in product.ends:
+        planned = AssetMaterializationPlannedData(dg.AssetKey(end), partition=key)
+        instance.report_dagster_event(
+            DagsterEvent.build_asset_materialization_planned_event(
+                job_name=product.job, step_key=end, asset_materialization_planned_data=planned
+            ),
+            run_id,
+        )

@@ -78,7 +78,11 @@ def step_failures(instance: dg.DagsterInstance, run_id: str) -> list[DagsterEven
 
 def _was_interrupted(event: DagsterEvent) -> bool:
     error = event.step_failure_data.error
-    return error is not None and error.cls_name == "DagsterExecutionInterruptedError"
+    while error is not None:
+        if error.cls_name == "DagsterExecutionInterruptedError":
+            return True
+        error = error.cause
+    return False
 
 
 def calls_of_run(instance: dg.DagsterInstance, run_id: str) -> list[str]:
