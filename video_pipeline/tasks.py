@@ -107,7 +107,7 @@ BUILT_IN: tuple[Task, ...] = (
         result_path="video_pipeline.captions.request:CropAndInferResult",
         hardware=Hardware(gpu="A10G", cpu_cores=16, memory_mib=16_384, timeout_s=4 * _HOUR),
         summary="decode, crop, find caption extents, encode VP9 chunks and upload, in one streaming pass",
-        warm_path="video_pipeline.models.kept:warm_caption_model",
+        warm_path="video_pipeline.captions.inference:warm_caption_model",
     ),
     Task(
         name="find_caption_layout",

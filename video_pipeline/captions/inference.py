@@ -164,3 +164,17 @@ def _direction(probabilities: list[float]) -> Direction:
     return Direction(
         LABELS[best], probabilities[best], (same, different, empty_empty, empty_valid, valid_empty)
     )
+
+
+def warm_caption_model() -> None:
+    """Keeps the caption model on the GPU, if there is one; runs it once, so that CUDA's libraries are up."""
+    from video_pipeline.models import kept
+
+    classifier = PairClassifier(kept.caption_model(), batch_size=2, device=kept.default_device())
+    for index in range(2):
+        classifier.push(index, _Black(torch.zeros(64, 128, dtype=torch.uint8)))
+
+
+@dataclass(frozen=True)
+class _Black:
+    y: Tensor

@@ -1,8 +1,8 @@
 """Networks that a process keeps for its later calls, and loading them before the first.
 
 Belongs here: the shelf, and one function for each kind of network that `Task.warm_path` names. Does not
-belong here: how weights are read (`weights`, `upscaler`, `person_detector`), or who warms them
-(`modal_ops.entry`).
+belong here: how weights are read (`weights`, `upscaler`, `person_detector`), who warms them
+(`modal_ops.entry`), or warming the caption model, which needs its domain (`captions.inference`).
 
 A process that runs one call and ends, as a local worker does, keeps nothing: `kept` then only loads. A
 container that serves one call after another calls `keep` once; from then on the networks that ship stay on
@@ -14,12 +14,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from video_pipeline.models.person_detector import Detector
     from video_pipeline.models.upscaler import Upscaler
     from video_pipeline.models.weights import LoadedModel
@@ -68,51 +65,37 @@ def detector(device: str) -> Detector:
     return kept(("detector", device), lambda: person_detector.load_detector(device))
 
 
-def warm_caption_model() -> None:
-    """Keeps the caption model on the GPU, if there is one, and runs it once, so that CUDA's libraries are
-    up."""
-    import numpy as np
-
-    from video_pipeline.captions.inference import PairClassifier
-
-    classifier = PairClassifier(caption_model(), batch_size=2, device=_device())
-    for index in range(2):
-        classifier.push(index, _Picture(np.zeros(_SMALL, np.uint8)))
-
-
 def warm_upscaler() -> None:
-    """As `warm_caption_model`, for the upscaler in the precision that requests have by default."""
+    """Keeps the upscaler on the GPU, if there is one, in the precision that requests have by default.
+
+    It runs once, so that CUDA's libraries are up.
+    """
     import torch
 
-    device = _device()
+    device = default_device()
     network = upscaler(device, half=device != "cpu")
     network.upscale(torch.zeros(1, *_SMALL, 3, dtype=torch.uint8))
 
 
 def warm_detector() -> None:
-    """As `warm_caption_model`, for the detector of people."""
+    """As `warm_upscaler`, for the detector of people."""
     import torch
 
-    detector(_device()).detect(torch.zeros(1, *_SMALL, 3, dtype=torch.uint8))
+    detector(default_device()).detect(torch.zeros(1, *_SMALL, 3, dtype=torch.uint8))
 
 
 def warm_classifier() -> None:
-    """As `warm_caption_model`, for the classifier that requests have by default."""
+    """As `warm_upscaler`, for the classifier that requests have by default."""
     from video_pipeline.models.image_classifier import load_classifier
 
-    load_classifier(device=_device())  # It runs the network once by itself.
+    load_classifier(device=default_device())  # It runs the network once by itself.
 
 
 _SMALL = (64, 128)
 """Height and width of the black picture that a network is tried on."""
 
 
-@dataclass(frozen=True)
-class _Picture:
-    y: np.ndarray
-
-
-def _device() -> str:
+def default_device() -> str:
     import torch
 
     return "cuda:0" if torch.cuda.is_available() else "cpu"
