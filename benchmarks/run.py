@@ -3,7 +3,7 @@
     python -m benchmarks.run [FAMILY ...]
 
 Families: decode, encode_and_infer, caption_pass, caption_hour, orchestration, sampling, clips,
-chunk_choice. Results go to `benchmarks/results/`.
+chunk_choice, operations. Results go to `benchmarks/results/`.
 """
 
 from __future__ import annotations
