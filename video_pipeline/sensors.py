@@ -273,7 +273,7 @@ def _reattach(
 
 def _product_of(run: dg.DagsterRun) -> Product | None:
     known = {product.job for product in PRODUCTS}
-    if run.asset_selection is None and run.job_name not in known and not run.job_name.endswith("_only"):
+    if not run.asset_selection and run.job_name not in known and not run.job_name.endswith("_only"):
         return None
     return next((item for item in PRODUCTS if history.touches(item, run.job_name, run.asset_selection)), None)
 

@@ -161,7 +161,7 @@ def _running(instance: dg.DagsterInstance, product: Product, registered: Sequenc
 
 def touches(product: Product, job: str, selection: Iterable[dg.AssetKey] | None) -> bool:
     """Whether a run makes something of the product. One that cannot be told counts as if it did."""
-    if selection is not None:
+    if selection:  # None or empty: the whole job
         return any(key.to_user_string() in product.assets for key in selection)
     if job.endswith("_only"):
         return job.removesuffix("_only") in product.assets
