@@ -262,6 +262,7 @@ def test_a_preview_of_a_compilation_shows_what_is_written_and_what_is_joined(des
     assert not any(key.endswith((".mp4", ".json")) for key in set(desk.stored()) - set(keys))
     made = desk.run("create_annotated_compilation", **fields)
     assert (preview.frames, preview.duration_seconds) == (made.frames, made.duration_seconds) == (40, 1.6)
+    assert preview.preview_seconds == tuple(number / 25 for number in (3, 10, 16, 23, 30, 36))
     by_time = {round(float(one.time), 6): one for one in shown(desk.fetch(made.output_key))}
     for seconds, key in zip(preview.preview_seconds, preview.preview_keys, strict=True):
         assert psnr(np.asarray(Image.open(desk.fetch(key))), rgb_of(by_time[seconds])) > 38

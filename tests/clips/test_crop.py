@@ -162,7 +162,13 @@ def test_a_crop_of_the_whole_picture_is_cut_whole() -> None:
 
 @pytest.mark.parametrize(
     ("size", "needed"),
-    [((202.5, 360), True), ((809.5, 1439), True), ((810, 1440), False), ((811, 1442), False)],
+    [
+        ((202.5, 360), True),
+        ((809.5, 1439), True),
+        ((809.9, 1439.8), True),
+        ((810, 1440), False),
+        ((811, 1442), False),
+    ],
 )
 def test_the_network_is_needed_where_pixels_are_missing(size: tuple[float, float], needed: bool) -> None:
     shape = Shape(3840, 2160, 810, 1440)

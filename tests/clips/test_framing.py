@@ -283,6 +283,7 @@ def test_a_preview_s_pictures_are_the_clip_s_and_it_says_how_long_the_clip_is(de
     assert (preview.frames, preview.duration_seconds) == (made.frames, made.duration_seconds)
     assert preview.output_key is None
     assert set(desk.stored()) - before == set(preview.preview_keys)
+    assert preview.preview_seconds == tuple(number / 25 for number in (6, 18, 30, 42, 54))
     assert len(preview.preview_keys) == 5
     by_time = {round(float(one.time), 6): one for one in clip}
     for seconds, picture in zip(preview.preview_seconds, preview.preview_keys, strict=True):
