@@ -42,6 +42,7 @@ from video_pipeline.media.h264 import segment_frames
 from video_pipeline.media.h264_parts import read_part, write_part
 from video_pipeline.store.directory import DirectoryStore
 from video_pipeline.store.reader import FileReader
+from video_pipeline.tasks import find_task
 
 UNEVEN = [0]
 while len(UNEVEN) < 200:
@@ -72,7 +73,7 @@ class FanOutDouble:
                 ResultRecord(
                     key=f"{number:032x}",
                     task=task,
-                    version=1,
+                    version=find_task(task).version,
                     status="ok",
                     result=result.model_dump(mode="json"),
                     worker=WorkerIdentity.of_this_process(None),
@@ -274,19 +275,22 @@ def test_a_part_that_was_changed_in_the_store_is_not_joined(
     assert not any(key.endswith(("clip.mp4", "manifest.json")) for key in desk.stored())
 
 
-def test_a_part_that_is_gone_is_made_again_by_another_attempt(
+def test_a_part_that_is_gone_has_its_call_run_again_by_another_attempt_and_no_other(
     desk: Desk, calls: FanOutDouble, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request = uneven_film(desk)
+    records: list[ResultRecord] = []
 
     def run_and_lose(context: Any, task: str, requests: list[Any], **_: Any) -> list[ResultRecord]:
-        records = calls(context, task, requests)
+        records.extend(calls(context, task, requests))
         desk.store.delete((records[1].result or {})["part_key"])
         return records
 
     monkeypatch.setattr(parallel, "fan_out", run_and_lose)
     with pytest.raises(Transient, match="gone"):
         desk.run("process_framing_ai_parallel", num_chunks=3, **request)
+    task = find_task("process_framing_ai_chunk")
+    assert [record.is_reusable(task, desk.store) for record in records] == [True, False, True]
 
 
 def test_of_two_renders_of_one_clip_at_once_the_later_finds_the_clip_when_it_is_run_again(
