@@ -47,6 +47,26 @@ def test_a_phase_counts_time_side_by_side_once_and_processor_time_of_every_threa
     }
 
 
+def test_a_span_within_another_of_its_phase_gives_its_processor_time_once() -> None:
+    """`preprocess` runs inside `inference` here; a thread that `inference` started has time of its own."""
+    spans = [
+        Span("inference", 0.0, 3.0, "main", 1, 1, cpu_s=2.0),
+        Span("encode", 0.5, 2.0, "main", 1, 2, parent=1, cpu_s=1.0),
+        Span("preprocess", 1.0, 2.0, "main", 1, 3, parent=2, cpu_s=0.5),
+        Span("preprocess", 1.0, 2.0, "other", 1, 4, parent=1, cpu_s=0.25),
+        Span("transform", 3.0, 4.0, "main", 1, 5, cpu_s=0.125),
+    ]
+    phases = phases_of(spans)
+    assert phases["work"] == Phase(wall_ms=4000.0, cpu_ms=2375.0)
+    assert phases["encode"] == Phase(wall_ms=1500.0, cpu_ms=1000.0)
+
+
+def test_spans_without_processor_time_hide_none_of_those_within_them() -> None:
+    outer = Span("inference", 0.0, 3.0, "main", 1, 1)
+    inner = Span("preprocess", 1.0, 2.0, "main", 1, 2, parent=1, cpu_s=0.5)
+    assert phases_of([outer, inner])["work"].cpu_ms == 500
+
+
 def test_a_phase_counts_the_spans_that_a_recorder_no_longer_keeps() -> None:
     recorder = Recorder(limit=1)
     for number in range(4):
@@ -144,6 +164,21 @@ def test_the_first_call_of_a_process_has_its_start_and_the_next_only_its_own() -
     for usage in (first, second):
         started_s = (usage.startup_overhead_ms or 0.0) / 1000
         assert usage.machine_s == pytest.approx(usage.wall_s + started_s, abs=0.1)
+
+
+def test_the_cores_of_a_cold_worker_are_over_its_start_as_well() -> None:
+    """Its processor seconds are: by the call's own short time they would be more cores than there are."""
+    run = subprocess.run(
+        [sys.executable, "-c", CALLS_OF_ONE_PROCESS.replace("(0.2, 0.05)", "(0.02, 0.05)")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    first, second = (Usage.model_validate_json(line) for line in run.stdout.splitlines())
+    for usage in (first, second):
+        assert usage.cpu_cores == pytest.approx(usage.cpu_s / usage.machine_s, abs=0.002)
+        assert 0 < usage.cpu_cores < 1.2
 
 
 def test_spans_as_the_worker_records_them_become_phases() -> None:

@@ -54,7 +54,8 @@ ONCE_A_CALL = {
 
 class Phase(BaseModel):
     """One phase, in milliseconds: `wall_ms` in which at least one of its spans was open, and the processor
-    time of the threads that opened them (what other threads did for them is not in it)."""
+    time of the threads that opened them (what other threads did for them is not in it; what a span inside
+    another of the same phase and thread took is counted once)."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -123,7 +124,7 @@ class Usage(BaseModel):
     gpu_seconds: float = 0.0
     """`machine_s` x GPUs: all that is reserved on Modal, only what was used elsewhere."""
     cpu_cores: float = 0.0
-    """Reserved on Modal; elsewhere processor seconds by wall seconds."""
+    """Reserved on Modal; elsewhere processor seconds by `machine_s`, both with the start of the process."""
     memory_gib: float = 0.0
     """Reserved on Modal; elsewhere the peak."""
 
@@ -226,8 +227,9 @@ class FramePace:
         each = round((now - self._since) * 1000 / self._open, 3)
         usage = self._usage
         usage.ms_per_frame_mean = round((now - self._began) * 1000 / self._done, 3)
-        usage.ms_per_frame_min = min(each, usage.ms_per_frame_min or each)
-        usage.ms_per_frame_max = max(each, usage.ms_per_frame_max or each)
+        known = [each] if usage.ms_per_frame_min is None else [each, usage.ms_per_frame_min]
+        usage.ms_per_frame_min = min(known)
+        usage.ms_per_frame_max = max(each, usage.ms_per_frame_max or 0.0)
         self._since, self._open = now, 0
 
 
@@ -246,10 +248,21 @@ def phases_of(spans: Collection[Span]) -> dict[str, Phase]:
     groups: dict[str, list[Span]] = {}
     for span in spans:
         groups.setdefault(canonical.get(span.name, span.name), []).append(span)
+    timed = {(span.process, span.number): span for span in spans if span.cpu_s is not None}
+
+    def within(span: Span, phase: str) -> bool:
+        """Whether a span around it, of the phase and in the same thread, has its processor time already."""
+        around = timed.get((span.process, span.parent)) if span.parent is not None else None
+        while around is not None and around.lane == span.lane:
+            if canonical.get(around.name, around.name) == phase:
+                return True
+            around = timed.get((around.process, around.parent)) if around.parent is not None else None
+        return False
+
     return {
         name: Phase(
             wall_ms=round(wall_seconds(members, {span.name for span in members}) * 1000, 3),
-            cpu_ms=round(sum(span.cpu_s or 0.0 for span in members) * 1000, 3),
+            cpu_ms=round(sum(span.cpu_s or 0.0 for span in members if not within(span, name)) * 1000, 3),
         )
         for name, members in groups.items()
     }
@@ -271,7 +284,7 @@ def _of_the_machine(usage: Usage, reserved: Machine | None) -> None:
         usage.gpu_type, usage.gpu_count = reserved.gpu_type, reserved.gpu_count
         usage.cpu_cores, usage.memory_gib = reserved.cpu_cores, reserved.memory_gib
     else:
-        usage.cpu_cores = round(usage.cpu_s / usage.wall_s, 3) if usage.wall_s else 0.0
+        usage.cpu_cores = round(usage.cpu_s / usage.machine_s, 3) if usage.machine_s else 0.0
         usage.memory_gib = round(usage.peak_memory_mib / 1024, 3)
     name = _gpu_in_use()
     if name is not None:
