@@ -215,6 +215,15 @@ def test_an_entry_that_cannot_be_read_is_named_and_left(store: DirectoryStore) -
     assert len(load(store)) == 1
 
 
+def test_what_is_no_entry_of_any_day_is_named_and_stops_no_collection(store: DirectoryStore) -> None:
+    stranger = f"{keys.ledger_entries_prefix()}notes.txt"
+    store.put(stranger, b"what is this?")
+    write_entry(store, entry(1))
+    done = collect(store)
+    assert (done.added, done.unreadable) == (1, (stranger,))
+    assert store.head(stranger) is not None
+
+
 def test_a_table_of_an_earlier_version_gets_the_columns_it_lacks(store: DirectoryStore) -> None:
     import io
 
@@ -255,9 +264,26 @@ def test_an_attempt_on_modal_costs_what_was_reserved_or_used_whichever_is_more(s
     assert plain["usd_cpu"] == pytest.approx(100 * 8 * 0.0000131)
     assert plain["usd_memory"] == pytest.approx(100 * 8 * 0.00000222)
     assert plain["usd"] == pytest.approx(plain["usd_gpu"] + plain["usd_cpu"] + plain["usd_memory"])
-    assert used["usd_cpu"] == pytest.approx(100 * 10 * 0.0000131)
+    assert used["usd_cpu"] == pytest.approx(900 * 0.0000131)
     assert used["usd_memory"] == pytest.approx(100 * 16 * 0.00000222)
     assert plain["prices_as_of"] == prices().as_of
+
+
+def test_processor_time_of_a_cold_start_is_not_charged_as_if_the_whole_call_were_that_busy(
+    store: DirectoryStore,
+) -> None:
+    """Ten processor seconds, nine of them before the claim: one core for ten seconds, not ten cores."""
+    usage = Usage(wall_s=1, machine_s=10, cpu_user_s=9, cpu_system_s=1, cpu_cores=0.5, memory_gib=1)
+    write_entry(store, entry(1, usage=usage))
+    (row,) = rows_of(store)
+    assert row["usd_cpu"] == pytest.approx(10 * 0.0000131)
+
+
+def test_several_gpus_cost_each_of_their_seconds(store: DirectoryStore) -> None:
+    usage = Usage(wall_s=50, machine_s=50, gpu_type="T4", gpu_count=4, gpu_seconds=200, cpu_cores=1)
+    write_entry(store, entry(1, usage=usage))
+    (row,) = rows_of(store)
+    assert row["usd_gpu"] == pytest.approx(200 * 0.000164)
 
 
 def test_a_local_attempt_costs_nothing_and_says_what_its_seconds_cost_on_modal(store: DirectoryStore) -> None:

@@ -67,9 +67,11 @@ def collect(
     """
     pricing = Pricing.of(prices, region, tasks)
     by_day: dict[date, list[str]] = {}
+    strangers: list[str] = []
     for item in store.list(keys.ledger_entries_prefix()):
-        by_day.setdefault(_day_of(item.key), []).append(item.key)
-    done = Collected()
+        day = _day_of(item.key)
+        (strangers if day is None else by_day.setdefault(day, [])).append(item.key)
+    done = Collected(unreadable=tuple(strangers))
     for day, names in sorted(by_day.items()):
         found, unreadable = _read_entries(store, names)
         added = _fold(store, day, [pricing.row(entry) for entry in found.values()])
@@ -172,8 +174,13 @@ def enter_orphans(store: ObjectStore, *, silent_for_s: float = 3600.0) -> int:
 # Entries and tables in the store
 
 
-def _day_of(key: str) -> date:
-    return date.fromisoformat(key.removeprefix(keys.ledger_entries_prefix()).split("/", 1)[0])
+def _day_of(key: str) -> date | None:
+    """None for what somebody has put there and is no entry."""
+    try:
+        return date.fromisoformat(key.removeprefix(keys.ledger_entries_prefix()).split("/", 1)[0])
+    except ValueError:
+        log.warning("%s is no entry of the ledger", key)
+        return None
 
 
 def _for_each(step: Callable[[str], Any], names: Iterable[str]) -> list[Any]:

@@ -137,9 +137,10 @@ class Pricing:
         return {**parts, "usd": total, "usd_on_modal": total}
 
     def _parts(self, usage: Usage) -> dict[str, float]:
-        """Modal charges for what is reserved, or for what is used of cores and memory where that is more."""
+        """Modal charges for what is reserved, or for what is used of cores and memory where that is more.
+        Processor time is that of the start as well, so it is held against all seconds that are charged."""
         factor = self.prices.region_factor(self.region)
-        used_cores = usage.cpu_s / usage.wall_s if usage.wall_s else 0.0
+        used_cores = usage.cpu_s / usage.machine_s if usage.machine_s else 0.0
         cores = max(usage.cpu_cores, used_cores)
         memory_gib = max(usage.memory_gib, usage.peak_memory_mib / 1024)
         return {
