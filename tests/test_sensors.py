@@ -16,7 +16,7 @@ from dagster._core.events import AssetObservationData
 from dagster._core.test_utils import create_run_for_test
 
 from tests.doubles.assets import Outcomes, plan, run
-from video_pipeline import keys
+from video_pipeline import keys, sensors
 from video_pipeline.assets.health import NAME, SHOWN
 from video_pipeline.calls import CallRecord, ResultRecord, WorkerIdentity, write_result
 from video_pipeline.clips.intake import add_clip
@@ -206,6 +206,45 @@ def test_only_the_named_tenants_are_looked_at(
     assert asked(uploads()) == [("caption_video", "other--b")]
 
 
+DEEP = b"[" * 100_000
+"""Brackets within brackets: Python's JSON reader gives up with an error of its own."""
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", DEEP, b'{"a": ' * 100_000])
+def test_one_damaged_request_keeps_nobody_elses_upload_waiting(
+    store: ObjectStore, uploads: Ticks, content: bytes
+) -> None:
+    store.put(source("a"), b"a film")
+    store.put(keys.clip_request_key(ClipId("demo", "wrong")), content)
+    store.put(keys.sample_request_key("demo", "wrong"), content)
+    assert asked(uploads()) == [
+        ("caption_video", "demo--a"),
+        ("make_clip", "demo--wrong"),
+        ("sample_videos", "demo--wrong"),
+    ]
+
+
+def test_a_hundred_tenants_are_looked_at_in_one_tick_with_the_checks_of_a_few(
+    store: ObjectStore, uploads: Ticks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sensors, "CHECKS", 40)
+    monkeypatch.setattr(sensors, "THREADS", 3)
+    asked_for: list[int] = []
+
+    def counted(*args, checks: int, **kwargs):
+        asked_for.append(checks)
+        return inputs.look(*args, checks=checks, **kwargs)
+
+    monkeypatch.setattr(sensors, "look", counted)
+    for number in range(10):
+        store.put(f"t{number}/client/videos/a/video.mp4", b"x")
+    assert len(uploads()) == 10
+    assert set(asked_for) == {4}
+    monkeypatch.setattr(sensors, "CHECKS", 20)
+    uploads()
+    assert set(asked_for) == {4, 3}
+
+
 def dead_run(
     instance: dg.DagsterInstance, *, tags: dict[str, str] | None = None, selection: list[str] | None = None
 ) -> str:
@@ -267,6 +306,17 @@ def test_a_dead_runs_call_is_taken_over_once(
     assert orphans() == []
     orphans.cursor = None  # a lost cursor asks with the same run key
     assert orphans() == []
+
+
+def test_a_damaged_call_record_keeps_no_other_orphan_waiting(
+    instance: dg.DagsterInstance, store: ObjectStore, orphans: Ticks
+) -> None:
+    store.put(keys.call_key("demo", KEY), b"{")
+    dead_run(instance)
+    assert orphans() == []
+    put_call(store, alive=True)
+    dead_run(instance)
+    assert asked(orphans()) == [("caption_video", "demo--a")]
 
 
 def test_a_run_of_some_assets_is_taken_over_with_just_those(

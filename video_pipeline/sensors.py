@@ -16,12 +16,13 @@ from collections.abc import Sequence
 
 import dagster as dg
 from dagster import DagsterEventType
+from pydantic import ValidationError
 
 from video_pipeline.calls import read_call, read_result
-from video_pipeline.errors import BadInput, PipelineError
+from video_pipeline.errors import BadInput, PipelineError, problems_of
 from video_pipeline.jobs import caption_video, join_clips, make_clip, sample_videos
 from video_pipeline.operations.failures_report import DETAILED, Failure, deliver, report_of
-from video_pipeline.operations.inputs import KINDS, Inputs, Kind, look, tenants_of
+from video_pipeline.operations.inputs import CHECKS, KINDS, THREADS, Inputs, Kind, look, tenants_of
 from video_pipeline.operations.orphans import MOST_IN_A_ROW, REATTACHED_TAG, judge, run_key
 from video_pipeline.operations.states import (
     CAPTIONS,
@@ -80,10 +81,14 @@ def new_uploads(context: dg.SensorEvaluationContext, store: StoreResource):
     found: dict[str, dict[str, Inputs]] = {kind.partitions: {} for kind in KINDS}
     failed: list[str] = []
     unsettled, partly = 0, False
+    # Shared, so that a tick stays within its minute with a hundred tenants as with one.
+    checks = max(THREADS, CHECKS // max(1, len(tenants)))
     for tenant in tenants:
         for kind in KINDS:
             try:
-                seen = look(objects, kind, tenant, known=table.of(kind.partitions), turn=where.turn)
+                seen = look(
+                    objects, kind, tenant, known=table.of(kind.partitions), turn=where.turn, checks=checks
+                )
             except PipelineError as error:
                 failed.append(f"{kind.partitions} of {tenant}: {error}")
                 continue
@@ -229,6 +234,11 @@ def orphaned_calls(context: dg.SensorEvaluationContext, store: StoreResource):
             request = _reattach(context, objects, record)
         except PipelineError as error:
             return dg.SkipReason(f"the calls' records could not be read, so nothing was decided: {error}")
+        except ValidationError as error:
+            # It stays as it is, so that waiting for it would keep all others waiting for ever.
+            problems = problems_of(error, "record")
+            context.log.error(f"run {record.dagster_run.run_id}: its call's record is damaged: {problems}")
+            continue
         if request is not None:
             requests.append(request)
     return dg.SensorResult(

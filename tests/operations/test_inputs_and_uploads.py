@@ -15,8 +15,16 @@ from tests.servers.seaweedfs import SeaweedFS
 from tests.store.conftest import s3_store, seaweedfs
 from video_pipeline import keys
 from video_pipeline.errors import PipelineError, Transient
-from video_pipeline.keys import VideoId
-from video_pipeline.operations.inputs import SETTLED_S, Inputs, kind_of, last_change, look, tenants_of
+from video_pipeline.keys import ClipId, VideoId
+from video_pipeline.operations.inputs import (
+    SETTLED_S,
+    Inputs,
+    _whose_turn,
+    kind_of,
+    last_change,
+    look,
+    tenants_of,
+)
 from video_pipeline.operations.states import FailedRun, States
 from video_pipeline.operations.uploads import Table, decide
 from video_pipeline.store.base import ObjectStore
@@ -130,6 +138,28 @@ def test_in_a_bucket_new_uploads_come_first_and_the_others_in_turn(seaweedfs: Se
         assert not found.whole
         seen |= set(found.found)
     assert seen == {f"{tenant}--{name}" for name in names}
+
+
+@pytest.mark.parametrize(
+    ("new", "known", "checks"), [(0, 50, 7), (50, 0, 7), (50, 20, 7), (3, 20, 8), (9, 1, 2)]
+)
+def test_every_folder_is_looked_at_in_its_turn_however_many_hold_no_source(
+    new: int, known: int, checks: int
+) -> None:
+    fresh, old = [f"n{number}" for number in range(new)], [f"k{number}" for number in range(known)]
+    seen: set[str] = set()
+    for turn in range(60):
+        chosen = _whose_turn(fresh + old, set(old), turn, checks)
+        assert len(chosen) == len(set(chosen)) == min(checks, new + known)
+        seen |= set(chosen)
+    assert seen == {*fresh, *old}
+
+
+def test_a_request_of_brackets_within_brackets_names_nothing(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path)
+    key = keys.clip_request_key(ClipId("demo", "deep"))
+    store.put(key, b"[" * 100_000)
+    assert last_change(store, kind_of("clips"), "demo--deep") is not None
 
 
 KEYS = [f"demo--{name}" for name in "abcdef"]

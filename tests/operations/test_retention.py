@@ -210,6 +210,17 @@ def test_an_unreadable_pointer_keeps_everything_of_its_video(store: DirectorySto
     assert any(keys.current_key(VIDEO) in note for note in report.notes)
 
 
+def test_brackets_within_brackets_in_one_request_stop_no_clean_up(store: DirectoryStore) -> None:
+    prefix = artefact(store, "frames", OLD, frames=OLD)
+    store.put(keys.sample_request_key("demo", "deep"), b"[" * 100_000)
+    store.put(keys.clip_request_key(ClipId("demo", "deep")), b'{"a":' * 990 + b"1" + b"}" * 990)
+
+    report = clean_twice(store)
+
+    assert content(store, prefix) == {}
+    assert any("deep" in note for note in report.notes)
+
+
 def test_an_unreadable_call_record_is_left_and_told(store: DirectoryStore) -> None:
     put_aged(store, keys.call_key("demo", KEY), b"{half", OLD_S)
 

@@ -146,7 +146,7 @@ def load_clip_request(store: ObjectStore, clip: ClipId) -> ClipRequest:
             input=name,
             what_to_do="put one there: video-pipeline add-clip",
         ) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the latter for brackets within brackets without end
         raise BadInput(
             f"the clip's request is no JSON: {error}", input=name, what_to_do="write it again."
         ) from None

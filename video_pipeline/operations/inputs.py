@@ -37,6 +37,10 @@ CHECKS = 400
 """How many partitions of one kind and tenant are asked about in a bucket in one look: 25 rounds of 16
 requests of 30 ms make 0.75 s. New ones come first, the others take turns."""
 
+NEW_SHARE = 0.75
+"""The part of the checks that new ones get where there are known ones to look at, too. Folders without a
+source count as new at every look: many of them must not keep the known ones from being looked at."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -120,9 +124,10 @@ def look(
 ) -> Look:
     """The inputs of a tenant's partitions of one kind.
 
-    In a bucket with more than `checks` partitions: all that are not in `known` first, up to that number, then
-    the known ones in turn, `turn` counting the looks. Raises `BadInput` or `Transient` when a listing fails,
-    and `Transient` where the store's directory itself is not there: that is no empty listing.
+    In a bucket with more than `checks` partitions: those that are not in `known` first, up to `NEW_SHARE` of
+    that number, then the known ones; both in turn, `turn` counting the looks. Raises `BadInput` or
+    `Transient` when a listing fails, and `Transient` where the store's directory itself is not there: that is
+    no empty listing.
     """
     require_directory(store)
     names: dict[str, str] = {}
@@ -204,15 +209,17 @@ def require_directory(store: ObjectStore) -> None:
 
 
 def _whose_turn(names: list[str], known: set[str], turn: int, checks: int) -> list[str]:
-    new = [key for key in names if key not in known][:checks]
+    new = [key for key in names if key not in known]
     old = [key for key in names if key in known]
-    room = checks - len(new)
-    if len(old) <= room:
-        return new + old
-    if room <= 0:
-        return new
-    start = turn * room % len(old)
-    return new + [old[(start + offset) % len(old)] for offset in range(room)]
+    for_new = min(len(new), max(checks - len(old), int(checks * NEW_SHARE)))
+    return _in_turn(new, for_new, turn) + _in_turn(old, checks - for_new, turn)
+
+
+def _in_turn(names: list[str], room: int, turn: int) -> list[str]:
+    if len(names) <= room:
+        return names
+    start = turn * room % len(names)
+    return [names[(start + offset) % len(names)] for offset in range(room)]
 
 
 def _inputs_in(store: ObjectStore, kind: Kind, tenant: str, name: str) -> list[ObjectInfo]:
@@ -288,7 +295,7 @@ def _named_objects(request: bytes, tenant: str) -> set[str]:
     """The keys under the tenant that a request's JSON names, anywhere in it."""
     try:
         waiting: list[Any] = [json.loads(request)]
-    except ValueError:
+    except (ValueError, RecursionError):  # no JSON, or brackets within brackets without end
         return set()
     found: set[str] = set()
     while waiting:

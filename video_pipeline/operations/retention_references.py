@@ -89,14 +89,14 @@ class References:
         match = _DOCUMENT.fullmatch(key)
         owner = Owner(self.tenant, match["area"], match["name"]) if match and match["area"] else None
         try:
-            parsed = json.loads(text)
-        except ValueError:
+            strings = list(_strings(json.loads(text)))
+        except (ValueError, RecursionError):  # the latter for brackets within brackets without end
             self.notes.append(f"{key} is not readable JSON: nothing of what it may name is removed")
             if owner is not None:
                 self.owners[owner] = f"{key} is not readable"
-            parsed = None
+            strings = []
         self._add_text(text, f"{key} names it", owner)
-        self._add_indexes(parsed)
+        self._add_indexes(strings)
 
     def read_calls(self, listing: Iterable[ObjectInfo] | None = None) -> None:
         """Takes in the calls that run now. Only records that changed since the last time are read."""
@@ -123,7 +123,7 @@ class References:
         self._add_text(told, f"{reason} and names it", None)
         for child in _HASHES.findall(json.dumps(record.progress)):
             self.places[Place(self.tenant, "call", child)] = f"{reason} and waits for it"
-        self._add_indexes(record.request)
+        self._add_indexes(_strings(record.request))
         named = set(owners_in(told))
         for area, field_name in (("videos", "video_id"), ("clips", "clip_id")):
             if isinstance(name := record.request.get(field_name), str):
@@ -156,11 +156,11 @@ class References:
             for recipe in set(_HASHES.findall(plain)) - {but.name if but else ""}:
                 self.recipes.setdefault((owner, recipe), reason)
 
-    def _add_indexes(self, document: Any) -> None:
+    def _add_indexes(self, strings: Iterable[str]) -> None:
         """The indexes of every video that a request names, as a URL or as a key of the store."""
         from video_pipeline.sampling.indexes import stored_name
 
-        for text in _strings(document):
+        for text in strings:
             for cache_key in _cache_keys(text, self.store.uri):
                 self.indexes.add(stored_name(cache_key).partition(".")[0])
 
