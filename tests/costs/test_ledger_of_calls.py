@@ -23,6 +23,7 @@ from tests.doubles.tasks import TASKS, Orchestration
 from video_pipeline import keys
 from video_pipeline.calls import (
     CallRecord,
+    Claim,
     ErrorRecord,
     WorkerIdentity,
     change_call,
@@ -312,6 +313,38 @@ def test_what_modal_reserves_is_what_its_attempts_are_priced_by(modal_backend: M
     assert ok["startup_overhead_ms"] >= 0
     assert {row["error_kind"] for row in rows if row["status"] == "error"} == {"lost"}
     assert sum(row["status"] == "error" for row in rows) == backend.lives
+
+
+class _Unconditional(DirectoryStore):
+    """A double of a server that ignores conditional writes."""
+
+    def conditional_writes(self) -> bool:
+        return False
+
+
+@pytest.mark.parametrize("silent_s", [0.0, 1000.0], ids=["it lives", "it is silent"])
+def test_without_conditional_writes_a_claim_is_taken_from_a_silent_worker_only_and_that_one_entered(
+    tmp_path: Path, silent_s: float
+) -> None:
+    store = _Unconditional(tmp_path / "store")
+    at = time.time() - silent_s
+    mine = CallRecord(
+        key="a" * 32, task="double", version=1, tenant="acme", request={}, worker=WorkerIdentity(pid=1)
+    )
+    theirs = mine.model_copy(
+        update={"worker": WorkerIdentity(host="another"), "claimed_at": at - 120, "heartbeat_at": at}
+    )
+    assert isinstance(Claim.take(store, theirs), Claim)
+    taken = Claim.take(store, mine)
+    if not silent_s:
+        assert isinstance(taken, CallRecord)
+        assert taken.worker == theirs.worker
+        assert rows_of(store) == []
+        return
+    assert isinstance(taken, Claim)
+    assert taken.record.attempt == 2
+    (row,) = rows_of(store)
+    assert (row["attempt"], row["error_kind"], row["wall_s"]) == (1, "lost", pytest.approx(120))
 
 
 def test_a_claim_of_another_machine_that_went_silent_is_entered_as_lost(
