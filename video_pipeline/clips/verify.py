@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
-from video_pipeline.errors import Internal
+from video_pipeline.errors import BadInput, Internal
 from video_pipeline.media.frames import ColourTags
 from video_pipeline.media.h264 import BT709
-from video_pipeline.media.mp4.boxes import HEADER, Malformed, parse_header
+from video_pipeline.media.mp4.boxes import HEADER, Malformed, parse_header, whole
+from video_pipeline.media.mp4.movie import shown_seconds
 from video_pipeline.media.mp4_write import AAC_FRAME, SAMPLE_RATE
 
 if TYPE_CHECKING:
@@ -87,19 +88,19 @@ def verify_clip(
     from av.error import FFmpegError
 
     found = _Differences()
-    faststart = _moov_in_front(path, found)
+    faststart, lasts = _structure(path, duration, found)
     try:
         with av.open(str(path), "r", format="mov,mp4,m4a,3gp,3g2,mj2") as container:
             if not container.streams.video:
                 raise Internal("a finished clip is wrong: it has no video track", input=path.name)
             stream = container.streams.video[0]
             picture, sound = _read_packets(container, cancel)
-            _check_pictures(found, stream, picture, frames, duration, pts)
+            _check_pictures(found, picture, frames, pts)
             if not copied:
                 _check_kind(found, stream, width, height)
             heard = _check_sound(found, container, sound, audio, duration, copied)
             tags = _check_decoding(found, container, stream, picture, copied)
-            facts = _facts(path, stream, picture, tags, faststart, heard)
+            facts = _facts(path, stream, picture, lasts, tags, faststart, heard)
     except FFmpegError as error:
         found.add(f"it cannot be read back: {error}")
         raise found.error(path.name) from error
@@ -150,25 +151,37 @@ class _Track:
         self.stop = max(self.stop, packet.pts + (packet.duration or 0))
 
 
-def _moov_in_front(path: Path, found: _Differences) -> bool:
-    """Follows the top-level boxes (ISO/IEC 14496-12, 4.2) to the end of the file."""
+def _structure(path: Path, duration: Fraction, found: _Differences) -> tuple[bool, Fraction]:
+    """Follows the top-level boxes (ISO/IEC 14496-12, 4.2) to the end of the file. Whether moov lies in front,
+    and for how many seconds the picture is shown."""
     kinds: list[str] = []
     size, at = path.stat().st_size, 0
+    lasts = Fraction(0)
     with path.open("rb") as file:
         while at < size:
             file.seek(at)
             try:
                 box = parse_header(file.read(HEADER), 0, at)
-            except Malformed as error:
+                stop = size if box.stop is None else box.stop
+                if box.kind == "moov":
+                    file.seek(box.body)
+                    lasts, step = shown_seconds(
+                        whole(file.read(stop - box.body), "moov", box.body), path.name
+                    )
+                    if abs(lasts - duration) > step:
+                        found.add(
+                            f"the picture lasts {float(lasts):.6f} s instead of {float(duration):.6f} s"
+                        )
+            except (Malformed, BadInput) as error:
                 found.add(f"the structure breaks: {error}")
-                return False
+                return False, lasts
             kinds.append(box.kind)
-            at = size if box.stop is None else box.stop
+            at = stop
     found.expect("the file's size by its boxes", at, size)
     front = "moov" in kinds and "mdat" in kinds and kinds.index("moov") < kinds.index("mdat")
     if not front:
         found.add(f"moov does not lie in front of mdat: the boxes are {', '.join(kinds)}")
-    return front
+    return front, lasts
 
 
 def _read_packets(container: InputContainer, cancel: CancellationToken | None) -> tuple[_Track, _Track]:
@@ -186,13 +199,10 @@ def _read_packets(container: InputContainer, cancel: CancellationToken | None) -
 
 def _check_pictures(
     found: _Differences,
-    stream: VideoStream,
     track: _Track,
     frames: int,
-    duration: Fraction,
     pts: Sequence[int] | None,
 ) -> None:
-    tick = Fraction(stream.time_base or 1)
     found.expect("the count of pictures", len(track.pts), frames)
     found.expect("the count of damaged packets", track.damaged, 0)
     shown = sorted(track.pts)
@@ -209,9 +219,6 @@ def _check_pictures(
         found.add("the DTS do not rise, or pass a PTS")
     if not track.begins_with_key:
         found.add("the first packet is no key frame")
-    lasts = (stream.duration or 0) * tick
-    if abs(lasts - duration) > tick:
-        found.add(f"the picture lasts {float(lasts):.6f} s instead of {float(duration):.6f} s")
 
 
 def _check_kind(found: _Differences, stream: VideoStream, width: int, height: int) -> None:
@@ -311,12 +318,12 @@ def _facts(
     path: Path,
     stream: VideoStream,
     track: _Track,
+    lasts: Fraction,
     tags: ColourTags,
     faststart: bool,
     sound: tuple[Fraction, Fraction] | None,
 ) -> ClipFacts:
-    tick = Fraction(stream.time_base or 1)
-    lasts, start = (stream.duration or 0) * tick, min(track.pts, default=0) * tick
+    start = min(track.pts, default=0) * Fraction(stream.time_base or 1)
     return ClipFacts(
         frames=len(track.pts),
         width=stream.codec_context.width,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 
 from video_pipeline.errors import BadInput
 from video_pipeline.media.geometry import Orientation, orientation_from_matrix
@@ -88,6 +89,24 @@ def read_movie(moov: Body, name: str, file_size: int) -> Movie:
             version, _ = stated.full()
             fragments_duration = stated.place(8 if version == 1 else 4) * timescale // movie_scale
     return Movie(info, samples, extends is not None, defaults, fragments_duration)
+
+
+def shown_seconds(moov: Body, name: str) -> tuple[Fraction, Fraction]:
+    """How long the video track is shown, and to what step that is stated, in seconds: by its edit list, in
+    ticks of the movie (8.6.6), else by its media header. Of any codec. Errors as `read_movie`.
+
+    The sum of the sample durations is another thing: it is time for decoding (8.6.1.2), and where pictures
+    are unevenly spaced and reordered it is shorter or longer than what is seen.
+    """
+    movie_scale, _ = _movie_header(moov.need("mvhd"))
+    trak = _video_trak([box for box in moov.children() if box.kind == "trak"], name)
+    timescale, duration = _media_header(trak.need("mdia").need("mdhd"))
+    # With one scale for both, an edit's length stays in ticks of the movie, unrounded.
+    shown = [edit for edit in _edits(trak, timescale, timescale, name) if edit.media_stop is not None]
+    if not shown:
+        return Fraction(duration, timescale), Fraction(1, timescale)
+    ticks = sum(edit.media_stop - edit.media_start for edit in shown if edit.media_stop is not None)
+    return Fraction(ticks, movie_scale), Fraction(1, movie_scale)
 
 
 def _movie_header(box: Body) -> tuple[int, tuple[int, ...]]:
