@@ -23,7 +23,7 @@ UNEVEN = {
 }
 
 
-@pytest.fixture(params=UNEVEN.values(), ids=UNEVEN.keys())
+@pytest.fixture(params=UNEVEN.values(), ids=list(UNEVEN))
 def ticks(request: pytest.FixtureRequest) -> list[int]:
     return request.param
 
