@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 # One worker per core; the tests that start processes of their own leave room for them.
 WORKERS ?= auto
 
-.PHONY: demo demo-clips test test-slow lint bench eval ui clean
+.PHONY: demo demo-clips test test-slow lint bench eval experiments ui clean
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; this is $$($(PYTHON) --version). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
@@ -40,6 +40,9 @@ bench: $(STAMP)
 eval: $(STAMP)
 	@test -d .cache/training/photos || $(BIN)/python scripts/fetch_training_media.py
 	$(BIN)/python -m evaluation.run
+
+experiments: $(STAMP)
+	$(BIN)/python -m experiments.run_all
 
 ui: $(STAMP)
 	@exec $(BIN)/python -m video_pipeline.demo.ui $(if $(PORT),--port $(PORT))
