@@ -287,5 +287,5 @@ def test_there_is_one_interpolation_and_one_place_where_video_is_encoded() -> No
             if isinstance(node, ast.Constant) and node.value in ("ffmpeg", "-shortest"):
                 programs.add(path.name)
     # The writer asks libx264 for nothing but the form of a track.
-    assert (curves, others) == ({"framing.py", "spotlight.py"}, set())
+    assert (curves, others) == ({"framing_plan.py", "spotlight.py"}, set())
     assert (encoding, programs) == ({"h264.py", "mp4_write.py"}, set())

@@ -16,7 +16,8 @@ import pytest
 from tests.clips.films import TENANT, WIDE, Desk, Sound, clicks, make_film, numbers, shown, whole_picture
 from video_pipeline.clips import shots
 from video_pipeline.clips.current import set_current
-from video_pipeline.clips.framing import FramingPlan, framed_output
+from video_pipeline.clips.framing import framed_output
+from video_pipeline.clips.framing_plan import FramingPlan
 from video_pipeline.clips.intake import ClipRequest, framing_request
 from video_pipeline.clips.publishing import clip_recipe, input_versions
 from video_pipeline.clips.request import (

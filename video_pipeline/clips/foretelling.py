@@ -10,7 +10,8 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from video_pipeline.clips.crop import Shape, may_need_upscaling
-from video_pipeline.clips.framing import KIND, FramingPlan, crop_curve
+from video_pipeline.clips.framing import KIND
+from video_pipeline.clips.framing_plan import FramingPlan, crop_curve
 from video_pipeline.clips.reframe import PLAIN_GRID
 from video_pipeline.clips.request import ProcessFramingAiRequest
 from video_pipeline.clips.result import RenderPrediction

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from video_pipeline.clips.annotate import Annotation, Annotator
 from video_pipeline.clips.finishing import finish_render, progress_of, store_preview
 from video_pipeline.clips.fit import Fitter
-from video_pipeline.clips.framing import (
+from video_pipeline.clips.framing_plan import (
     Frames,
     FramingPlan,
     format_of,

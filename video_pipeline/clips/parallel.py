@@ -27,7 +27,8 @@ from video_pipeline.clips.foretelling import (
     prediction_of,
     preview_prediction,
 )
-from video_pipeline.clips.framing import KIND, FramingPlan, delete_parts, framed_output, part_key
+from video_pipeline.clips.framing import KIND, delete_parts, framed_output, part_key
+from video_pipeline.clips.framing_plan import FramingPlan
 from video_pipeline.clips.publishing import ClipOutput
 from video_pipeline.clips.render import Rendered, sound_of
 from video_pipeline.clips.request import (
