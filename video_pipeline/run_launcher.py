@@ -1,0 +1,99 @@
+"""Dagster's default run launcher, which also tells run monitoring whether a run's worker still lives.
+
+Belongs here: that one answer. Does not belong here: what follows from it: Dagster's run monitoring marks the
+run as failed, its retries and the sensor `orphaned_calls` start a new one.
+
+A code server notices a worker of its own that dies. When the server itself is killed, with its workers or
+before them, nobody is left who would: Dagster 1.13's launcher has no health check, and such a run stays
+STARTED for ever, keeps its slot in the queue and its partition from every backfill.
+
+The webserver and the daemon load this module: nothing of the pipeline is imported.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from typing import Any
+
+import dagster as dg
+import psutil
+from dagster._core.events import DagsterEventType
+from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, WorkerStatus
+from dagster._core.storage.tags import GRPC_INFO_TAG
+
+ANSWER_WITHIN_S = 10
+"""How long a code server may take to say whether it has a run: it only looks into a dictionary."""
+
+
+class WatchedRunLauncher(DefaultRunLauncher):
+    """`run_launcher: {module: video_pipeline.run_launcher, class: WatchedRunLauncher}` in dagster.yaml."""
+
+    @property
+    def supports_check_run_worker_health(self) -> bool:
+        return True
+
+    def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
+        """FAILED where the worker is gone for certain; RUNNING where it lives, or where that cannot be told:
+        the price of a wrong FAILED is a second run beside the first."""
+        if GRPC_INFO_TAG not in run.tags:
+            return CheckRunHealthResult(WorkerStatus.RUNNING, "no code server has started this run")
+        server = json.loads(run.tags[GRPC_INFO_TAG])
+        knows = _knows(server, run.run_id)
+        if knows:
+            return CheckRunHealthResult(WorkerStatus.RUNNING, "its code server executes it")
+        if _is_here(server):
+            # A worker may outlive its server, and then finishes the run: its process decides.
+            if self._process_lives(run):
+                return CheckRunHealthResult(
+                    WorkerStatus.RUNNING, "its process lives, without a code server"
+                )
+            return CheckRunHealthResult(
+                WorkerStatus.FAILED, "its process and its code server are gone"
+            )
+        if knows is None:
+            return CheckRunHealthResult(WorkerStatus.RUNNING, "its code server does not answer")
+        return CheckRunHealthResult(WorkerStatus.FAILED, "its code server was started anew, without this run")
+
+    def _process_lives(self, run: dg.DagsterRun) -> bool:
+        """Whether the process that said "Started process for run (pid: N)" is there, and no later one with
+        its number."""
+        query = self._instance.get_records_for_run(run.run_id, of_type=DagsterEventType.ENGINE_EVENT)
+        for record in query.records:
+            event = record.event_log_entry.dagster_event
+            pid = event.engine_event_data.metadata.get("pid") if event is not None else None
+            if pid is None:
+                continue
+            try:
+                process = psutil.Process(int(str(pid.value)))
+                dead = process.status() == psutil.STATUS_ZOMBIE
+                if not dead and process.create_time() <= record.event_log_entry.timestamp:
+                    return True
+            except psutil.NoSuchProcess:
+                continue
+        return False
+
+
+def _knows(server: dict[str, Any], run_id: str) -> bool | None:
+    """Whether the server executes the run; None where it does not answer."""
+    from dagster._core.errors import DagsterUserCodeUnreachableError
+    from dagster._grpc.client import DagsterGrpcClient
+    from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
+    from dagster._serdes import deserialize_value
+
+    client = DagsterGrpcClient(
+        port=server.get("port"),
+        socket=server.get("socket"),
+        host=server.get("host", "localhost"),
+        use_ssl=bool(server.get("use_ssl", False)),
+    )
+    try:
+        answer = client.can_cancel_execution(CanCancelExecutionRequest(run_id=run_id), ANSWER_WITHIN_S)
+    except DagsterUserCodeUnreachableError:
+        return None
+    return deserialize_value(answer, CanCancelExecutionResult).can_cancel
+
+
+def _is_here(server: dict[str, Any]) -> bool:
+    """Whether the server's processes are this machine's: a socket is, and so is loopback."""
+    return "socket" in server or server.get("host") in {"localhost", "127.0.0.1", "::1", socket.gethostname()}
