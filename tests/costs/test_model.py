@@ -107,6 +107,22 @@ def test_held_out_runs_are_foretold_without_having_been_seen() -> None:
     assert found.by_configuration.worst >= found.by_configuration.mape
 
 
+def test_counts_that_come_to_the_same_chunks_are_one_configuration_and_held_out_together() -> None:
+    """120 frames are two segments of 60: 2, 4 and 8 chunks of them are the same work."""
+    runs = runs_made((120, 480, 960), (1, 2, 4, 8), repeats=2, spread=0.02, segment_frames=60)
+    found = fitted(runs, segment_frames=60)
+    assert found.by_configuration is not None
+    pairs = {(frames, chunks) for frames, chunks, _, _ in found.by_configuration.rows}
+    assert pairs == {(120, 1), (120, 2), *((length, n) for length in (480, 960) for n in (1, 2, 4, 8))}
+    assert found.coefficients.n_configurations == len(pairs)
+    assert len(found.by_configuration.rows) == len(runs)
+
+
+def test_chunks_that_no_run_had_are_not_among_the_measured() -> None:
+    c = fitted(runs_made((120, 60), (1, 8), repeats=2, segment_frames=60), segment_frames=60).coefficients
+    assert c.chunks_range == (1, 2)
+
+
 def test_held_out_error_sees_a_form_that_is_wrong() -> None:
     """Time that grows with the square of the length is foretold badly, however well it is fitted."""
     runs = runs_made((60, 240, 480, 960), (1,), truth={"s_per_frame": 0.05})

@@ -22,49 +22,36 @@ a single run is that of the residuals, or of the errors on configurations left o
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from video_pipeline.costs.predict import (
-    TERMS,
-    Coefficients,
-    Estimate,
-    Rates,
-    Term,
-    busy_factors,
-    predict,
-    term_factors,
+from video_pipeline.costs.least_squares import (
+    HUBER_SHARE,
+    ROBUST_FROM,
+    Runs,
+    choose_terms,
+    independent,
+    left_out_masks,
+    read_runs,
+    row_weights,
+    rows_of,
+    solve,
+    weighed,
 )
+from video_pipeline.costs.predict import TERMS, Coefficients, Estimate, Rates, Term, predict
 from video_pipeline.errors import BadInput
 
 if TYPE_CHECKING:
     import pandas as pd
 
-HUBER = 1.345
-"""Where Huber's loss turns linear, in robust standard deviations: 95 % efficiency for normal errors."""
-ROBUST_FROM = 8
-"""Runs from which a spread can be told from outliers at all."""
-HUBER_SHARE = 0.821
-"""What Huber's weights leave of a normal variance: E[min(1, k / |r|) r^2] at k = 1.345."""
+HOLD_OUTS, HELD_PART = 10, 0.25
 SD_OF_MEAN_ERROR = math.sqrt(math.pi / 2)
 """The standard deviation of a normal error whose mean absolute value is 1."""
-SMALLEST_SPREAD = 0.002
-"""Below this part of a run's time, residuals are the clock's and no outliers."""
-BUSY_WEIGHT = 0.5
-"""Of a run's busy seconds beside its wall seconds: they tell fixed costs apart, and are no second run."""
-INDEPENDENT = 1e-6
-"""The smallest share of a column (scaled to length one) that must be its own for its term to be told."""
-FOLDS = 10
-"""Groups of configurations that are left out in turn, where there are more configurations than that."""
-NEAR_BEST = 1.1
-"""Sets of terms with at most this multiple of the smallest error are as good as the best."""
-HOLD_OUTS, HELD_PART = 10, 0.25
 
 
 @dataclass(frozen=True)
@@ -90,27 +77,6 @@ class Fit:
     """Of each run, as a part of its time: predicted less measured."""
 
 
-@dataclass(frozen=True)
-class _Data:
-    """Runs as arrays: factors of every term (n, 7), wall and busy seconds (n,), busy is nan where unknown."""
-
-    frames: np.ndarray
-    chunks: np.ndarray
-    wall: np.ndarray
-    busy: np.ndarray
-    x: np.ndarray
-    x_busy: np.ndarray
-    configuration: np.ndarray
-    weight: np.ndarray
-
-    def only(self, keep: np.ndarray) -> _Data:
-        return _Data(*(getattr(self, field.name)[keep] for field in fields(self)))
-
-    @property
-    def n(self) -> int:
-        return len(self.wall)
-
-
 def fit(
     runs: pd.DataFrame,
     *,
@@ -132,16 +98,16 @@ def fit(
     `gpu_seconds` (of all its chunks; 0 and nan are not measured). `terms` leaves nothing to choose.
     `BadInput` for rows that are no runs, and for fewer than two runs: one determines nothing.
     """
-    data = _data(runs, segment_frames, at_once)
+    data = read_runs(runs, segment_frames, at_once)
     if data.n < 2:
         raise BadInput(
             f"{data.n} run determines no model of {task}",
             input=task,
             what_to_do="measure at least two lengths, each several times",
         )
-    data = _weighed(data)
-    told = _independent(data, TERMS)
-    chosen = _choose(data) if terms is None else _independent(data, terms)
+    data = weighed(data)
+    told = independent(data, TERMS)
+    chosen = choose_terms(data) if terms is None else independent(data, terms)
     by_configuration = _leave_configurations_out(data, terms)
     coefficients = _coefficients(
         data,
@@ -171,161 +137,26 @@ def fit(
     )
 
 
-def _data(runs: pd.DataFrame, segment_frames: int | None, at_once: int | None) -> _Data:
-    columns = {}
-    for name in ("frames", "chunks", "wall_s"):
-        if name not in runs:
-            raise BadInput(
-                f"runs have no column {name}", input=name, what_to_do="give frames, chunks, wall_s"
-            )
-        columns[name] = runs[name].to_numpy(dtype=float)
-        if not np.all(np.isfinite(columns[name]) & (columns[name] > 0)):
-            raise BadInput(
-                f"a run has no {name} above 0", input=name, what_to_do="leave out runs that failed"
-            )
-    frames, chunks = columns["frames"].astype(int), columns["chunks"].astype(int)
-    busy = (
-        runs["gpu_seconds"].to_numpy(dtype=float) if "gpu_seconds" in runs else np.full(len(frames), math.nan)
-    )
-    pairs = list(zip(frames.tolist(), chunks.tolist(), strict=True))
-    names = {pair: number for number, pair in enumerate(dict.fromkeys(pairs))}
-    walls = [term_factors(*pair, segment_frames=segment_frames, at_once=at_once) for pair in pairs]
-    busies = [busy_factors(*pair, segment_frames=segment_frames) for pair in pairs]
-    return _Data(
-        frames,
-        chunks,
-        columns["wall_s"],
-        np.where(busy > 0, busy, math.nan),
-        np.array([[row[term] for term in TERMS] for row in walls]).reshape(-1, len(TERMS)),
-        np.array([[row.get(term, 0.0) for term in TERMS] for row in busies]).reshape(-1, len(TERMS)),
-        np.array([names[pair] for pair in pairs], dtype=int),
-        np.ones(len(frames)),
-    )
-
-
-def _rows(data: _Data, terms: Sequence[Term]) -> tuple[np.ndarray, np.ndarray]:
-    """Left and right side of the least squares, rows divided by their run's seconds: wall rows, then busy."""
-    columns = [TERMS.index(term) for term in terms]
-    known = np.isfinite(data.busy)
-    left = np.concatenate(
-        [
-            data.x[:, columns] / data.wall[:, None],
-            BUSY_WEIGHT * data.x_busy[known][:, columns] / data.busy[known][:, None],
-        ]
-    )
-    return left, np.concatenate([np.ones(data.n), np.full(int(known.sum()), BUSY_WEIGHT)])
-
-
-def _independent(data: _Data, terms: Sequence[Term]) -> tuple[Term, ...]:
-    """Those of `terms` that the runs can tell from the ones before: fewer than runs, and no more than
-    configurations (busy seconds tell one further)."""
-    left, _ = _rows(data, terms)
-    most = min(max(1, data.n - 1), len(np.unique(data.configuration)) + int(np.isfinite(data.busy).any()))
-    basis: list[np.ndarray] = []
-    kept: list[Term] = []
-    for number, term in enumerate(terms):
-        column = left[:, number]
-        length = float(np.linalg.norm(column))
-        rest = column / length if length else column
-        for vector in basis:
-            rest = rest - vector * float(vector @ rest)
-        own = float(np.linalg.norm(rest))
-        if own > math.sqrt(INDEPENDENT) and len(kept) < most:
-            basis.append(rest / own)
-            kept.append(term)
-    return tuple(kept)
-
-
-def _solve(data: _Data, terms: Sequence[Term]) -> np.ndarray:
-    """Values of `terms`, none negative."""
-    from scipy.optimize import nnls
-
-    left, right = _rows(data, terms)
-    root = np.sqrt(_row_weights(data))
-    return nnls(left * root[:, None], right * root)[0]
-
-
-def _row_weights(data: _Data) -> np.ndarray:
-    """Of wall rows, then of busy rows: a run's weight is that of both."""
-    return np.concatenate([data.weight, data.weight[np.isfinite(data.busy)]])
-
-
-def _weighed(data: _Data) -> _Data:
-    """With Huber's weight of each run, from its residual under all the terms that can be told."""
-    if data.n < ROBUST_FROM:
-        return data
-    terms = _independent(data, TERMS)
-    for _ in range(5):
-        left, right = _rows(data, terms)
-        residuals = np.abs(left @ _solve(data, terms) - right)[: data.n]
-        wide = math.sqrt(data.n / (data.n - len(terms)))
-        spread = max(1.4826 * wide * float(np.median(residuals)), SMALLEST_SPREAD)
-        data = replace(data, weight=np.minimum(1.0, HUBER * spread / np.maximum(residuals, 1e-12)))
-    return data
-
-
-@dataclass(frozen=True)
-class _Fold:
-    """Runs kept and runs held out, and the terms that the kept ones can tell."""
-
-    kept: _Data
-    held: _Data
-    told: tuple[Term, ...]
-
-
-def _choose(data: _Data) -> tuple[Term, ...]:
-    told = _independent(data, TERMS)
-    kept = [(data.only(~held), data.only(held)) for held in _masks(data)]
-    folds = [_Fold(some, rest, _independent(some, told)) for some, rest in kept if some.n]
-    scored: list[tuple[float, tuple[Term, ...]]] = []
-    for count in range(len(told)):
-        for further in itertools.combinations(told[1:], count):
-            terms = (told[0], *further)
-            scored.append((_left_out_error(folds, terms), terms))
-    best = min(error for error, _ in scored)
-    near = [(len(terms), error, terms) for error, terms in scored if error <= NEAR_BEST * best + 1e-9]
-    return min(near)[2]
-
-
-def _masks(data: _Data) -> list[np.ndarray]:
-    """What is left out: a configuration at a time, or ten groups of them where there are more."""
-    known = np.unique(data.configuration)
-    groups = np.arange(len(known)) % FOLDS
-    return [np.isin(data.configuration, known[groups == group]) for group in range(min(FOLDS, len(known)))]
-
-
-def _left_out_error(folds: Sequence[_Fold], terms: Sequence[Term]) -> float:
-    error = weight = 0.0
-    for fold in folds:
-        usable = terms if set(terms) <= set(fold.told) else _independent(fold.kept, terms)
-        values = _solve(fold.kept, usable)
-        predicted = fold.held.x[:, [TERMS.index(term) for term in usable]] @ values
-        parts = np.abs(predicted - fold.held.wall) / fold.held.wall
-        error += float(fold.held.weight @ parts)
-        weight += float(fold.held.weight.sum())
-    return error / weight if weight else math.inf
-
-
 def _foretold(
-    data: _Data, held: np.ndarray, terms: Sequence[Term] | None
+    data: Runs, held: np.ndarray, terms: Sequence[Term] | None
 ) -> list[tuple[int, int, float, float]]:
-    kept = _weighed(replace(data.only(~held), weight=np.ones(int((~held).sum()))))
-    chosen = _choose(kept) if terms is None else _independent(kept, terms)
-    values = _solve(kept, chosen)
+    kept = weighed(replace(data.only(~held), weight=np.ones(int((~held).sum()))))
+    chosen = choose_terms(kept) if terms is None else independent(kept, terms)
+    values = solve(kept, chosen)
     columns = [TERMS.index(term) for term in chosen]
     predicted = data.x[held][:, columns] @ values
     rows = zip(data.frames[held], data.chunks[held], data.wall[held], predicted, strict=True)
     return [(int(frames), int(chunks), float(wall), float(seconds)) for frames, chunks, wall, seconds in rows]
 
 
-def _leave_configurations_out(data: _Data, terms: Sequence[Term] | None) -> HeldOut | None:
-    masks = _masks(data)
+def _leave_configurations_out(data: Runs, terms: Sequence[Term] | None) -> HeldOut | None:
+    masks = left_out_masks(data)
     if len(masks) < 3 or any(data.n - int(held.sum()) < 2 for held in masks):
         return None
     return _held_out([row for held in masks for row in _foretold(data, held, terms)])
 
 
-def _leave_runs_out(data: _Data, terms: Sequence[Term] | None, seed: int) -> HeldOut | None:
+def _leave_runs_out(data: Runs, terms: Sequence[Term] | None, seed: int) -> HeldOut | None:
     part = round(HELD_PART * data.n)
     if part < 1 or data.n - part < 2:
         return None
@@ -343,14 +174,14 @@ def _held_out(rows: Sequence[tuple[int, int, float, float]]) -> HeldOut:
     return HeldOut(float(np.mean(errors)), max(errors), tuple(rows))
 
 
-def _coefficients(data: _Data, terms: tuple[Term, ...], **facts: Any) -> Coefficients:
+def _coefficients(data: Runs, terms: tuple[Term, ...], **facts: Any) -> Coefficients:
     """Values with their intervals. The spread is that of wall rows, over runs less parameters (one that ends
     on its bound was free to do otherwise), or what was seen on configurations left out if that is more: a
     model that lacks a term errs there."""
     from scipy import stats
 
-    values, weights = _solve(data, terms), _row_weights(data)
-    left, right = _rows(data, terms)
+    values, weights = solve(data, terms), row_weights(data)
+    left, right = rows_of(data, terms)
     free = values > 0
     degrees = data.n - len(terms)
     covariance = run_sd = relative_sd = t95 = None

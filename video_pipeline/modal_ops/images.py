@@ -65,8 +65,14 @@ SHIPPED = frozenset(
 """Top-level modules of ours that go along: what tasks, their workers and the app are made of. What they
 import has to be here. Of the others, most need Dagster, which the images do not have."""
 
-AT_HOME = frozenset(f"costs/{name}.py" for name in ("ledger", "model", "published"))
-"""Modules that look at what was paid, with packages that no worker needs (pandas, scipy)."""
+AT_HOME = frozenset(
+    f"costs/{name}.py"
+    for name in (
+        *("commands", "dashboard", "dashboard_data", "drift", "least_squares", "ledger", "mix"),
+        *("model", "planning", "plots", "projection", "published", "refit", "thresholds"),
+    )
+)
+"""Modules that look at what was paid, with packages that no worker needs (pandas, scipy, matplotlib)."""
 
 
 def is_left_out(path: Path) -> bool:
