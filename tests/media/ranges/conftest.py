@@ -20,6 +20,14 @@ NAME = "street clip.mp4"
 CONTENT = random.Random(20).randbytes(300_007)
 
 
+@pytest.fixture(autouse=True)
+def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever runs the tests behind a proxy has the loopback for himself."""
+    for scheme in ("http", "https", "all", "no"):
+        monkeypatch.delenv(f"{scheme}_proxy", raising=False)
+        monkeypatch.delenv(f"{scheme}_proxy".upper(), raising=False)
+
+
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     served = tmp_path / "served"

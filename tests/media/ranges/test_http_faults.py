@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import threading
 import time
 import traceback
 import uuid
@@ -188,6 +191,52 @@ def test_a_body_that_drips_is_no_stall(
     server.faults = [Fault("drip", after=100, seconds=0.08)]
     assert read(open_http(pool=impatient), 0, 1000, traffic) == CONTENT[:1000]
     assert len(traffic.requests) == 1
+
+
+def test_a_body_that_comes_too_slowly_is_given_up_and_keeps_what_came(
+    server: RangeServer, traffic: Traffic
+) -> None:
+    """A byte each 20 ms is no silence, and would take an hour for 180 KB."""
+    server.faults = [Fault("drip", after=1, seconds=0.02)]
+    with HttpPool(slowest_bytes_per_s=1000, slow_after_s=0.25) as pool:
+        began = time.perf_counter()
+        source = HttpSource(server.url(NAME), pool=pool, attempts=2, first_wait_s=0.01)
+        with pytest.raises(
+            Transient, match=r"in 2 attempts: the body came too slowly: \d+ bytes in 0\.\d+ s"
+        ):
+            read(source, 0, 5000, traffic)
+        assert 0.5 <= time.perf_counter() - began < 3.0
+        first, second = traffic.requests
+        assert first.received > 0
+        assert second.start == first.received
+        assert "too slowly" in str(first.error)
+        server.faults = [Fault("drip", nth={1}, after=1, seconds=0.02)]
+        assert read(source, 0, 5000) == CONTENT[:5000]
+
+
+def test_slowness_is_judged_by_what_came_lately(server: RangeServer) -> None:
+    """100,000 bytes at once do not make up for the drip behind them; a steady slow line is let be."""
+    with HttpPool(slowest_bytes_per_s=1000, slow_after_s=0.2) as pool, socket.create_server(("", 0)) as slow:
+        server.faults = [Fault("drip", after=100, seconds=0.02)]
+        assert read(HttpSource(server.url(NAME), pool=pool, attempts=1), 0, 4000) == CONTENT[:4000]
+
+        def answer() -> None:
+            client, _ = slow.accept()
+            with client, contextlib.suppress(OSError):
+                client.recv(4096)
+                client.sendall(b"HTTP/1.1 206 Partial\r\nContent-Range: bytes 0-199999/200000\r\n")
+                client.sendall(b"Content-Length: 200000\r\n\r\n" + CONTENT[:100_000])
+                for _ in range(500):
+                    client.sendall(b"x")
+                    time.sleep(0.02)
+
+        threading.Thread(target=answer, daemon=True).start()
+        source = HttpSource(f"http://127.0.0.1:{slow.getsockname()[1]}/a.mp4", pool=pool, attempts=1)
+        began, traffic = time.perf_counter(), Traffic()
+        with pytest.raises(Transient, match="too slowly"):
+            read(source, 0, 200_000, traffic)
+        assert time.perf_counter() - began < 5.0
+        assert traffic.received() > 100_000
 
 
 def test_a_server_that_stays_away_is_given_up_with_its_name_and_the_last_cause(

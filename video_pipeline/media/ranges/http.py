@@ -1,7 +1,7 @@
 """A file behind an HTTP URL, read by ranges.
 
 Belongs here: requests and their account, retries, redirects. Does not belong here: connections
-(`http_pool`), what is done with an answer (`http_take`), URLs (`http_address`).
+(`http_pool`, `http_exchange`), what is done with an answer (`http_take`), URLs (`http_address`).
 
 No HEAD is ever sent: the first range tells the size, and some servers answer a HEAD otherwise than a GET.
 """
@@ -15,7 +15,8 @@ from collections.abc import Mapping
 from video_pipeline.errors import BadInput, Cancelled, Transient
 from video_pipeline.media.ranges.base import Identity, Purpose, RequestRecord, Traffic
 from video_pipeline.media.ranges.http_address import HttpAddress, parse_http_address, redirected
-from video_pipeline.media.ranges.http_pool import Broken, Exchange, HttpPool
+from video_pipeline.media.ranges.http_exchange import Broken, Exchange
+from video_pipeline.media.ranges.http_pool import HttpPool
 from video_pipeline.media.ranges.http_take import NoSuffix, Passing, SeenFile, Wanted
 from video_pipeline.streaming.cancel import CancellationToken
 

@@ -172,10 +172,27 @@ def refused(status: int, name: str) -> BadInput:
             input=name,
             what_to_do="check the URL's credentials; a signed URL may have expired: sign it again",
         )
+    if status == 407:
+        return kept_out("a proxy on the way", status, name)
     return BadInput(
         f"the server answers {status} to a range request",
         input=name,
         what_to_do="check the URL; a signed URL may have expired: sign it again",
+    )
+
+
+def kept_out(proxy: str, status: int, name: str) -> BadInput:
+    """The error for a proxy that lets nobody through, or not this one (RFC 9110 §15.5.8)."""
+    if status == 407:
+        return BadInput(
+            f"{proxy} asks for a user and a password (it answers 407)",
+            input=name,
+            what_to_do="put them into HTTP_PROXY and HTTPS_PROXY: http://USER:PASSWORD@HOST:PORT",
+        )
+    return BadInput(
+        f"{proxy} refuses the connection (it answers {status})",
+        input=name,
+        what_to_do="ask whoever runs the proxy, or name the video's host in NO_PROXY",
     )
 
 

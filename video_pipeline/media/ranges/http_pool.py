@@ -1,59 +1,70 @@
-"""Connections that are kept open, and one request over one of them.
+"""Connections that are kept open, to servers and to the proxies on the way to them.
 
-Belongs here: the pool, a request from its first byte to its last, what it cost, and what broke it. Does not
-belong here: which bytes are asked for, what an answer means, retries (`http`).
+Belongs here: the pool, how a request reaches its server, and its limits of patience. Does not belong here: a
+request (`http_exchange`), which proxy (`http_proxy`), which bytes are asked for (`http`).
 """
 
 from __future__ import annotations
 
-import contextlib
-import http.client
-import socket
 import threading
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, cast
 
-from urllib3 import BaseHTTPResponse, HTTPConnectionPool, HTTPSConnectionPool, PoolManager, Timeout
-from urllib3 import exceptions as broken
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager, ProxyManager, Timeout
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-from video_pipeline.errors import BadInput
 from video_pipeline.media.ranges.http_address import HttpAddress
-from video_pipeline.streaming.cancel import CancellationToken
+from video_pipeline.media.ranges.http_proxy import Proxies, Proxy
 
-BLOCK = 256 * 1024
-"""The most that one look at the socket takes. It takes what is there: a slow body is seen as it comes."""
-
-DISCARDED = 16 * 1024
-"""An unwanted body up to this size (an error page) is read, so that its connection can be kept; TCP's first
-window is 10 segments of 1,460 bytes (RFC 6928), so it has arrived anyway."""
-
-WAIT_FOR_CONNECTION_S = 1
+SLOWEST_BYTES_PER_S = 1024.0
+SLOW_AFTER_S = 30.0
+"""A body that brings less than this for so long is given up: at 1 KiB/s a GOP of 375 KB would take six
+minutes. A modem's 56 kbit/s shared by 7 connections is still faster."""
 
 
-class Broken(Exception):
-    """A request that broke off in a way that may pass. Its text says how, without any URL."""
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How one server is asked. `target` is what stands in the request line for `address.target`: the whole
+    URL where a proxy forwards it (RFC 9112 §3.2.2). `headers` are for that proxy."""
+
+    connections: HTTPConnectionPool
+    target: str
+    headers: Mapping[str, str]
+    proxy: Proxy | None
 
 
 class HttpPool:
     """Kept connections, `connections_per_host` at most to each; a request beyond them waits for one.
 
-    `connect_timeout_s` is for opening a connection, `stall_timeout_s` for the longest silence of a server.
-    Safe from any thread. Whoever opens it closes it.
+    `connect_timeout_s` is for opening a connection, `stall_timeout_s` for the longest silence of a server;
+    a body must bring `slowest_bytes_per_s` in each `slow_after_s`. Proxies are those of the environment when
+    the pool is made (`http_proxy.Proxies`): http is asked of the proxy itself, whose connections all servers
+    behind it share, https through a tunnel that it cannot look into. Safe from any thread. Whoever opens it
+    closes it.
     """
 
     def __init__(
-        self, *, connections_per_host: int = 16, connect_timeout_s: float = 5.0, stall_timeout_s: float = 10.0
+        self,
+        *,
+        connections_per_host: int = 16,
+        connect_timeout_s: float = 5.0,
+        stall_timeout_s: float = 10.0,
+        slowest_bytes_per_s: float = SLOWEST_BYTES_PER_S,
+        slow_after_s: float = SLOW_AFTER_S,
     ) -> None:
         self.stall_timeout_s = stall_timeout_s
-        self._manager = PoolManager(
-            num_pools=64,
-            maxsize=connections_per_host,
-            block=True,
-            timeout=Timeout(connect=connect_timeout_s, read=stall_timeout_s),
-        )
-        self._manager.pool_classes_by_scheme = {"http": _HttpConnections, "https": _HttpsConnections}
+        self.slowest_bytes_per_s = slowest_bytes_per_s
+        self.slow_after_s = slow_after_s
+        self._options: dict[str, Any] = {
+            "num_pools": 64,
+            "maxsize": connections_per_host,
+            "block": True,
+            "timeout": Timeout(connect=connect_timeout_s, read=stall_timeout_s),
+        }
+        self._proxies = Proxies()
+        self._managers: dict[Proxy | None, PoolManager] = {}
+        self._lock = threading.Lock()
         self._closed = False
 
     def __enter__(self) -> HttpPool:
@@ -64,202 +75,54 @@ class HttpPool:
 
     def close(self) -> None:
         """Closes the idle connections; one in use is closed when its request ends."""
-        self._closed = True
-        self._manager.clear()
+        with self._lock:
+            self._closed = True
+            for manager in self._managers.values():
+                manager.clear()
 
-    def connections_to(self, address: HttpAddress) -> HTTPConnectionPool:
-        if self._closed:
-            raise ValueError("the pool of connections is closed")
-        return self._manager.connection_from_host(address.host, address.port, address.scheme)
+    def route_to(self, address: HttpAddress) -> Route:
+        """Raises `BadInput` where the environment names a proxy that cannot be used."""
+        proxy = self._proxies.of(address)
+        with self._lock:
+            if self._closed:
+                raise ValueError("the pool of connections is closed")
+            if proxy not in self._managers:
+                self._managers[proxy] = self._manager(proxy)
+            manager = self._managers[proxy]
+        connections = manager.connection_from_host(address.host, address.port, address.scheme)
+        if proxy is None or address.scheme == "https":
+            return Route(connections, address.target, {}, proxy)
+        return Route(connections, address.url, proxy.headers, proxy)
 
-
-class Exchange:
-    """One GET and its answer, as a context that always gives the connection back.
-
-    On leaving, the connection is kept if the answer has been read to its end, and closed otherwise. Times
-    are `time.perf_counter()`; `received` counts the body bytes that this process took (what the kernel had
-    already got of a body that is left unread is not seen), `sent` those of request line and headers. A
-    cancelled token ends it at once.
-    """
-
-    def __init__(
-        self,
-        pool: HttpPool,
-        address: HttpAddress,
-        headers: Mapping[str, str],
-        cancel: CancellationToken | None,
-    ) -> None:
-        self._pool = pool
-        self._address = address
-        self._headers = {"Host": address.host_header, **headers}
-        self._cancel = cancel
-        self._response: BaseHTTPResponse | None = None
-        self._forget = lambda: None
-        self.connection: HTTPConnection | None = None
-        self.began = self.ended = time.perf_counter()
-        self.sent = 0
-        self.received = 0
-
-    @property
-    def status(self) -> int | None:
-        return None if self._response is None else self._response.status
-
-    def header(self, name: str) -> str | None:
-        """The answer's header; a repeated one joined by commas (RFC 9110 §5.3)."""
-        return None if self._response is None else self._response.headers.get(name)
-
-    def __enter__(self) -> Exchange:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._forget()
-        if self._response is not None:
-            if not self._response.closed:
-                self._response.close()
-            self._response.release_conn()
-        self.ended = time.perf_counter()
-
-    def ask(self) -> int:
-        """Sends the request; the answer's status once its headers are there.
-
-        Raises `Broken`, `BadInput` for a certificate that does not hold, and `Cancelled`.
-        """
-        if self._cancel is not None:
-            self._forget = self._cancel.add_callback(self._interrupt)
-        _current.exchange = self
-        try:
-            with self._translated():
-                self._response = self._urlopen()
-        finally:
-            _current.exchange = None
-        return self._response.status
-
-    def body(self, limit: int) -> Iterator[bytes]:
-        """The body's blocks as they arrive, `limit` bytes at most. It may end early: the caller counts.
-
-        Raises `Broken` where the connection breaks or stalls, and `Cancelled`.
-        """
-        assert self._response is not None
-        left = limit
-        while left > 0:
-            with self._translated():
-                block = self._response.read1(min(BLOCK, left), decode_content=False)
-            if not block:
-                return
-            self.received += len(block)
-            left -= len(block)
-            yield block
-
-    def finish(self) -> None:
-        """Reads an unwanted body that is known to be short, so that the connection can be kept."""
-        length = self.header("Content-Length") or ""
-        if length.isdecimal() and int(length) <= DISCARDED:
-            with contextlib.suppress(Broken):
-                for _ in self.body(DISCARDED):
-                    pass
-
-    def has_more(self) -> bool:
-        """Whether a byte comes after what was taken; False where that shows too late to matter."""
-        try:
-            return any(self.body(1))
-        except Broken:
-            return False
-
-    def waits_for_reading(self, connection: HTTPConnection) -> None:
-        """Called by the connection when it has sent the request: from here on a cancel can wake it."""
-        self.sent = self._request_bytes()
-        self.connection = connection
-        if self._cancel is not None:
-            self._cancel.raise_if_cancelled()
-
-    def _urlopen(self) -> BaseHTTPResponse:
-        connections = self._pool.connections_to(self._address)
-        while True:
-            if self._cancel is not None:
-                self._cancel.raise_if_cancelled()
-            self.began = time.perf_counter()
-            try:
-                return connections.urlopen(
-                    "GET",
-                    self._address.target,
-                    headers=self._headers,
-                    retries=False,
-                    redirect=False,
-                    assert_same_host=False,
-                    pool_timeout=WAIT_FOR_CONNECTION_S,
-                    preload_content=False,
-                    decode_content=False,
-                )
-            except broken.EmptyPoolError:
-                continue
-
-    def _request_bytes(self) -> int:
-        """RFC 9112 §2.1 and §3: request line, headers, empty line, as http.client writes them."""
-        line = len(f"GET {self._address.target} HTTP/1.1\r\n")
-        return line + sum(len(f"{name}: {value}\r\n") for name, value in self._headers.items()) + 2
-
-    @contextlib.contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except broken.HTTPError as error:
-            if self._cancel is not None:
-                self._cancel.raise_if_cancelled()
-            if isinstance(error, broken.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
-                raise BadInput(
-                    f"the server's certificate does not hold: {error}",
-                    input=self._address.name,
-                    what_to_do="check the host's name, this machine's clock and its root certificates",
-                ) from None
-            raise Broken(self._cause(error)) from error
-        if self._cancel is not None:
-            self._cancel.raise_if_cancelled()
-
-    def _cause(self, error: broken.HTTPError) -> str:
-        match error:
-            case broken.NameResolutionError():
-                return "the host's name cannot be resolved"
-            case broken.ConnectTimeoutError():
-                return "no connection could be opened in time"
-            case broken.NewConnectionError():
-                return f"no connection could be opened ({error.__cause__ or 'refused'})"
-            case broken.ReadTimeoutError():
-                return f"the server was silent for {self._pool.stall_timeout_s:g} s"
-            case broken.SSLError():
-                return f"the encrypted connection broke ({error})"
-        inner = error.args[-1] if error.args and isinstance(error.args[-1], Exception) else error
-        if isinstance(inner, http.client.IncompleteRead):
-            return "the body broke off before its stated length"
-        return f"the connection broke ({type(inner).__name__}: {inner})"
-
-    def _interrupt(self) -> None:
-        """Wakes a thread that waits for the server. Called by whoever cancels."""
-        sock = getattr(self.connection, "sock", None)
-        if sock is not None:
-            with contextlib.suppress(OSError):
-                # Not SSLSocket.shutdown, which takes the encryption away from under the reader.
-                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+    def _manager(self, proxy: Proxy | None) -> PoolManager:
+        if proxy is None:
+            manager = PoolManager(**self._options)
+        else:
+            manager = ProxyManager(proxy.url, proxy_headers=proxy.headers, **self._options)
+        manager.pool_classes_by_scheme = {"http": _HttpConnections, "https": _HttpsConnections}
+        return manager
 
 
-class _Current(threading.local):
-    exchange: Exchange | None = None
+class _Asking(threading.local):
+    sent: Callable[[HTTPConnection], None] | None = None
 
 
-_current = _Current()
-"""The exchange this thread is asking in: urllib3 picks the connection, and says which one by calling it."""
+asking = _Asking()
+"""What this thread wants to be told once a request is sent: urllib3 picks the connection, and says which one
+by calling it."""
 
 
 class _HttpConnection(HTTPConnection):
     def getresponse(self):
-        if _current.exchange is not None:
-            _current.exchange.waits_for_reading(self)
+        if asking.sent is not None:
+            asking.sent(self)
         return super().getresponse()
 
 
 class _HttpsConnection(HTTPSConnection):
     def getresponse(self):
-        if _current.exchange is not None:
-            _current.exchange.waits_for_reading(self)
+        if asking.sent is not None:
+            asking.sent(self)
         return super().getresponse()
 
 

@@ -14,7 +14,7 @@ import threading
 
 from video_pipeline.media.ranges import http_answer as answers
 from video_pipeline.media.ranges.base import Identity, Purpose, Traffic
-from video_pipeline.media.ranges.http_pool import Exchange
+from video_pipeline.media.ranges.http_exchange import Exchange
 
 
 class Passing(Exception):
