@@ -186,6 +186,38 @@ def test_sound_that_begins_late_ends_early_or_is_missing_is_found(clip: Path, tm
         check(silent)
 
 
+def test_sound_a_little_late_passes_and_its_offset_is_told_in_milliseconds(
+    clip: Path, tmp_path: Path
+) -> None:
+    late = tmp_path / "late.mp4"
+    scale = ("-video_track_timescale", "30000")
+    remux(clip, late, "-map", "0:v", "-map", "1:a", *scale, second=("-itsoffset", "0.032", "-i", str(clip)))
+    facts = check(late)
+    assert facts.audio_start_seconds == pytest.approx(0.0107, abs=0.001)
+    assert facts.av_offset_ms == pytest.approx(10.7, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        (("-c:a", "aac", "-ac", "1"), "aac, 48000 Hz, mono"),
+        (("-c:a", "aac", "-ar", "44100"), "aac, 44100 Hz, stereo"),
+        (("-c:a", "libmp3lame"), "mp3float, 48000 Hz, stereo"),
+    ],
+)
+def test_sound_of_another_kind_is_found(clip: Path, tmp_path: Path, how: tuple[str, ...], said: str) -> None:
+    path = remux(clip, tmp_path / "other.mp4", *how, "-video_track_timescale", "30000")
+    with pytest.raises(Internal, match=f"the sound is {said} instead of aac, 48000 Hz, stereo"):
+        check(path)
+
+
+def test_something_behind_the_last_box_is_found(clip: Path, tmp_path: Path) -> None:
+    path = tmp_path / "more.mp4"
+    path.write_bytes(clip.read_bytes() + bytes((0, 0, 0, 4)) + b"more")
+    with pytest.raises(Internal, match="the structure breaks"):
+        check(path)
+
+
 def test_a_hole_in_the_sound_is_found(clip: Path, tmp_path: Path) -> None:
     path = tmp_path / "hole.mp4"
     with av.open(str(clip)) as source, av.open(str(path), "w", options={"movflags": "+faststart"}) as target:
