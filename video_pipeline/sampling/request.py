@@ -102,8 +102,8 @@ class FrameRow(StrictModel):
 
     `requested_seconds` is None where the video failed before a time was chosen. `pts` is in ticks of
     `time_base` on the movie's timeline, `frame_index` counts shown pictures from 0 (None in a fragmented file
-    that was not read from its beginning). Bytes and requests shared by several frames are split among them
-    and add up.
+    whose fragments before the picture need not be looked at to find it). Bytes and requests shared by several
+    frames are split among them and add up.
     """
 
     batch: int

@@ -51,8 +51,42 @@ def test_every_picture_is_the_one_a_whole_decode_shows_at_its_time(name: str, me
         back = 1 if name in RECOVERY_POINTS else 0
         selection, found = _decode(index, path, ticks(time - shift, index.track.time_base), traffic, back)
         assert (selection.pts * index.track.time_base, found) == (time - shift, wanted), f"picture {number}"
-        if index.fragments is None:
+        if index.kind in ("plain", "walk"):
             assert selection.frame_index == number
+
+
+@pytest.mark.parametrize("name", [name for name in WHOLE if "fragmented" in name])
+def test_a_picture_has_its_number_where_all_headers_before_it_are_read(
+    name: str, media: MediaFactory
+) -> None:
+    shown = whole_decode(media.path(name))
+    shift = shown[0][0] if name in SHIFTED else 0
+    index, traffic = _index(media.path(name))
+
+    def number_of(place: int) -> int | None:
+        time = ticks(shown[place][0] - shift, index.track.time_base)
+        return index.select(time, traffic).frame_index
+
+    last = len(shown) - 1
+    assert number_of(0) == 0
+    assert number_of(last) in ((last,) if index.kind == "walk" else (None, last))
+    index.all_samples(traffic)
+    assert [number_of(place) for place in range(0, len(shown), 7)] == list(range(0, len(shown), 7))
+    assert number_of(last) == last
+
+
+def test_a_number_does_not_depend_on_what_other_lookups_have_read(media: MediaFactory) -> None:
+    """Behind the first fragment it is None, though the headers before it happen to be there."""
+    path = media.path("h264_fragmented_mfra")
+    times = [time for time, _ in whole_decode(path)]
+    index, traffic = _index(path)
+    moments = [ticks(time, index.track.time_base) for time in times]
+    found = [index.select(moment, traffic).frame_index for moment in moments]
+    again = [index.select(moment, traffic).frame_index for moment in reversed(moments)]
+    assert found == again[::-1]
+    known = found.index(None)
+    assert 0 < known < len(found)
+    assert found == [*range(known), *[None] * (len(found) - known)]
 
 
 @pytest.mark.parametrize("name", FRAGMENTED_WITHOUT_INDEX)

@@ -75,6 +75,23 @@ class FragmentIndex:
             known = {found.start: found for found in done if found is not None}
             return [(found, self._next[start]) for start, found in sorted(known.items())]
 
+    def read_through(self, last: Fragment) -> list[Fragment] | None:
+        """The fragments with pictures from the file's first to `last`; None if one between them was not
+        read."""
+        parts: list[Fragment] = []
+        with self._lock:
+            start = self._starts[0]
+            while (read := self._reads.get(start)) is not None and read.done():
+                found = read.result()
+                if found is None:
+                    return None
+                if len(found.samples):
+                    parts.append(found)
+                if found.start >= last.start:
+                    return parts
+                start = self._next[found.start]
+        return None
+
     def leads(self) -> list[tuple[int, int | None]]:
         """Places that were asked for and the beginning of the fragment found behind them, where that is
         another place; None where there was none."""

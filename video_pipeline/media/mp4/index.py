@@ -53,7 +53,8 @@ class Selection:
     it.
 
     `pts` and the time base are the track's, `pts` on the movie's timeline. `frame_index` counts shown
-    pictures from 0; None where a fragmented file was not read from its beginning.
+    pictures from 0; None in a fragmented file where finding the picture does not take every fragment's header
+    before it (see `VideoIndex.select`).
     """
 
     pts: int
@@ -112,10 +113,17 @@ class VideoIndex:
     stated_end: int | None = None
     """Movie time of the end where the file states it."""
 
+    _all_read: bool = False
+
     def select(self, movie_time: int, traffic: Traffic, *, back: int = 0) -> Selection:
         """The picture on screen at a movie time in ticks. BadInput if the file has none that can be decoded.
 
         `back` begins so many sync samples further back than the index asks for (see `NoPicture`).
+
+        Its number is known in a plain file. In a fragmented one it takes the headers of all fragments before
+        it, which a search by walking has read, `all_samples` reads, and a picture of the first fragment does
+        not need. Otherwise it stays None: they are not read for that, and whether other lookups happen to
+        have read them must not change an answer.
         """
         try:
             if self.fragments is None:
@@ -167,12 +175,17 @@ class VideoIndex:
             media_pts=target.media_pts,
             samples=part,
             entry=self.track.entries[int(part.entry[-1])],
-            frame_index=self._number_of(target) if self.fragments is None else None,
+            frame_index=self._number_of(target, group),
         )
 
-    def _number_of(self, target: Target) -> int:
-        """How many pictures are shown before this one."""
+    def _number_of(self, target: Target, group: Sequence[Fragment]) -> int | None:
+        """How many pictures are shown before this one, which is in `group` if the file is fragmented."""
         samples, before = self.movie.samples, 0
+        if self.fragments is not None:
+            parts = self.fragments.read_through(group[-1])
+            if parts is None or not (self._all_read or self.kind == "walk" or parts[0] is group[0]):
+                return None
+            samples = Samples.join([part.samples for part in parts])
         for edit in self.track.edits:
             pts = samples.pts[samples.pts >= edit.media_start]
             if edit.media_stop is not None:
@@ -204,6 +217,7 @@ class VideoIndex:
             found = self.fragments.following(found, traffic)
         if not parts:
             raise _no_pictures(self.name)
+        self._all_read = True
         return Samples.join(parts)
 
 
