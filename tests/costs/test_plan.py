@@ -88,6 +88,37 @@ def test_a_deadline_has_to_be_given() -> None:
         choose_chunks(known(), 100, "deadline")
 
 
+@pytest.mark.parametrize(
+    ("named", "value"),
+    [("max_chunks", 0), ("max_chunks", -3), ("tie", math.nan), ("tie", -0.1), ("dearer_by", math.nan)],
+)
+def test_a_number_that_is_none_is_refused_by_its_name(named: str, value: float) -> None:
+    with pytest.raises(BadInput, match=str(value)) as refused:
+        choose_chunks(known(), 1000, "fastest", **{named: value})  # type: ignore[arg-type]
+    assert refused.value.input == named
+
+
+@pytest.mark.parametrize("deadline", [0.0, -1.0, math.nan])
+def test_a_deadline_in_the_past_is_none(deadline: float) -> None:
+    with pytest.raises(BadInput, match="no deadline"):
+        choose_chunks(known(), 1000, "deadline", deadline_s=deadline)
+
+
+@pytest.mark.parametrize("wrong", [{"rate": 0.0}, {"rate": math.nan}, {"longest_s": math.inf}])
+def test_no_break_even_is_looked_for_without_a_length(wrong: dict[str, float]) -> None:
+    with pytest.raises(BadInput, match=r"is (0|nan|inf)") as refused:
+        break_even(known(), 2, **wrong)  # type: ignore[arg-type]
+    assert refused.value.input in wrong
+
+
+def test_a_deadline_that_is_just_kept_is_kept() -> None:
+    c = known(**JOINED)
+    exactly = predict(c, 1000, 4).seconds
+    assert choose_chunks(c, 1000, "deadline", deadline_s=exactly).chunks <= 4
+    assert choose_chunks(c, 1000, "deadline", deadline_s=exactly).met
+    assert choose_chunks(c, 1000, "deadline", deadline_s=exactly - 1e-6).chunks > 4
+
+
 def test_break_even_is_where_the_two_times_cross() -> None:
     """10 + 0.1 F against 10 + 0.05 F + 4 + 2: equal at 120 frames."""
     c = known(join_s=4.0, join_s_per_chunk=1.0, segment_frames=1)

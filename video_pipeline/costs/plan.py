@@ -71,11 +71,14 @@ def break_even(
     """The length from which on `chunks` are always faster (or cheaper) than one, looked for in steps of a
     segment up to `longest_s` of video at `rate` frames a second, and never where there are fewer segments
     than chunks. Below it they may be so here and there, as the segments have it. Without rates, costs are
-    seconds of workers. `BadInput` for fewer than two chunks."""
+    seconds of workers. `BadInput` for fewer than two chunks, and for no rate or length."""
     if chunks < 2:
         raise BadInput(
             "one chunk has nothing to break even with", input="chunks", what_to_do="give 2 or more"
         )
+    for what, value in (("rate", rate), ("longest_s", longest_s)):
+        if not (math.isfinite(value) and value > 0):
+            raise BadInput(f"{what} is {value}", input=what, what_to_do="give a number above 0")
     step = c.segment_frames or max(1, round(rate))
     lengths = [step * number for number in range(1, max(1, math.floor(longest_s * rate / step)) + 1)]
     found = sure = None
@@ -118,10 +121,15 @@ def choose_chunks(
 
     Alike are counts whose predictions lie within `tie` of the best, as a part of it. By default that is what
     single runs differ by, `sqrt(2) run_sd`, at most 0.3, for time, and 0.5 % for cost, whose spread is
-    the same work's in each count.
+    the same work's in each count. `BadInput` for a number that is none of these.
     """
     if goal == "deadline" and not (deadline_s and deadline_s > 0):
         raise BadInput("there is no deadline", input="deadline_s", what_to_do="give seconds above 0")
+    if max_chunks is not None and max_chunks < 1:
+        raise BadInput(f"{max_chunks} chunks are none", input="max_chunks", what_to_do="give 1 or more")
+    for what, part in (("dearer_by", dearer_by), ("tie", tie)):
+        if part is not None and not part >= 0:
+            raise BadInput(f"{what} is {part}", input=what, what_to_do="give a part of 0 or more")
     most = max_chunks or c.chunks_range[1]
     options: dict[int, Prediction] = {}
     for wanted in sorted({1, *(count for count in counts or range(1, most + 1) if count <= most)}):
