@@ -197,12 +197,25 @@ def _run(work: Work, place: Place, *, repeat: int, order: int, series_id: int) -
             calls += rows
             results.append(record.result or {})
         output = work.output(results, place)
+        if work.equal_outputs is not None and output is None:
+            raise Internal(
+                "its output has to be equal to others' and nothing told what it is", input=work.name
+            )
+        _check_chunks(work, calls)
         _forget(work, results, place)
         return Run(
             **fields, **_figures(work, calls, results, waited), output=_sha256(output), calls=tuple(calls)
         )
     except Exception as error:
         return Run(**fields, status="failed", reason=_reason(error), calls=tuple(calls))
+
+
+def _check_chunks(work: Work, calls: Sequence[CallRow]) -> None:
+    """A clip of fewer segments than chunks asked for is made in fewer: such a run must not stand under the
+    name of more."""
+    started = sum(row.child for row in calls)
+    if work.chunks is not None and started != work.chunks:
+        raise Internal(f"{started} calls were started, not {work.chunks}", input=work.name)
 
 
 def _reason(error: Exception) -> str:
@@ -216,7 +229,7 @@ def _reason(error: Exception) -> str:
 
 def _call(step: Step, place: Place, name: str, number: int) -> tuple[ResultRecord, list[CallRow]]:
     """One call followed to its end, with the rows of itself and of the calls it started. Internal if it was
-    answered from an older one, or its output was there already."""
+    or one that it started was answered from an older one, or its output was there already."""
     children: dict[str, str] = {}
     attached: list[Handle] = []
 
@@ -243,6 +256,8 @@ def _call(step: Step, place: Place, name: str, number: int) -> tuple[ResultRecor
         child = read_result(place.store, tenant, key)
         if child is None or child.status != "ok":
             raise Internal("a call of the fan-out left no result", input=key)
+        if child.started_at < record.started_at:
+            raise Internal("a call of the fan-out was answered from one made before", input=key)
         rows.append(_row(child, step.gpu, place, child=True))
     return record, rows
 

@@ -107,6 +107,38 @@ def test_a_call_answered_from_an_older_one_fails(place: Place) -> None:
     assert "made before" in str(again.reason)
 
 
+def _fan(name: str, children: int, chunks: int | None = None, called: str | None = None) -> Work:
+    fields = {"tenant_id": "experiments", "children": children}
+    return Work(
+        name=name,
+        what="calls",
+        steps=[Step(FAN_OUT, lambda run: {**fields, "name": called or run})],
+        chunks=chunks,
+    )
+
+
+def test_a_fan_out_whose_calls_were_answered_from_older_ones_fails(place: Place) -> None:
+    """Its own call is new, and took no time, for all its work had been done."""
+    work = _fan("fan", 2, called="always-the-same")
+    made, _ = _series(place, work)
+    first, second = made.runs
+    assert (first.status, second.status) == ("ok", "failed")
+    assert "made before" in str(second.reason)
+
+
+def test_a_run_in_fewer_chunks_than_it_is_named_for_fails(place: Place) -> None:
+    made, _ = _series(place, _fan("fan of 3", 2, chunks=3), _fan("fan of 2", 2, chunks=2), repeats=1)
+    assert len(made.ok_runs("fan of 2")) == 1
+    (failed,) = made.failed_runs()
+    assert "2 calls were started, not 3" in str(failed.reason)
+
+
+def test_a_run_whose_output_has_to_be_equal_and_is_not_told_fails(place: Place) -> None:
+    made, _ = _series(place, _double("silent", output=lambda results, place: None))
+    assert [found.status for found in made.runs] == ["failed", "failed"]
+    assert "nothing told what it is" in str(made.runs[0].reason)
+
+
 def test_the_calls_of_a_fan_out_are_rows_and_their_machine_time_counts(place: Place) -> None:
     fan_out = Work(
         name="fan",
