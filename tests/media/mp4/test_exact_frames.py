@@ -68,7 +68,8 @@ def test_a_picture_has_its_number_where_all_headers_before_it_are_read(
         return index.select(time, traffic).frame_index
 
     last = len(shown) - 1
-    assert number_of(0) == 0
+    # By `mfra` alone nobody knows whether a fragment lies before the first one it names.
+    assert number_of(0) in ((0, None) if index.kind == "mfra" else (0,))
     assert number_of(last) in ((last,) if index.kind == "walk" else (None, last))
     index.all_samples(traffic)
     assert [number_of(place) for place in range(0, len(shown), 7)] == list(range(0, len(shown), 7))

@@ -339,7 +339,9 @@ def _open_fragmented(
     stated = movie.fragments_duration + shift if movie.fragments_duration else None
     indexed = _segment_index(window, place, track, traffic)
     if indexed is not None and indexed.covers(window.size):
-        fragments = FragmentIndex(window, movie, after, list(indexed.anchors))
+        # Fragments begin where its first piece does: what lies before that is the index itself.
+        first = max(after, indexed.anchors[0].start)
+        fragments = FragmentIndex(window, movie, first, list(indexed.anchors))
         return VideoIndex(window, movie, identity, fragments, "sidx", stated_end=indexed.end_time + shift)
     anchors = _random_access_anchors(window, track, traffic)
     if anchors:
