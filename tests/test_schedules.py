@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,9 +14,10 @@ import pytest
 from dagster._core.errors import ScheduleExecutionError
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._core.test_utils import create_run_for_test
+from dagster._utils.schedules import schedule_execution_time_iterator
 
 from tests.doubles.assets import Outcomes, definitions, run
-from video_pipeline import keys
+from video_pipeline import keys, schedules
 from video_pipeline.clips.intake import add_clip
 from video_pipeline.definitions import build_definitions
 from video_pipeline.errors import BadInput
@@ -21,13 +25,13 @@ from video_pipeline.keys import ClipId, VideoId
 from video_pipeline.operations.states import CAPTIONS, CLIPS, JOINED, SAMPLES, Product
 from video_pipeline.resources.history import read_states
 from video_pipeline.resources.store import StoreResource
-from video_pipeline.schedules import default_schedules, night_of, usd_bound
+from video_pipeline.schedules import night_of, nightly_backfills, usd_bound
 from video_pipeline.settings import load_settings
 from video_pipeline.store import open_store
 from video_pipeline.store.base import ObjectStore
 
 NIGHT = datetime(2026, 11, 21, 2, 0, tzinfo=UTC)
-BY_PRODUCT = dict(zip((CAPTIONS, SAMPLES, CLIPS, JOINED), default_schedules, strict=True))
+BY_PRODUCT = dict(zip((CAPTIONS, SAMPLES, CLIPS, JOINED), nightly_backfills, strict=True))
 
 
 @pytest.fixture
@@ -291,7 +295,7 @@ def test_a_run_request_is_for_the_schedules_job_and_carries_its_night(
     assert request.tags["video_pipeline/night"] == "2026-11-21"
     jobs = {job.name for job in build_definitions().resolve_all_job_defs()}
     assert {product.job for product in BY_PRODUCT} <= jobs
-    assert {schedule.job_name for schedule in default_schedules} == {product.job for product in BY_PRODUCT}
+    assert {schedule.job_name for schedule in nightly_backfills} == {product.job for product in BY_PRODUCT}
 
 
 @pytest.mark.parametrize(
@@ -334,3 +338,63 @@ def test_states_of_a_partition_that_is_gone_are_forgotten(
 def test_a_night_is_from_noon_to_noon() -> None:
     assert night_of(datetime(2026, 1, 1, 22, 0)) == night_of(datetime(2026, 1, 2, 11, 59))
     assert night_of(datetime(2026, 1, 2, 12, 0)) != night_of(datetime(2026, 1, 2, 11, 59))
+
+
+STATUSES = """
+from video_pipeline.definitions import defs
+for item in [*defs.schedules, *defs.sensors]:
+    print(item.name, item.default_status.value)
+"""
+
+
+@pytest.mark.parametrize(
+    ("environment", "status"),
+    [
+        ({"VIDEO_PIPELINE_ENV": "prod"}, "RUNNING"),
+        ({"VIDEO_PIPELINE_ENV": "prod", "VIDEO_PIPELINE_AUTOMATION": "stopped"}, "STOPPED"),
+        ({"VIDEO_PIPELINE_ENV": "staging"}, "STOPPED"),
+        ({"VIDEO_PIPELINE_ENV": "staging", "VIDEO_PIPELINE_AUTOMATION": "running"}, "RUNNING"),
+        # A wrong environment loads, so that the UI can say what is wrong, and runs nothing.
+        ({"VIDEO_PIPELINE_ENV": "prod", "VIDEO_PIPELINE_COMPUTE": "cloud"}, "STOPPED"),
+    ],
+)
+def test_schedules_and_sensors_run_from_the_start_in_production_only(
+    environment: dict[str, str], status: str
+) -> None:
+    given = {"PATH": os.environ["PATH"], "VIDEO_PIPELINE_STORE": "s3://bucket", **environment}
+    done = subprocess.run(
+        [sys.executable, "-c", STATUSES], env=given, capture_output=True, text=True, timeout=120, check=True
+    )
+    found = dict(line.split() for line in done.stdout.splitlines())
+    assert set(found) >= {
+        "nightly_backfill",
+        "nightly_backfill_samples",
+        "nightly_backfill_clips",
+        "nightly_backfill_joined_clips",
+        "daily_health",
+        "new_uploads",
+        "orphaned_calls",
+        "failure_report",
+    }
+    assert set(found.values()) == {status}
+
+
+def test_the_morning_looks_at_health_in_the_nights_time_zone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIDEO_PIPELINE_BACKFILL_TIMEZONE", "Europe/Berlin")
+    daily = schedules._daily_health()
+    assert (daily.job_name, daily.execution_timezone) == ("check_health", "Europe/Berlin")
+
+
+def test_one_tick_a_night_also_where_the_clock_is_put_forward_or_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """02:00 to 03:00 is not there on 2026-03-29 in Berlin, and twice on 2026-10-25."""
+    monkeypatch.setenv("VIDEO_PIPELINE_BACKFILL_TIMEZONE", "Europe/Berlin")
+    monkeypatch.setenv("VIDEO_PIPELINE_BACKFILL_CRON", "30 2 * * *")
+    nightly = schedules._nightly("nightly", CAPTIONS, "videos")
+    for begin in (datetime(2026, 3, 27, 12, tzinfo=UTC), datetime(2026, 10, 23, 12, tzinfo=UTC)):
+        ticks = schedule_execution_time_iterator(
+            begin.timestamp(), nightly.cron_schedule, nightly.execution_timezone
+        )
+        nights = [night_of(next(ticks)) for _ in range(4)]
+        assert nights == [(begin + timedelta(days=number)).date() for number in range(4)]

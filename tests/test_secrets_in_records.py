@@ -112,7 +112,7 @@ def test_a_webhook_that_fails_or_is_refused_is_not_told_by_its_address(
         "VIDEO_PIPELINE_FAILURE_WEBHOOK", "https://127.0.0.1:1/recognisable-path?token=recognisable"
     )
     with pytest.raises(Transient) as caught:
-        deliver({"text": "1 run failed"}, load_settings())
+        deliver("webhook", {"text": "1 run failed"}, load_settings())
     told = "".join(traceback.format_exception(caught.value))
     assert "the webhook did not take the report" in told
     assert "recognisable" not in told

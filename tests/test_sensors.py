@@ -422,6 +422,65 @@ def test_a_report_that_is_not_taken_is_sent_again_at_the_next_tick(
     assert "worker died" in report["failures"][0]["message"]
 
 
+def test_a_place_that_takes_nothing_has_the_other_told_once(
+    instance: dg.DagsterInstance,
+    store: ObjectStore,
+    reports: Ticks,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reports()
+    monkeypatch.setenv("VIDEO_PIPELINE_FAILURE_WEBHOOK", "http://127.0.0.1:9/T0K3N")
+    dead_run(instance)
+    reports()
+    assert "not reported yet" in reports.said
+    assert "reported 1 failed runs to the file" in reports.said
+    second = dead_run(instance)
+    reports()
+    reports()
+    first, other = told(tmp_path)
+    assert (first["total"], [run["run_id"] for run in other["runs"]]) == (1, [second])
+    sent: list[dict] = []
+    monkeypatch.setattr(
+        sensors, "deliver", lambda place, report, settings: sent.append({"place": place, **report})
+    )
+    reports()
+    reports()
+    assert [(item["place"], item["total"]) for item in sent] == [("webhook", 2)]
+
+
+@pytest.mark.parametrize("cursor", ["", "x", "[]", '{"file": 3}', '{"file": 3, "webhook": null}'])
+def test_a_cursor_that_is_none_reports_from_now_on(
+    instance: dg.DagsterInstance, store: ObjectStore, reports: Ticks, tmp_path: Path, cursor: str
+) -> None:
+    dead_run(instance)
+    reports.cursor = cursor
+    reports()
+    reports()
+    assert told(tmp_path) == []
+    dead_run(instance)
+    reports()
+    assert [report["total"] for report in told(tmp_path)] == [1]
+
+
+def test_without_a_place_failures_are_passed_over_and_it_is_said_how_to_have_them(
+    instance: dg.DagsterInstance,
+    store: ObjectStore,
+    reports: Ticks,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reports()
+    path = os.environ["VIDEO_PIPELINE_FAILURE_FILE"]
+    monkeypatch.delenv("VIDEO_PIPELINE_FAILURE_FILE")
+    dead_run(instance)
+    reports()
+    assert "set VIDEO_PIPELINE_FAILURE_WEBHOOK or VIDEO_PIPELINE_FAILURE_FILE" in reports.said
+    monkeypatch.setenv("VIDEO_PIPELINE_FAILURE_FILE", path)
+    reports()
+    assert (told(tmp_path), reports.said) == ([], "no run failed for good")
+
+
 def test_a_run_that_will_be_tried_again_is_not_reported(
     instance: dg.DagsterInstance, store: ObjectStore, reports: Ticks, tmp_path: Path
 ) -> None:

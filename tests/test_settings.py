@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 
 import pytest
 
 from video_pipeline import settings as settings_module
 from video_pipeline.errors import BadInput
+from video_pipeline.keys import SYSTEM_TENANT
 from video_pipeline.settings import Settings, load_settings
 
 
@@ -167,3 +169,103 @@ def test_the_command_shows_the_settings_and_no_secret(
     assert "WANDB_API_KEY: not set" in shown
     assert "hunter2" not in shown
     assert "key-id" not in shown
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "http://hooks.example.com/T0K3N",
+        "http://localhost.example.com/T0K3N",
+        "http://127.0.0.1.example.com/T0K3N",
+        "http://localhost@example.com/T0K3N",
+        "https://",
+        "https:///T0K3N",
+        "ftp://hooks.example.com/T0K3N",
+        "file:///T0K3N",
+        "hooks.example.com/T0K3N",
+    ],
+)
+def test_a_webhook_without_https_is_refused_and_its_token_is_not_told(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("VIDEO_PIPELINE_FAILURE_WEBHOOK", value)
+    with pytest.raises(BadInput, match=r"VIDEO_PIPELINE_FAILURE_WEBHOOK.*https://") as caught:
+        load_settings()
+    assert "T0K3N" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "https://hooks.example.com/T0K3N",
+        "http://127.0.0.1:8080/T0K3N",
+        "http://[::1]:80/T0K3N",
+        "http://localhost/",
+    ],
+)
+def test_a_webhook_has_https_or_is_this_machines_own(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("VIDEO_PIPELINE_FAILURE_WEBHOOK", value)
+    settings = load_settings()
+    assert settings.failure_webhook is not None
+    assert settings.failure_webhook.get_secret_value() == value
+    assert "T0K3N" not in repr(settings) + settings.model_dump_json()
+
+
+@pytest.mark.parametrize(
+    ("value", "names"),
+    [
+        (" , ", []),
+        ("acme", ["acme"]),
+        ("acme, demo_2,acme,", ["acme", "demo_2"]),
+    ],
+)
+def test_tenants_are_separated_by_commas(
+    monkeypatch: pytest.MonkeyPatch, value: str, names: list[str]
+) -> None:
+    monkeypatch.setenv("VIDEO_PIPELINE_TENANTS", value)
+    assert load_settings().tenant_names == names
+
+
+@pytest.mark.parametrize("value", ["Acme", "acme/demo", "acme;demo", "acme,..", "acme--demo", SYSTEM_TENANT])
+def test_a_tenant_that_can_be_none_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("VIDEO_PIPELINE_TENANTS", value)
+    with pytest.raises(BadInput, match="VIDEO_PIPELINE_TENANTS"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    "value", ["https://ui.example.com/", "https://ui.example.com", "http://10.0.0.1:3000/x/"]
+)
+def test_the_uis_address_is_taken_without_its_last_slash(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("VIDEO_PIPELINE_UI_URL", value)
+    assert load_settings().ui_url == value.rstrip("/")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "ui.example.com",
+        "ftp://ui.example.com",
+        "https://",
+        "javascript:hunter2",
+        "https://me:hunter2@ui.example.com",
+        "https://ui.example.com?key=hunter2",
+        "https://ui.example.com/#hunter2",
+    ],
+)
+def test_an_address_of_the_ui_that_no_link_can_be_made_of_is_refused_and_not_told(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    """Links stand in reports and in metadata: a password in one would be told to everybody."""
+    monkeypatch.setenv("VIDEO_PIPELINE_UI_URL", value)
+    with pytest.raises(BadInput, match="VIDEO_PIPELINE_UI_URL") as caught:
+        load_settings()
+    assert "hunter2" not in str(caught.value)
+
+
+def test_the_file_of_failures_may_lie_in_the_home_directory(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("VIDEO_PIPELINE_FAILURE_FILE", "~/failures.jsonl")
+    assert load_settings().failure_file == tmp_path.resolve() / "failures.jsonl"

@@ -1,6 +1,6 @@
-"""The nightly backfills: what is missing or failed is run again while nobody waits.
+"""The nightly backfills, in which what is missing or failed is run again, and a look at health after them.
 
-Belongs here: one schedule per job, and turning a choice into run requests. Does not belong here: the choice
+Belongs here: the schedules, and turning a choice into run requests. Does not belong here: the choice
 (`operations.backfill`), reading states (`resources.history`), what runs upon an upload (`sensors`).
 
 Nothing is asked for twice: a partition that is queued or running, from whatever source, is left out; so is
@@ -38,6 +38,8 @@ from video_pipeline.store.base import ObjectStore
 log = logging.getLogger(__name__)
 
 DEFAULT_CRON = "0 2 * * *"
+HEALTH_CRON = "0 7 * * *"
+"""In the time zone of the backfills: before people look, after the night's runs."""
 
 
 def starting_settings() -> Settings:
@@ -166,9 +168,25 @@ def _tag(product: Product) -> str:
     return product.name.replace(" ", "_")
 
 
-default_schedules = [
+def _daily_health() -> dg.ScheduleDefinition:
+    settings = starting_settings()
+    usable = timing_problem(settings) is None
+    running = settings.automation_runs and usable
+    return dg.ScheduleDefinition(
+        name="daily_health",
+        job_name="check_health",
+        cron_schedule=HEALTH_CRON,
+        execution_timezone=settings.backfill_timezone if usable else "UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING if running else dg.DefaultScheduleStatus.STOPPED,
+        description="Every morning, looks over all partitions and lists those whose last run failed, why, "
+        "and what to do: the checks no_partitions_left_failed, as the night has left them.",
+    )
+
+
+nightly_backfills = [
     _nightly("nightly_backfill", CAPTIONS, "videos"),
     _nightly("nightly_backfill_samples", SAMPLES, "samples"),
     _nightly("nightly_backfill_clips", CLIPS, "clips"),
     _nightly("nightly_backfill_joined_clips", JOINED, "joined clips"),
 ]
+default_schedules = [*nightly_backfills, _daily_health()]

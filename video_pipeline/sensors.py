@@ -13,6 +13,7 @@ the things it has passed.
 import json
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import dagster as dg
 from dagster import DagsterEventType
@@ -21,7 +22,15 @@ from pydantic import ValidationError
 from video_pipeline.calls import read_call, read_result
 from video_pipeline.errors import BadInput, PipelineError, problems_of
 from video_pipeline.jobs import caption_video, join_clips, make_clip, sample_videos
-from video_pipeline.operations.failures_report import DETAILED, Failure, deliver, report_of
+from video_pipeline.operations.failures_report import (
+    DETAILED,
+    PLACES,
+    Failure,
+    Place,
+    deliver,
+    places_of,
+    report_of,
+)
 from video_pipeline.operations.inputs import CHECKS, KINDS, THREADS, Inputs, Kind, look, tenants_of
 from video_pipeline.operations.orphans import MOST_IN_A_ROW, REATTACHED_TAG, judge, run_key
 from video_pipeline.operations.states import (
@@ -296,34 +305,61 @@ def _product_of(run: dg.DagsterRun) -> Product | None:
     "take is sent again at the next tick.",
 )
 def failure_report(context: dg.SensorEvaluationContext, store: StoreResource):
+    """The cursor holds, for each place, the last event that it was told of: a place that takes nothing must
+    not have the other told of the same failures at every tick."""
     instance = context.instance
-    if context.cursor is None:
+    told = _told_of(context.cursor)
+    if told is None:
         # What failed before somebody switched this on is in the UI; it would be hundreds of reports at once.
         last = ended_runs.last_event(instance, DagsterEventType.RUN_FAILURE) or 0
         return dg.SensorResult(
             skip_reason=dg.SkipReason("failures from now on are reported"), cursor=str(last)
         )
     settings = store.settings()
-    records, last = ended_runs.ended_runs(instance, [DagsterEventType.RUN_FAILURE], int(context.cursor))
-    cursor = str(last) if last is not None else context.cursor
-    final = [record for record in records if not ended_runs.will_be_retried(record)]
-    if not final:
-        return dg.SensorResult(skip_reason=dg.SkipReason("no run failed for good"), cursor=cursor)
-    if settings.failure_webhook is None and settings.failure_file is None:
-        why = "set VIDEO_PIPELINE_FAILURE_WEBHOOK or VIDEO_PIPELINE_FAILURE_FILE to have it reported"
-        return dg.SensorResult(skip_reason=dg.SkipReason(f"{len(final)} runs failed; {why}"), cursor=cursor)
-    failures = [
-        failure_of(instance, record, settings.ui_url, detailed=number < DETAILED)
-        for number, record in enumerate(final)
-    ]
-    try:
-        places = deliver(report_of(failures), settings)
-    except PipelineError as error:
-        return dg.SkipReason(f"{len(final)} failed runs are not reported yet: {error}")
+    wanted = places_of(settings)
+    news = {after: _failures_after(instance, after, settings.ui_url, bool(wanted)) for after in told.values()}
+    said: list[str] = []
+    for place, after in list(told.items()):
+        count, report, last = news[after]
+        if count and place in wanted:
+            try:
+                deliver(place, report, settings)
+            except PipelineError as error:
+                said.append(f"{count} failed runs are not reported yet: {error}")
+                continue
+            said.append(f"reported {count} failed runs to the {place}")
+        told[place] = last
+    if not said and any(count for count, _, _ in news.values()):
+        where = "VIDEO_PIPELINE_FAILURE_WEBHOOK or VIDEO_PIPELINE_FAILURE_FILE"
+        said.append(f"runs failed; set {where} to have it reported")
     return dg.SensorResult(
-        skip_reason=dg.SkipReason(f"reported {len(final)} failed runs to the {' and the '.join(places)}"),
-        cursor=cursor,
+        skip_reason=dg.SkipReason("; ".join(said) or "no run failed for good"), cursor=json.dumps(told)
     )
+
+
+def _told_of(cursor: str | None) -> dict[Place, int] | None:
+    """By place, from `{"webhook": 17, "file": 19}` or, of both, `19`; None for everything else."""
+    try:
+        data = json.loads(cursor or "")
+        if isinstance(data, int):
+            return dict.fromkeys(PLACES, data)
+        return {place: int(data[place]) for place in PLACES}
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _failures_after(
+    instance: dg.DagsterInstance, after: int, ui_url: str | None, reported: bool
+) -> tuple[int, dict[str, Any], int]:
+    """How many runs failed for good after an event, the report of them if one is wanted, the last event."""
+    records, last = ended_runs.ended_runs(instance, [DagsterEventType.RUN_FAILURE], after)
+    final = [record for record in records if not ended_runs.will_be_retried(record)]
+    failures = [
+        failure_of(instance, record, ui_url, detailed=number < DETAILED)
+        for number, record in enumerate(final)
+        if reported
+    ]
+    return len(final), report_of(failures), after if last is None else last
 
 
 def failure_of(

@@ -20,7 +20,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from video_pipeline.errors import BadInput, problems_of
-from video_pipeline.keys import check_name
+from video_pipeline.keys import SYSTEM_TENANT, check_name
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 Environment = Literal["local", "ci", "staging", "prod"]
@@ -140,6 +140,8 @@ class Settings(BaseSettings):
         try:
             for name in _parts(value):
                 check_name("tenant", name)
+                if name == SYSTEM_TENANT:
+                    raise ValueError(f"{name!r} is the system's own folder and no tenant")
         except BadInput as error:
             raise ValueError(str(error)) from None
         return value
@@ -163,7 +165,10 @@ class Settings(BaseSettings):
             return None
         parsed = urlparse(value)
         if parsed.scheme not in ("http", "https") or not parsed.hostname:
-            raise ValueError(f"{value!r} is not an http:// or https:// address")
+            raise ValueError("not an http:// or https:// address")
+        if "@" in parsed.netloc or parsed.query or parsed.fragment:
+            # Links are shown in the UI and in chats: no password goes there.
+            raise ValueError("an address without user, password, query and fragment is needed")
         return value.rstrip("/")
 
     @model_validator(mode="after")
@@ -193,10 +198,10 @@ class Settings(BaseSettings):
             raise ValueError("; ".join(problems))
         return self
 
-    @field_validator("state_dir")
+    @field_validator("state_dir", "failure_file")
     @classmethod
-    def _absolute(cls, value: Path) -> Path:
-        return value.expanduser().resolve()
+    def _absolute(cls, value: Path | None) -> Path | None:
+        return None if value is None else value.expanduser().resolve()
 
     @property
     def is_bucket(self) -> bool:

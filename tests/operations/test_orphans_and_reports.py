@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import socket
 import threading
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,7 +18,8 @@ import pytest
 
 from video_pipeline.calls import CallRecord, ErrorRecord, ResultRecord, WorkerIdentity
 from video_pipeline.errors import Transient
-from video_pipeline.operations.failures_report import DETAILED, Failure, deliver, report_of
+from video_pipeline.operations import failures_report
+from video_pipeline.operations.failures_report import DETAILED, Failure, deliver, places_of, report_of
 from video_pipeline.operations.orphans import judge
 from video_pipeline.settings import Settings, load_settings
 
@@ -134,7 +139,8 @@ def test_a_report_reaches_the_webhook_and_the_file(receiver: Receiver, tmp_path:
     path = tmp_path / "reports" / "failures.jsonl"
     settings = settings_with(failure_webhook=receiver.url, failure_file=path)
     for _ in range(2):
-        assert deliver(report_of([failure()]), settings) == ["webhook", "file"]
+        for place in places_of(settings):
+            deliver(place, report_of([failure()]), settings)
     assert [json.loads(line)["total"] for line in path.read_text().splitlines()] == [1, 1]
     assert receiver.got == [report_of([failure()])] * 2
 
@@ -146,7 +152,7 @@ def test_a_webhook_that_fails_is_told_without_its_address(
     receiver.status = status
     receiver.location = receiver.url + "/elsewhere" if status == 301 else ""
     with caplog.at_level(logging.DEBUG), pytest.raises(Transient, match=str(status)) as caught:
-        deliver(report_of([failure()]), settings_with(failure_webhook=receiver.url))
+        deliver("webhook", report_of([failure()]), settings_with(failure_webhook=receiver.url))
     assert len(receiver.got) == 1  # a redirect is not followed
     assert "S3CR3T" not in str(caught.value) + caplog.text
     assert caught.value.__cause__ is None
@@ -157,11 +163,44 @@ def test_a_webhook_that_is_not_there_is_told_without_its_address(receiver: Recei
     receiver.shutdown()
     receiver.server_close()
     with pytest.raises(Transient, match="ConnectionRefusedError") as caught:
-        deliver(report_of([failure()]), settings_with(failure_webhook=url))
+        deliver("webhook", report_of([failure()]), settings_with(failure_webhook=url))
     assert "S3CR3T" not in str(caught.value)
 
 
 def test_a_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(Transient, match="could not be written"):
-        deliver(report_of([failure()]), settings_with(failure_file=tmp_path / "file" / "x"))
+        deliver("file", report_of([failure()]), settings_with(failure_file=tmp_path / "file" / "x"))
+
+
+def test_a_webhook_that_answers_byte_by_byte_is_left_after_the_deadline(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(failures_report, "DEADLINE_S", 1.0)
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip() -> None:
+            connection, _ = server.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+                while not over.wait(0.1):
+                    connection.sendall(b"x")
+
+        thread = threading.Thread(target=drip, daemon=True)
+        thread.start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/T0K3N-S3CR3T"
+        began = time.monotonic()
+        with pytest.raises(Transient, match="did not answer within 1 s") as caught:
+            deliver("webhook", report_of([failure()]), settings_with(failure_webhook=url))
+        assert time.monotonic() - began < 8
+        assert "S3CR3T" not in str(caught.value)
+        over.set()
+        thread.join(10)
+
+
+def test_a_programs_whole_output_is_not_told() -> None:
+    long = replace(failure(), message="x" * 1_000_000, what_to_do="y" * 1_000_000)
+    report = report_of([long] * (DETAILED + 1))
+    assert len(json.dumps(report)) < 100_000
+    assert report["failures"][0]["message"].endswith("x…")

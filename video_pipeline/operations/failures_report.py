@@ -9,15 +9,16 @@ because `urllib3` logs every path it asks for at DEBUG.
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
+import queue
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from video_pipeline.errors import Transient
 from video_pipeline.settings import Settings
@@ -25,7 +26,16 @@ from video_pipeline.settings import Settings
 DETAILED = 20
 """Failures told in full: chat services cut messages at some 4,000 characters."""
 
+MESSAGE = 600
+"""Characters that are told of a message: some carry a program's whole output."""
+
 TIMEOUT_S = 10.0
+DEADLINE_S = 20.0
+"""For the whole delivery to a webhook: `TIMEOUT_S` is for each read, and a server may answer byte by byte. A
+tick has 60 s, and what comes after it in the code server waits."""
+
+Place = Literal["webhook", "file"]
+PLACES: tuple[Place, ...] = ("webhook", "file")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +67,10 @@ def report_of(failures: Sequence[Failure], total: int | None = None) -> dict[str
     """The report as JSON. `text` is what chat services show; `failures` holds the first `DETAILED` in full,
     and `runs` every run's id, partition and job. `total`: how many there are where `failures` are not all."""
     count = len(failures) if total is None else total
-    shown = failures[:DETAILED]
+    shown = [
+        replace(failure, message=_cut(failure.message), what_to_do=_cut(failure.what_to_do or "") or None)
+        for failure in failures[:DETAILED]
+    ]
     head = f"{count} run{'s' if count != 1 else ''} failed"
     more = [f"… and {count - len(shown)} more"] if count > len(shown) else []
     return {
@@ -68,18 +81,25 @@ def report_of(failures: Sequence[Failure], total: int | None = None) -> dict[str
     }
 
 
-def deliver(report: dict[str, Any], settings: Settings) -> list[str]:
-    """Brings the report to where the settings say; returns the kinds of place. `Transient` where one did not
-    take it, without the address. With both set, the file comes last: it cannot fail half the time, and a
-    second delivery after a failed one repeats what only the webhook has had."""
-    places: list[str] = []
-    if settings.failure_webhook is not None:
+def _cut(text: str) -> str:
+    return text if len(text) <= MESSAGE else f"{text[: MESSAGE - 1]}…"
+
+
+def places_of(settings: Settings) -> list[Place]:
+    """Where the settings want reports."""
+    there = {"webhook": settings.failure_webhook, "file": settings.failure_file}
+    return [place for place in PLACES if there[place] is not None]
+
+
+def deliver(place: Place, report: dict[str, Any], settings: Settings) -> None:
+    """Brings the report to one of the places that the settings name. `Transient` where it was not taken,
+    without the webhook's address."""
+    if place == "webhook":
+        assert settings.failure_webhook is not None
         _post(settings.failure_webhook.get_secret_value(), report)
-        places.append("webhook")
-    if settings.failure_file is not None:
+    else:
+        assert settings.failure_file is not None
         _append(settings.failure_file, report)
-        places.append("file")
-    return places
 
 
 def _post(address: str, report: dict[str, Any]) -> None:
@@ -89,15 +109,31 @@ def _post(address: str, report: dict[str, Any]) -> None:
         headers={"Content-Type": "application/json"},
         method="POST",
     )
+    answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+    # A thread of its own, left alone after the deadline: nothing else ends a read that gets a byte in time.
+    threading.Thread(target=lambda: answers.put(_refusal(asked)), daemon=True, name="failure-report").start()
+    try:
+        refusal = answers.get(timeout=DEADLINE_S)
+    except queue.Empty:
+        refusal = f"it did not answer within {DEADLINE_S:g} s"
+    if refusal is not None:
+        raise Transient(
+            f"the webhook did not take the report: {refusal}",
+            input="VIDEO_PIPELINE_FAILURE_WEBHOOK",
+            what_to_do="look at the service behind it; the report is sent again at the next tick",
+        )
+
+
+def _refusal(asked: urllib.request.Request) -> str | None:
+    """Sends it; what went wrong, None if nothing did."""
     try:
         with urllib.request.build_opener(_Stay).open(asked, timeout=TIMEOUT_S):
-            return
+            return None
     except urllib.error.HTTPError as error:
         error.close()
-        raise _undelivered(f"it answered {error.code}") from None
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        reason = getattr(error, "reason", error)
-        raise _undelivered(type(reason).__name__) from None
+        return f"it answered {error.code}"
+    except Exception as error:  # whatever it is: its text may hold the address
+        return type(getattr(error, "reason", error)).__name__
 
 
 class _Stay(urllib.request.HTTPRedirectHandler):
@@ -106,14 +142,6 @@ class _Stay(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, req, fp, code, msg, headers, newurl):
         del req, fp, code, msg, headers, newurl
         return
-
-
-def _undelivered(why: str) -> Transient:
-    return Transient(
-        f"the webhook did not take the report: {why}",
-        input="VIDEO_PIPELINE_FAILURE_WEBHOOK",
-        what_to_do="look at the service behind it; the report is sent again at the next tick",
-    )
 
 
 def _append(path: Path, report: dict[str, Any]) -> None:
