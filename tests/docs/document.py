@@ -76,7 +76,10 @@ def blocks_of(path: Path) -> list[Block]:
 def blocks_in(text: str, document: str) -> Iterator[Block]:
     for match in _FENCE.finditer(text):
         language, *marks = shlex.split(match["info"]) or [""]
-        values = dict(mark.partition("=")[::2] for mark in marks)
+        values: dict[str, str] = {}
+        for mark in marks:
+            name, _, value = mark.partition("=")
+            values[name] = value
         indent = len(match["indent"])
         yield Block(
             document=document,

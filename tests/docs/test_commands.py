@@ -103,7 +103,7 @@ def hold(block: Block, printed: str) -> None:
     for wanted in (plain(line) for line in block.text.splitlines()):
         if wanted in ("", "…"):
             continue
-        pattern = re.compile(".*".join(re.escape(part) for part in wanted.split("…")))
+        pattern = re.compile(".*".join(re.escape(part) for part in re.split(" ?… ?", wanted)))
         assert any(pattern.fullmatch(line) for line in lines), f"{block}: {wanted!r} is not in:\n{printed}"
 
 
