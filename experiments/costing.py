@@ -4,14 +4,15 @@ Belongs here: which hardware a call is priced on. Does not belong here: prices a
 (`video_pipeline.costs`, `modal_ops`).
 
 On Modal a call is priced as what it reserved: GPU, cores and memory, for the seconds that are charged. On
-this machine it is priced as if Modal rented out this machine: its cores for the same seconds, and the memory
-that the call took at most. That says what the work costs on cores like these, not what another machine would
-take. The start of a worker that began with the call is in both, idle time of containers in neither.
+this machine it is priced as what it used: its processor seconds, and for the seconds it ran the memory that
+it took at most. Calls side by side share the cores of one machine and wait for each other: were each priced
+as the whole machine, two at once would cost twice as much for the same work. It says what the work costs on
+cores like these and kept busy, not what another machine would take. The start of a worker that began with the
+call is in both, idle time of containers in neither.
 """
 
 from __future__ import annotations
 
-from video_pipeline.machine import usable_cores
 from video_pipeline.modal_ops.guard import prices
 from video_pipeline.modal_ops.specs import gpu_name
 from video_pipeline.settings import Settings
@@ -19,7 +20,8 @@ from video_pipeline.tasks import find_task
 from video_pipeline.telemetry.usage import Usage
 
 BASIS = {
-    "local": "this machine's cores at Modal's price of a core, and the memory that a call took at most",
+    "local": "the processor seconds that calls used here at Modal's price of a core, and the memory "
+    "that each took at most, for its seconds",
     "modal": "what a call reserves on Modal: GPU, cores and memory, for the seconds that are charged",
 }
 
@@ -32,8 +34,8 @@ def as_of() -> str:
 def usd(task: str, gpu: str | None, usage: Usage, settings: Settings) -> float:
     """US dollars of one call with this usage. `gpu` is the option it ran with."""
     if settings.compute == "local":
-        memory = round(usage.peak_memory_mib)
-        return usage.machine_s * prices().per_s(gpu=None, cpu_cores=usable_cores(), memory_mib=memory)
+        memory = usage.machine_s * usage.peak_memory_mib / 1024 * prices().memory_gib_per_s
+        return usage.cpu_s * prices().cpu_core_per_s + memory
     hardware = find_task(task, settings).hardware
     chosen = gpu or hardware.gpu
     return usage.machine_s * prices().per_s(

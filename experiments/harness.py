@@ -44,6 +44,9 @@ from video_pipeline.errors import BadInput, Internal, PipelineError
 
 RESULTS = ROOT / "experiments" / "results"
 
+LENGTH_APART_S = 0.5
+"""By how much a run may differ from the length it stands for: a cut leaves out 0.2 s."""
+
 Results = list[dict[str, Any]]
 """The results of a run's own calls, in order, as JSON."""
 
@@ -202,6 +205,7 @@ def _run(work: Work, place: Place, *, repeat: int, order: int, series_id: int) -
                 "its output has to be equal to others' and nothing told what it is", input=work.name
             )
         _check_chunks(work, calls)
+        _check_length(work, calls)
         _forget(work, results, place)
         return Run(
             **fields, **_figures(work, calls, results, waited), output=_sha256(output), calls=tuple(calls)
@@ -216,6 +220,14 @@ def _check_chunks(work: Work, calls: Sequence[CallRow]) -> None:
     started = sum(row.child for row in calls)
     if work.chunks is not None and started != work.chunks:
         raise Internal(f"{started} calls were started, not {work.chunks}", input=work.name)
+
+
+def _check_length(work: Work, calls: Sequence[CallRow]) -> None:
+    """Where the calls tell how much video they made: not far from what the configuration says."""
+    told = [found for row in calls if not row.child and (found := row.usage.get("video_seconds"))]
+    said = work.facts.get("video_seconds")
+    if told and isinstance(said, int | float) and abs(sum(told) - said) > max(LENGTH_APART_S, 0.1 * said):
+        raise Internal(f"{sum(told):g} s of video were made, not {said:g} s", input=work.name)
 
 
 def _reason(error: Exception) -> str:

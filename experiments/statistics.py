@@ -19,7 +19,7 @@ from typing import Literal
 
 CONFIDENCE = 0.95
 
-Verdict = Literal["less", "more", "not decided", "not enough repeats"]
+Verdict = Literal["less", "more", "not decided", "not enough repeats", "different work"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,13 @@ Belongs here: the shape of tables and numbers. Does not belong here: what is sai
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from experiments.schema import ENOUGH_REPEATS, Comparison, Run, Series
 from experiments.statistics import Difference, Summary, difference, summary
+
+TOTALS = frozenset({"wall_s", "caller_wall_s", "machine_s", "cpu_s", "gpu_seconds", "usd"})
+"""Measures of a run that grow with what it makes."""
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -65,11 +69,16 @@ def summary_of(series: Series, configuration: str, measure: str) -> Summary | No
 
 
 def difference_of(series: Series, comparison: Comparison) -> Difference:
-    return difference(
-        values_of(series.ok_runs(comparison.name), comparison.measure),
-        values_of(series.ok_runs(comparison.baseline), comparison.measure),
-        enough=ENOUGH_REPEATS,
+    """The paired difference. Nothing is said of seconds or costs of runs that made different numbers of
+    frames: that is not the same work."""
+    ours, theirs = series.ok_runs(comparison.name), series.ok_runs(comparison.baseline)
+    found = difference(
+        values_of(ours, comparison.measure), values_of(theirs, comparison.measure), enough=ENOUGH_REPEATS
     )
+    made = {run.frames for run in [*ours, *theirs] if run.frames is not None}
+    if comparison.measure in TOTALS and len(made) > 1:
+        return replace(found, verdict="different work")
+    return found
 
 
 def configurations_table(series: Series) -> str:

@@ -13,7 +13,7 @@ from experiments.findings import document
 from experiments.phases import fan_outs_table, phases_table
 from experiments.read import all_series
 from experiments.schema import Comparison, Configuration, NotTested, Unequal, write_series
-from experiments.tables import money, number
+from experiments.tables import configurations_table, difference_of, money, number
 from tests.experiments.series_made import call, series
 
 
@@ -72,6 +72,35 @@ def test_a_difference_is_said_only_where_there_is_one() -> None:
     rows = {line.split("|")[1].strip(): line for line in document([made]).splitlines() if "| wall_s" in line}
     assert "| less" in rows["b"]
     assert "not decided" in rows["c"]
+
+
+def test_nothing_is_said_of_runs_that_made_different_numbers_of_frames() -> None:
+    """One row of an earlier comparison had its GPU time from another workload than its CPU time."""
+    comparison = Comparison(name="a", baseline="b")
+    made = series("x", {"a": [1.0, 1.1, 0.9], "b": [9.0, 9.1, 8.9]}, comparisons=[comparison])
+    assert difference_of(made, comparison).verdict == "less"
+    other = tuple(
+        run.model_copy(update={"frames": 1000}) if run.configuration == "b" else run for run in made.runs
+    )
+    apart = made.model_copy(update={"runs": other})
+    assert difference_of(apart, comparison).verdict == "different work"
+    assert difference_of(apart, comparison.model_copy(update={"measure": "ms_per_frame"})).verdict == "more"
+    assert "different work" in document([apart])
+
+
+def test_a_failed_run_is_never_the_cheapest_or_the_fastest() -> None:
+    """It took the least time of all, and made nothing."""
+    comparison = Comparison(name="a", baseline="b", measure="usd")
+    made = series("x", {"a": [None, None, None], "b": [9.0, 9.1, 8.9]}, comparisons=[comparison])
+    cut = tuple(
+        run.model_copy(update={"wall_s": 0.01, "usd": 0.0}) if run.status == "failed" else run
+        for run in made.runs
+    )
+    found = made.model_copy(update={"runs": cut})
+    assert difference_of(found, comparison).verdict == "not enough repeats"
+    row = next(text for text in configurations_table(found).splitlines() if text.startswith("| a "))
+    assert "0 (3 failed)" in row
+    assert "0.01" not in row
 
 
 def test_two_repeats_are_marked_and_decide_nothing() -> None:

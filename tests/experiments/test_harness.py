@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from experiments import harness
+from experiments import costing, harness
 from experiments.harness import Experiment, Options, Step, Work, order_of, run_series, unequal_outputs
 from experiments.place import Place
 from experiments.tasks import FAN_OUT, TRIVIAL
-from tests.experiments.series_made import run
+from tests.experiments.series_made import call, run
+from video_pipeline.errors import Internal
+from video_pipeline.telemetry.usage import Usage
 
 NAMES = ["a", "b", "c", "d", "e"]
 
@@ -137,6 +140,27 @@ def test_a_run_whose_output_has_to_be_equal_and_is_not_told_fails(place: Place) 
     made, _ = _series(place, _double("silent", output=lambda results, place: None))
     assert [found.status for found in made.runs] == ["failed", "failed"]
     assert "nothing told what it is" in str(made.runs[0].reason)
+
+
+def test_a_run_of_another_length_than_it_is_named_for_fails() -> None:
+    """A run of 90 s stood in an earlier table as one of 6 s."""
+    work = replace(_double("6 s"), facts={"video_seconds": 6.0})
+    harness._check_length(work, [call({"video_seconds": 5.8}), call({"video_seconds": 90.0}, child=True)])
+    harness._check_length(work, [call({})])
+    with pytest.raises(Internal, match="90 s of video were made, not 6 s"):
+        harness._check_length(work, [call({"video_seconds": 90.0})])
+
+
+def test_calls_side_by_side_on_one_machine_cost_what_they_used_of_it(place: Place) -> None:
+    """Twice as long because two share the cores is not twice as dear; nor is waiting."""
+    alone = Usage(wall_s=10, machine_s=10, cpu_user_s=18, cpu_system_s=2)
+    shared = alone.model_copy(update={"wall_s": 20, "machine_s": 20})
+    assert costing.usd("probe", None, alone, place.settings) == pytest.approx(20 * 0.0000131)
+    assert costing.usd("probe", None, shared, place.settings) == pytest.approx(20 * 0.0000131)
+    fat = alone.model_copy(update={"peak_memory_mib": 2048.0})
+    assert costing.usd("probe", None, fat, place.settings) == pytest.approx(
+        20 * 0.0000131 + 10 * 2 * 0.00000222
+    )
 
 
 def test_the_calls_of_a_fan_out_are_rows_and_their_machine_time_counts(place: Place) -> None:
