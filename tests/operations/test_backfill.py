@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from video_pipeline.operations.backfill import READS, Limits, choose
+from video_pipeline.errors import BadInput, Transient
+from video_pipeline.operations.backfill import AHEAD, READERS, READS, Limits, choose
 from video_pipeline.operations.states import CAPTIONS, CLIPS, FailedRun, States
 
 KEYS = [f"demo--{name}" for name in "abcdefghij"]
@@ -118,3 +122,37 @@ def test_what_the_night_left_out_is_told_with_its_reason() -> None:
     assert "1 in progress" in said
     assert "number of runs" in said
     assert "cost limit" in str(choose(CAPTIONS, states, Limits(5, 10, 20)))
+
+
+def test_requests_are_read_beside_each_other_and_hardly_more_than_are_needed() -> None:
+    """5,000 requests of a bucket, one after the other, would take longer than a tick may."""
+    registered = [f"demo--c{number}" for number in range(1000)]
+    together = threading.Barrier(READERS, timeout=30)
+    read: list[str] = []
+
+    def asked(key: str) -> frozenset[str]:
+        if len(read) < READERS:
+            read.append(key)
+            together.wait()  # ends only if so many read at once
+        else:
+            read.append(key)
+        return frozenset({"clip"})
+
+    choice = choose(CLIPS, States(registered), Limits(runs=10), asked=asked)
+    assert [key for key, _ in choice.chosen] == registered[:-11:-1]
+    assert len(read) == len(set(read)) == AHEAD
+
+
+def test_a_request_that_cannot_be_read_now_is_told_only_where_it_is_needed() -> None:
+    def asked(key: str) -> frozenset[str]:
+        if key == "demo--c1":
+            raise Transient("the bucket does not answer", input=key)
+        if key == "demo--c2":
+            raise BadInput("no JSON", input=key)
+        return frozenset({"clip"})
+
+    states = States([f"demo--c{number}" for number in range(4)])
+    choice = choose(CLIPS, states, Limits(runs=2), asked=asked)
+    assert [key for key, _ in choice.chosen] == ["demo--c3", "demo--c2"]
+    with pytest.raises(Transient):
+        choose(CLIPS, states, Limits(runs=3), asked=asked)

@@ -18,13 +18,14 @@ Newest first, because those are the ones somebody waits for; the last registered
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Literal
 
-from video_pipeline.errors import BadInput
+from video_pipeline.errors import BadInput, PipelineError
 from video_pipeline.operations.states import NOT_TRIED_AGAIN, Asked, FailedRun, Product, States
 
 NIGHT_TAG = "video_pipeline/night"
@@ -33,6 +34,10 @@ PRODUCT_TAG = "video_pipeline/product"
 
 READS = 5000
 """How many requests are read in one tick at most, to learn what a clip asks for. A tick has 60 s."""
+
+AHEAD = 64
+READERS = 16
+"""One after the other, 5,000 requests of 40 ms in a bucket would take 200 s; 16 beside each other, 13 s."""
 
 Why = Literal["missing", "failed", "stale"]
 
@@ -86,7 +91,10 @@ def choose(
     """
     choice = Choice()
     reads = 0
-    for key, why in _candidates(states, stale_too):
+    candidates = list(_candidates(states, stale_too))
+    if asked is not None:
+        asked = read_ahead(asked, [key for key, why in candidates if why == "missing"])
+    for key, why in candidates:
         if key in states.active:
             choice.left["in progress"] += 1
         elif key in asked_tonight:
@@ -121,6 +129,32 @@ def _candidates(states: States, stale_too: bool) -> Iterator[tuple[str, Why]]:
 
 def _is_worth_another_try(key: str, run: FailedRun, changed: Callable[[str, FailedRun], bool]) -> bool:
     return run.kind not in NOT_TRIED_AGAIN or changed(key, run)
+
+
+def read_ahead(asked: Asked, keys: Sequence[str]) -> Asked:
+    """`asked` for keys that are asked for in the order of `keys`, some left out: `AHEAD` of them are read
+    beside each other. What goes wrong with one is raised when that one is asked for."""
+    place = {key: number for number, key in enumerate(keys)}
+    read: dict[str, AbstractSet[str] | PipelineError] = {}
+
+    def one(key: str) -> AbstractSet[str] | PipelineError:
+        try:
+            return asked(key)
+        except PipelineError as error:
+            return error
+
+    def ahead(key: str) -> AbstractSet[str]:
+        if key not in read:
+            start = place[key]
+            batch = keys[start : start + AHEAD]
+            with ThreadPoolExecutor(READERS, thread_name_prefix="requests") as pool:
+                read.update(zip(batch, pool.map(one, batch), strict=True))
+        answer = read[key]
+        if isinstance(answer, PipelineError):
+            raise answer
+        return answer
+
+    return ahead
 
 
 def _wanted(key: str, asked: Asked, product: Product) -> AbstractSet[str]:
