@@ -188,3 +188,12 @@ def test_docker_compose_takes_the_files(tmp_path: Path) -> None:
         assert told[name].get("command") == service.get("command"), name
         assert set(told[name].get("depends_on", {})) == set(service.get("depends_on", {})), name
     assert told["proxy"]["environment"]["LOGIN_HASH"].replace("$$", "$") == FILLED_IN["LOGIN_HASH"]
+
+
+def test_the_instance_is_migrated_by_the_image_that_is_new() -> None:
+    """Without the tag, `docker compose run` takes the old image, whose schema is the old one."""
+    text = (DEPLOY / "README.md").read_text()
+    upgrade = text.partition("## Upgrade")[2].partition("```")[2].partition("```")[0].strip().splitlines()
+    (tagged,) = (number for number, line in enumerate(upgrade) if line == "export VIDEO_PIPELINE_TAG=NEW")
+    (migrated,) = (number for number, line in enumerate(upgrade) if line.endswith("dagster instance migrate"))
+    assert tagged < migrated
