@@ -17,6 +17,7 @@ from typing import Any
 
 import dagster as dg
 from dagster import DagsterEventType
+from dagster._core.storage.tags import BACKFILL_ID_TAG
 from pydantic import ValidationError
 
 from video_pipeline.calls import read_call, read_result
@@ -268,7 +269,9 @@ def _reattach(
     calls = ended_runs.calls_of_run(instance, run.run_id)
     if not calls or ended_runs.step_failures(instance, run.run_id):
         return None
-    if partition in history.running_partitions(instance, product):
+    # A backfill of assets is open until its last run ends, but asks for each partition once: the one that
+    # the dead run came from brings no other.
+    if partition in history.running_partitions(instance, product, besides=run.tags.get(BACKFILL_ID_TAG)):
         return None
     if ended_runs.has_later_run(instance, product, record, partition):
         return None

@@ -146,8 +146,11 @@ def retry_is_due(record: RunRecord) -> bool:
     return due and waited < RETRY_COMES_WITHIN_S
 
 
-def _running(instance: dg.DagsterInstance, product: Product, registered: Sequence[str]) -> set[str]:
-    """Partitions in runs that have not ended, and in backfills that have not asked for all of theirs."""
+def _running(
+    instance: dg.DagsterInstance, product: Product, registered: Sequence[str], besides: str | None = None
+) -> set[str]:
+    """Partitions in runs that have not ended, and in backfills (but for the one `besides`) that have not
+    asked for all of theirs."""
     busy: set[str] = set()
     for record in instance.get_run_records(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES)):
         run = record.dagster_run
@@ -155,7 +158,8 @@ def _running(instance: dg.DagsterInstance, product: Product, registered: Sequenc
             busy.update(partitions_of(run.tags, registered))
     open_backfills = BulkActionsFilter(statuses=[BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING])
     for backfill in instance.get_backfills(filters=open_backfills):
-        busy.update(_partitions_of_backfill(backfill, product, registered))
+        if backfill.backfill_id != besides:
+            busy.update(_partitions_of_backfill(backfill, product, registered))
     return busy
 
 
@@ -253,7 +257,10 @@ def _batches(run_ids: Iterable[str]) -> Iterable[list[str]]:
     return (ids[start : start + BATCH] for start in range(0, len(ids), BATCH))
 
 
-def running_partitions(instance: dg.DagsterInstance, product: Product) -> set[str]:
-    """Partitions of the product that some run or backfill is about to make or is making."""
+def running_partitions(
+    instance: dg.DagsterInstance, product: Product, *, besides: str | None = None
+) -> set[str]:
+    """Partitions of the product that some run or backfill is about to make or is making; `besides`: the id of
+    a backfill that does not count."""
     registered = instance.get_dynamic_partitions(product.partitions)
-    return _running(instance, product, registered) & set(registered)
+    return _running(instance, product, registered, besides) & set(registered)
