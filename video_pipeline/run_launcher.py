@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from typing import Any
 
 import dagster as dg
@@ -21,13 +22,23 @@ import psutil
 from dagster._core.events import DagsterEventType
 from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, WorkerStatus
 from dagster._core.storage.tags import GRPC_INFO_TAG
+from dagster._serdes import ConfigurableClassData
 
 ANSWER_WITHIN_S = 10
 """How long a code server may take to say whether it has a run: it only looks into a dictionary."""
 
+PATIENCE_S = 120.0
+"""How long a dead worker's run waits for its code server to be back. Dagster tries once to start a run again,
+in the moment in which it is marked as failed, and needs the server for that: it takes 5 to 20 s to load. One
+that `dagster dev` starts anew has another address, and never answers at the old one."""
+
 
 class WatchedRunLauncher(DefaultRunLauncher):
     """`run_launcher: {module: video_pipeline.run_launcher, class: WatchedRunLauncher}` in dagster.yaml."""
+
+    def __init__(self, inst_data: ConfigurableClassData | None = None) -> None:
+        super().__init__(inst_data)
+        self._silent_since: dict[str, float] = {}
 
     @property
     def supports_check_run_worker_health(self) -> bool:
@@ -40,20 +51,21 @@ class WatchedRunLauncher(DefaultRunLauncher):
             return CheckRunHealthResult(WorkerStatus.RUNNING, "no code server has started this run")
         server = json.loads(run.tags[GRPC_INFO_TAG])
         knows = _knows(server, run.run_id)
+        here = _is_here(server)
         if knows:
             return CheckRunHealthResult(WorkerStatus.RUNNING, "its code server executes it")
-        if _is_here(server):
-            # A worker may outlive its server, and then finishes the run: its process decides.
-            if self._process_lives(run):
-                return CheckRunHealthResult(
-                    WorkerStatus.RUNNING, "its process lives, without a code server"
-                )
-            return CheckRunHealthResult(
-                WorkerStatus.FAILED, "its process and its code server are gone"
-            )
-        if knows is None:
+        if here and self._process_lives(run):
+            # A worker may outlive its server, and then finishes the run.
+            return CheckRunHealthResult(WorkerStatus.RUNNING, "its process lives, without a code server")
+        if knows is None and not (here and self._silent_for(run.run_id) > PATIENCE_S):
             return CheckRunHealthResult(WorkerStatus.RUNNING, "its code server does not answer")
-        return CheckRunHealthResult(WorkerStatus.FAILED, "its code server was started anew, without this run")
+        self._silent_since.pop(run.run_id, None)
+        return CheckRunHealthResult(WorkerStatus.FAILED, "its worker died together with its code server")
+
+    def _silent_for(self, run_id: str) -> float:
+        """Seconds since this was first asked of the run."""
+        now = time.monotonic()
+        return now - self._silent_since.setdefault(run_id, now)
 
     def _process_lives(self, run: dg.DagsterRun) -> bool:
         """Whether the process that said "Started process for run (pid: N)" is there, and no later one with
