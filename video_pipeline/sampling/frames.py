@@ -1,7 +1,7 @@
 """What travels through the stream of a sampling run.
 
-Belongs here: frames that are wanted, ready and failed, and what the work for them cost. Does not belong here:
-the work (`stream.py`), the result (`account.py`).
+Belongs here: frames that are wanted, ready and failed, what is planned and fetched for them, and what that
+cost. Does not belong here: the work (`stream`), the result (`account`).
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from video_pipeline.errors import PipelineError
-from video_pipeline.media.mp4.index import Selection
-from video_pipeline.media.ranges.base import RequestRecord
+from video_pipeline.media.decode_memory import MemoryDecoder
+from video_pipeline.media.mp4.index import Selection, VideoIndex
+from video_pipeline.media.ranges.base import RangeSource, RequestRecord
+from video_pipeline.sampling.fetch import Fetched, Group, Unit
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -92,3 +94,25 @@ class VideoLog:
     useful_bytes: int = 0
     minimum_bytes: int = 0
     file_bytes: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class PlannedUnit:
+    """A unit of one video on its way: `wanted` by frame number within the visit."""
+
+    video: int
+    source: RangeSource
+    index: VideoIndex
+    decoder: MemoryDecoder
+    unit: Unit
+    wanted: dict[int, Wanted]
+    costs: dict[int, Cost]
+
+
+@dataclass(frozen=True, eq=False)
+class FetchedGroup:
+    """One group of a fetched unit."""
+
+    work: PlannedUnit
+    fetched: Fetched
+    group: Group
