@@ -50,6 +50,12 @@ def test_a_run_begins_at_the_key_frame_that_its_references_reach(
     assert needed_for(OPEN_GOP, target, back) == run
 
 
+def test_a_key_frame_that_is_decoded_later_is_of_no_use() -> None:
+    """Though it is shown earlier. Unless told to, nothing goes back further than the nearest."""
+    assert needed_for(samples([0, 3, 1], keys=[0, 2]), 1) == (0, 2)
+    assert needed_for(OPEN_GOP, 9) == (4, 10)
+
+
 def test_without_a_key_frame_before_it_nothing_can_be_decoded() -> None:
     assert needed_for(samples([0, 1, 2], keys=[2]), 1) is None
 
