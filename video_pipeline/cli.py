@@ -87,6 +87,10 @@ def _parser() -> argparse.ArgumentParser:
     from video_pipeline.compute.commands import add_call_commands
 
     add_call_commands(commands)
+
+    from video_pipeline.costs.commands import add_cost_commands
+
+    add_cost_commands(commands)
     return parser
 
 

@@ -21,6 +21,7 @@ from video_pipeline.assets.clips import (
     overlay_clip,
     player_detections,
 )
+from video_pipeline.assets.costs import cost_assets, cost_checks
 from video_pipeline.assets.health import health_checks
 from video_pipeline.assets.samples import sample_pass
 from video_pipeline.jobs import default_jobs
@@ -32,7 +33,7 @@ from video_pipeline.sensors import default_sensors
 
 caption_assets = [source_video, caption_layout, caption_pass, captions, wasabi_upload]
 clip_assets = [clip, player_detections, overlay_clip, framed_clip, multi_clip, annotated_compilation]
-default_assets = [*caption_assets, sample_pass, *clip_assets]
+default_assets = [*caption_assets, sample_pass, *clip_assets, *cost_assets]
 
 
 def build_definitions(*, resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
@@ -46,7 +47,7 @@ def build_definitions(*, resource_overrides: Mapping[str, Any] | None = None) ->
     resources: dict[str, Any] = {"store": store, "compute": ComputeResource(store=store)}
     return dg.Definitions(
         assets=default_assets,
-        asset_checks=health_checks,
+        asset_checks=[*health_checks, *cost_checks],
         jobs=default_jobs,
         schedules=default_schedules,
         sensors=default_sensors,

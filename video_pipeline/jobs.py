@@ -73,6 +73,12 @@ check_health = dg.define_asset_job(
     description="Looks over all partitions of every end product and lists those whose last run failed, why, "
     "and what to do.",
 )
+account_costs = dg.define_asset_job(
+    "account_costs",
+    selection=dg.AssetSelection.groups("costs"),
+    description="Collects what calls used into the ledger, fits the cost model to it anew, and says what "
+    "follows: a plan, a month's cost, the dashboard.",
+)
 
 
 class RegisterConfig(dg.Config):
@@ -128,5 +134,6 @@ default_jobs = [
     *single_clip_jobs,
     register_videos,
     check_health,
+    account_costs,
     clean_up,
 ]

@@ -337,6 +337,20 @@ def ledger_table_key(day: date) -> str:
     return f"{ledger_table_prefix()}{day:%Y-%m-%d}.parquet"
 
 
+COST_MODEL = f"{SYSTEM_TENANT}/server/cost_model/"
+"""What is concluded from the ledger (`costs.stored`): models, plans, projections."""
+
+
+def cost_current_key(kind: str) -> str:
+    """The pointer to the newest of a kind: `models`, `plan`, `projection`, `dashboard`."""
+    return f"{COST_MODEL}{check_name('kind', kind)}/current.json"
+
+
+def cost_object_key(kind: str, digest: str, extension: str) -> str:
+    """One of a kind, named by what it holds."""
+    return f"{COST_MODEL}{check_name('kind', kind)}/{_hash(digest, 'digest')}.{extension}"
+
+
 def deployments_prefix(app: str) -> str:
     """Where the records of an app's deployments lie: what was deployed, when, and what its probes found."""
     return f"{SYSTEM_TENANT}/server/deployments/{check_name('app', app)}/"

@@ -22,6 +22,7 @@ from video_pipeline.errors import BadInput
 from video_pipeline.operations.backfill import (
     BOUND_TAG,
     NIGHT_TAG,
+    OVER_COST,
     PRODUCT_TAG,
     Choice,
     Limits,
@@ -38,6 +39,7 @@ from video_pipeline.store.base import ObjectStore
 log = logging.getLogger(__name__)
 
 DEFAULT_CRON = "0 2 * * *"
+COSTS_CRON = "0 6 * * *"
 HEALTH_CRON = "0 7 * * *"
 """In the time zone of the backfills: before people look, after the night's runs."""
 
@@ -144,9 +146,13 @@ def _nightly(name: str, product: Product, what: str) -> dg.ScheduleDefinition:
             for asset in product.assets
         }
         choice, bound = choose_for(context.instance, store.open(), settings, product, night, versions)
-        context.log.info(f"{name} of {night.isoformat()}: {choice}")
+        told = str(choice)
+        if choice.left[OVER_COST]:
+            limit = settings.backfill_max_usd
+            told += f"; a run counts {bound:.2f} USD, VIDEO_PIPELINE_BACKFILL_MAX_USD is {limit:g}"
+        context.log.info(f"{name} of {night.isoformat()}: {told}")
         if not choice.chosen:
-            return dg.SkipReason(str(choice))
+            return dg.SkipReason(told)
         return [
             dg.RunRequest(
                 run_key=f"{night.isoformat()}:{key}",
@@ -168,18 +174,37 @@ def _tag(product: Product) -> str:
     return product.name.replace(" ", "_")
 
 
-def _daily_health() -> dg.ScheduleDefinition:
+def _daily(name: str, job: str, cron: str, text: str) -> dg.ScheduleDefinition:
+    """A job without partitions, every morning in the time zone of the backfills."""
     settings = starting_settings()
     usable = timing_problem(settings) is None
     running = settings.automation_runs and usable
     return dg.ScheduleDefinition(
-        name="daily_health",
-        job_name="check_health",
-        cron_schedule=HEALTH_CRON,
+        name=name,
+        job_name=job,
+        cron_schedule=cron,
         execution_timezone=settings.backfill_timezone if usable else "UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING if running else dg.DefaultScheduleStatus.STOPPED,
-        description="Every morning, looks over all partitions and lists those whose last run failed, why, "
+        description=text,
+    )
+
+
+def _daily_health() -> dg.ScheduleDefinition:
+    return _daily(
+        "daily_health",
+        "check_health",
+        HEALTH_CRON,
+        "Every morning, looks over all partitions and lists those whose last run failed, why, "
         "and what to do: the checks no_partitions_left_failed, as the night has left them.",
+    )
+
+
+def _daily_costs() -> dg.ScheduleDefinition:
+    return _daily(
+        "daily_costs",
+        "account_costs",
+        COSTS_CRON,
+        "Every morning, collects what calls used and cost, fits the cost model anew and projects a month.",
     )
 
 
@@ -189,4 +214,4 @@ nightly_backfills = [
     _nightly("nightly_backfill_clips", CLIPS, "clips"),
     _nightly("nightly_backfill_joined_clips", JOINED, "joined clips"),
 ]
-default_schedules = [*nightly_backfills, _daily_health()]
+default_schedules = [*nightly_backfills, _daily_health(), _daily_costs()]

@@ -1,0 +1,337 @@
+"""What a month of work costs, from a mix of workloads and the cost model.
+
+Belongs here: the sum over a mix with its interval, as table, Markdown and CSV. Does not belong here: mixes
+(`mix.py`), the model (`predict.py`), which coefficients (`stored.py`). pandas is imported inside functions.
+
+How sure it is: the month is drawn `DRAWS` times with a fixed seed, and the interval is the middle 95 % of the
+sums. Two things differ between draws.
+
+- The model: its coefficients come from a multivariate t with the covariance and degrees of freedom of the
+  fit, none below 0; one error common to all runs has the part of `relative_sd` beyond `run_sd` (what
+  configurations left out were foretold worse); each run has a spread of its own, `run_sd`.
+- The mix: where it comes from the ledger, whole days are drawn with replacement, twice (a bootstrap of the
+  days seen, then a month of those), the same days for all tasks, and lengths have the weights of a Bayesian
+  bootstrap (Rubin 1981); where it is said in a file, the number of calls is Poisson and the lengths are drawn
+  from what was said.
+
+Not in it: a change of prices, of code or of what people ask for, and time in which warm containers wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from video_pipeline.costs.mix import DAYS, Mix, Workload
+from video_pipeline.costs.plan import auto_chunks
+from video_pipeline.costs.predict import TERMS, Coefficients, Term, predict
+from video_pipeline.costs.refit import rates_of
+from video_pipeline.costs.stored import Frame, find
+from video_pipeline.errors import BadInput
+
+DRAWS, SEED = 4000, 0
+POINTS = 60
+"""Lengths that stand for a distribution: sums differ by less than 1 % from those of ten times as many."""
+
+FEW_DAYS = 7
+
+TRUSTED = 0.25
+"""A model that erred more than this on configurations held out gives way to what jobs cost in the ledger."""
+
+
+@dataclass(frozen=True)
+class Projection:
+    """A month. `rows` has a row for each workload: `task`, `gpu`, `backend`, `per_month`, `seconds_mean` (of
+    video; nan where the ledger does not tell), `frames_mean`, `chunks` (the fewest and most, as text),
+    `machine_hours`, `usd`, `usd_low`, `usd_high` (95 %; nan where the model has no interval), `usd_per_call`,
+    `interval_from` (model, mix), `basis` and `notes`. `total` are the same figures of all of it; `draws` (n,)
+    the sums that the interval is read from."""
+
+    rows: Frame
+    usd: float
+    usd_low: float | None
+    usd_high: float | None
+    draws: np.ndarray
+    source: str
+    prices_as_of: str
+    region_factor: float
+
+    def csv(self) -> str:
+        return self.rows.to_csv(index=False, float_format="%.6g")
+
+    def markdown(self) -> str:
+        names = (
+            "task",
+            "machine",
+            "calls a month",
+            "mean length s",
+            "chunks",
+            "machine hours",
+            "USD a month",
+        )
+        names = (*names, "95 %", "USD a call", "interval from")
+        lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
+        for row in self.rows.to_dict("records"):
+            cells = (
+                row["task"],
+                f"{row['gpu']} ({row['backend']})",
+                f"{row['per_month']:.0f}",
+                "-" if np.isnan(row["seconds_mean"]) else f"{row['seconds_mean']:.1f}",
+                row["chunks"],
+                "-" if np.isnan(row["machine_hours"]) else f"{row['machine_hours']:.2f}",
+                _usd(row["usd"]),
+                _interval(row["usd_low"], row["usd_high"]),
+                f"{row['usd_per_call']:.5f}",
+                row["interval_from"],
+            )
+            lines.append(f"| {' | '.join(cells)} |")
+        low, high = self.usd_low, self.usd_high
+        shown = _interval(np.nan if low is None else low, np.nan if high is None else high)
+        lines += [
+            f"| **all** | | | | | | **{_usd(self.usd)}** | **{shown}** | | |",
+            "",
+            f"Mix: {self.source}. Prices of {self.prices_as_of}, region factor {self.region_factor:g}.",
+            "",
+        ]
+        notes = {
+            f"- {row['task']}: {row['basis']} {row['notes']}".rstrip() for row in self.rows.to_dict("records")
+        }
+        return "\n".join([*lines, *sorted(notes)]) + "\n"
+
+
+def project(
+    mix: Mix,
+    known: Sequence[Coefficients],
+    *,
+    region_factor: float = 1.0,
+    draws: int = DRAWS,
+    seed: int = SEED,
+) -> Projection:
+    """A month of `mix` with the coefficients `known`, at today's prices times `region_factor`. `BadInput`
+    naming a task that has neither a model nor costs of its own."""
+    import pandas as pd
+
+    from video_pipeline.modal_ops.guard import prices
+
+    if not region_factor > 0:
+        raise BadInput("a region's factor is above 0", input="region_factor")
+    world = _World(draws, seed, mix)
+    made = [_Row.of(workload, known, region_factor, world) for workload in mix.workloads]
+    total = np.sum([row.both for row in made], axis=0)
+    sure = all(row.sure for row in made)
+    low, high = np.percentile(total, [2.5, 97.5]) if sure else (None, None)
+    return Projection(
+        rows=pd.DataFrame([row.figures for row in made]),
+        usd=float(sum(row.figures["usd"] for row in made)),
+        usd_low=None if low is None else float(low),
+        usd_high=None if high is None else float(high),
+        draws=total,
+        source=mix.source,
+        prices_as_of=prices().as_of,
+        region_factor=region_factor,
+    )
+
+
+class _World:
+    """What all workloads share in a draw: the days of the month, and a model's errors."""
+
+    def __init__(self, draws: int, seed: int, mix: Mix) -> None:
+        self.draws, self.random = draws, np.random.default_rng(seed)
+        days = max((len(workload.daily) for workload in mix.workloads), default=0)
+        self.days = days
+        if days:
+            seen = self.random.integers(days, size=(draws, days))
+            month = self.random.integers(days, size=(draws, round(DAYS)))
+            self.month = np.take_along_axis(seen, month, axis=1)
+        self._models: dict[tuple[str, str | None, str], tuple[np.ndarray, np.ndarray]] = {}
+
+    def calls(self, workload: Workload) -> np.ndarray:
+        """(draws,) calls in the month."""
+        if workload.daily:
+            return np.array(workload.daily)[self.month].sum(axis=1)
+        return self.random.poisson(workload.per_month, self.draws)
+
+    def weights(self, workload: Workload, points: int) -> np.ndarray:
+        """(draws, points) how likely each length is."""
+        if workload.daily:
+            return self.random.dirichlet(np.ones(points), self.draws)
+        return np.full((self.draws, points), 1 / points)
+
+    def model(self, c: Coefficients) -> tuple[np.ndarray, np.ndarray]:
+        """(draws, terms) values of `c.terms`, and (draws,) the error common to all runs, as a factor."""
+        name = (c.task, c.gpu, c.backend)
+        if name not in self._models:
+            values = np.array([c.value(term) for term in c.terms])
+            if c.covariance is None or not c.degrees:
+                drawn = np.tile(values, (self.draws, 1))
+            else:
+                normal = self.random.multivariate_normal(
+                    np.zeros(len(values)), np.array(c.covariance), self.draws, method="eigh"
+                )
+                wide = np.sqrt(c.degrees / self.random.chisquare(c.degrees, self.draws))
+                drawn = np.maximum(values + normal * wide[:, None], 0.0)
+            common = np.sqrt(max(0.0, (c.relative_sd or 0.0) ** 2 - (c.run_sd or 0.0) ** 2))
+            error = np.maximum(1 + common * self.random.standard_normal(self.draws), 0.0)
+            self._models[name] = drawn, error
+        return self._models[name]
+
+
+@dataclass(frozen=True)
+class _Row:
+    figures: dict[str, Any]
+    both: np.ndarray
+    sure: bool
+
+    @classmethod
+    def of(
+        cls, workload: Workload, known: Sequence[Coefficients], region_factor: float, world: _World
+    ) -> _Row:
+        try:
+            c = find(known, workload.task, gpu=workload.gpu, backend=workload.backend)
+        except BadInput:
+            if not workload.values_usd:
+                raise
+            return _from_ledger(workload, region_factor, world)
+        if workload.values_usd and (c.held_out_error is None or c.held_out_error > TRUSTED):
+            return _from_ledger(workload, region_factor, world)
+        c = c.model_copy(update={"rates": rates_of(c.task, c.gpu, region_factor)})
+        if c.rates is None:
+            raise BadInput(f"no price is known of {c.task} on {c.gpu or 'CPU'}", input=workload.task)
+        return _from_model(workload, c, world)
+
+
+def _from_model(workload: Workload, c: Coefficients, world: _World) -> _Row:
+    lengths = workload.lengths(POINTS)
+    if len(lengths) > 10 * POINTS:
+        lengths = np.quantile(lengths, (np.arange(10 * POINTS) + 0.5) / (10 * POINTS))
+    frames = [max(1, round(seconds * workload.fps)) for seconds in lengths]
+    chunks = [_chunks(workload, c, count) for count in frames]
+    said = [predict(c, count, number) for count, number in zip(frames, chunks, strict=True)]
+    factors = np.array([_usd_factors(c, count, n) for count, n in zip(frames, chunks, strict=True)])
+    factors *= 1 + workload.failed_part
+    values = np.array([c.value(term) for term in c.terms])
+    each = factors @ values
+    drawn, error = world.model(c)
+    calls, weights = world.calls(workload), world.weights(workload, len(lengths))
+    counts = world.random.multinomial(calls, weights)
+    spread = np.sqrt(counts @ each**2) * (c.run_sd or 0.0)
+    noise = spread * world.random.standard_normal(world.draws)
+    per_call = factors.mean(axis=0)
+    model_only = workload.per_month * (drawn @ per_call) * error
+    mix_only = counts @ each + noise
+    both = np.maximum(((counts @ factors) * drawn).sum(axis=1) * error + noise, 0.0)
+    usd = workload.per_month * float(each.mean())
+    sure = c.covariance is not None
+    low, high = np.percentile(both, [2.5, 97.5]) if sure else (np.nan, np.nan)
+    notes = []
+    beyond = sum(bool(prediction.extrapolated) for prediction in said)
+    if beyond:
+        notes.append(f"{beyond} of {len(said)} lengths lie outside of what was measured.")
+    if c.backend == "local":
+        notes.append("Seconds of a machine of one's own at Modal's prices: no forecast of Modal.")
+    if not sure:
+        notes.append("No interval: the runs are no more than the parameters.")
+    return _Row(
+        {
+            "task": workload.task,
+            "gpu": c.gpu or "CPU",
+            "backend": c.backend,
+            "per_month": workload.per_month,
+            "seconds_mean": float(np.mean(lengths)),
+            "frames_mean": float(np.mean(frames)),
+            "chunks": _range(chunks),
+            "machine_hours": workload.per_month * float(np.mean([p.gpu_seconds for p in said])) / 3600,
+            "usd": usd,
+            "usd_low": float(low),
+            "usd_high": float(high),
+            "usd_per_call": float(each.mean()),
+            "interval_from": _widest(model_only, mix_only) if sure else "-",
+            "basis": f"model of {c.n_runs} runs ({c.source}, {c.as_of}).",
+            "notes": " ".join([*notes, *_few(world, workload)]),
+        },
+        both,
+        sure,
+    )
+
+
+def _from_ledger(workload: Workload, region_factor: float, world: _World) -> _Row:
+    """What jobs cost so far, where nothing foretells it."""
+    each = np.array(workload.values_usd) * region_factor * (1 + workload.failed_part)
+    counts = world.random.multinomial(world.calls(workload), world.weights(workload, len(each)))
+    both = counts @ each
+    low, high = np.percentile(both, [2.5, 97.5])
+    lengths = workload.durations_s
+    return _Row(
+        {
+            "task": workload.task,
+            "gpu": "as run",
+            "backend": workload.backend or "several backends",
+            "per_month": workload.per_month,
+            "seconds_mean": float(np.mean(lengths)) if lengths else np.nan,
+            "frames_mean": float(np.mean(lengths)) * workload.fps if lengths else np.nan,
+            "chunks": "as run",
+            "machine_hours": np.nan,
+            "usd": workload.per_month * float(each.mean()),
+            "usd_low": float(low),
+            "usd_high": float(high),
+            "usd_per_call": float(each.mean()),
+            "interval_from": "mix",
+            "basis": f"what {len(each)} jobs cost in the ledger, their seconds at Modal's prices.",
+            "notes": " ".join(_few(world, workload)),
+        },
+        both,
+        True,
+    )
+
+
+def _chunks(workload: Workload, c: Coefficients, frames: int) -> int:
+    if workload.chunks is not None:
+        return workload.chunks
+    return auto_chunks(c, frames).chunks if c.chunks_range[1] > 1 else 1
+
+
+def _usd_factors(c: Coefficients, frames: int, chunks: int) -> list[float]:
+    """What each of `c.terms` is multiplied with to give US dollars: predictions are linear in the terms, so
+    each is what one unit of it alone costs."""
+    nothing = {term: 0.0 for term in TERMS if term != "extra_s_per_frame"} | {"imbalance": 1.0}
+
+    def usd(**values: float) -> float:
+        found = predict(c.model_copy(update={**nothing, **values}), frames, chunks).usd
+        assert found is not None
+        return found
+
+    def of(term: Term) -> float:
+        if term == "extra_s_per_frame":
+            return usd(s_per_frame=1.0, imbalance=2.0) - usd(s_per_frame=1.0)
+        return usd(**{term: 1.0})
+
+    return [of(term) for term in c.terms]
+
+
+def _widest(model: np.ndarray, mix: np.ndarray) -> str:
+    """Which of the two makes the interval wide; both where neither is twice as wide as the other."""
+    widths = [float(np.ptp(np.percentile(draws, [2.5, 97.5]))) for draws in (model, mix)]
+    if max(widths) < 2 * min(widths):
+        return "model and mix"
+    return "model" if widths[0] > widths[1] else "mix"
+
+
+def _few(world: _World, workload: Workload) -> list[str]:
+    if not workload.daily or world.days >= FEW_DAYS:
+        return []
+    return [f"Seen were {world.days} of the 7 days of a week: months differ by more than the interval knows."]
+
+
+def _range(chunks: Sequence[int]) -> str:
+    return str(chunks[0]) if len(set(chunks)) == 1 else f"{min(chunks)} to {max(chunks)}"
+
+
+def _usd(value: float) -> str:
+    return f"{value:,.2f}" if value >= 1 else f"{value:.4f}"
+
+
+def _interval(low: float, high: float) -> str:
+    return "-" if np.isnan(low) or np.isnan(high) else f"{_usd(low)} to {_usd(high)}"
