@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import random
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,6 +18,10 @@ FIRST = datetime(2026, 11, 2, 6, 30, tzinfo=UTC)
 KINDS = ("timeout", "transient", "preempted", "out_of_memory", "lost", "internal")
 
 
+def key_of(number: int) -> str:
+    return hashlib.sha256(str(number).encode()).hexdigest()[:32]
+
+
 def entry(number: int, *, at: datetime = FIRST, wall_s: float = 10.0, **fields: Any) -> LedgerEntry:
     """One attempt on Modal. Names of `Usage` go there, all others into the entry."""
     usage = {name: fields.pop(name) for name in list(fields) if name in Usage.model_fields}
@@ -23,7 +29,7 @@ def entry(number: int, *, at: datetime = FIRST, wall_s: float = 10.0, **fields: 
     usage = {"wall_s": wall_s, "machine_s": wall_s + (1.5 if cold else 0.0), **usage}
     usage.setdefault("gpu_seconds", usage["machine_s"] * usage.get("gpu_count", 0))
     made = {
-        "key": f"{number:032x}",
+        "key": key_of(number),
         "attempt": 1,
         "task": "process_framing_ai",
         "version": 1,
@@ -64,8 +70,8 @@ def made_entries(days: int = 21, seed: int = 7) -> list[LedgerEntry]:
 
 
 def fill(store: ObjectStore, entries: list[LedgerEntry]) -> None:
-    for made in entries:
-        assert write_entry(store, made)
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(lambda made: write_entry(store, made), entries))
 
 
 def _starting(draw: random.Random, cold: bool) -> dict[str, Any]:
@@ -106,7 +112,7 @@ def _framing(draw: random.Random, number: Any, at: datetime, seconds: float, t4:
             entries.append(
                 entry(
                     child, at=at + timedelta(seconds=6), wall_s=wall * draw.random(), status="error",
-                    error_kind=draw.choice(KINDS), task="process_framing_ai_chunk", parent=f"{key:032x}",
+                    error_kind=draw.choice(KINDS), task="process_framing_ai_chunk", parent=key_of(key),
                     **_starting(draw, True), **t4,
                 )
             )  # fmt: skip
@@ -114,7 +120,7 @@ def _framing(draw: random.Random, number: Any, at: datetime, seconds: float, t4:
         entries.append(
             entry(
                 child, at=at + timedelta(seconds=7 + wall * (attempt - 1)), attempt=attempt, wall_s=wall,
-                task="process_framing_ai_chunk", parent=f"{key:032x}", frames=frames // chunks,
+                task="process_framing_ai_chunk", parent=key_of(key), frames=frames // chunks,
                 **_starting(draw, draw.random() < 0.7), **t4,
             )
         )  # fmt: skip

@@ -15,7 +15,8 @@ from datetime import UTC, datetime
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from video_pipeline.costs.dashboard_data import cold_start, columns_of, pack, text
+from video_pipeline.costs.dashboard_attempts import text
+from video_pipeline.costs.dashboard_data import cold_start, columns_of, pack
 from video_pipeline.costs.plan import Plan, ThresholdTable
 from video_pipeline.costs.predict import Coefficients
 
@@ -38,8 +39,8 @@ def dashboard_page(
     now: datetime | None = None,
 ) -> str:
     """The page as text, of the ledger as `ledger.load` returns it. Names and errors are data in it, never
-    markup. Sums are of all rows; single attempts are at most `dashboard_data.MAX_POINTS` and `MAX_SLOW`, and
-    the page says how many it leaves out. Only http, https and file addresses of `link_of` become links.
+    markup. Sums are of all rows; single attempts are at most those of `dashboard_attempts`, and the page says
+    how many it leaves out. Only http, https and file addresses of `link_of` become links.
     """
     page = (files("video_pipeline.costs") / "dashboard.html").read_text(encoding="utf-8")
     data = {

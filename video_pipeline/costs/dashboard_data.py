@@ -1,7 +1,8 @@
 """What the dashboard's page is made of: the ledger's rows added up so that the page can filter them.
 
-Belongs here: sums by period, task and backend, and the few single attempts that are shown. Does not belong
-here: the page (`dashboard`, `dashboard.html`). pandas and numpy are imported inside functions.
+Belongs here: sums by period, task and backend. Does not belong here: the few single attempts that are shown
+(`dashboard_attempts`), the page (`dashboard`, `dashboard.html`). pandas and numpy are imported inside
+functions.
 
 The page filters by adding up other cells, so its size follows from their number, not from the ledger's: the
 period is the shortest of day, week, month and year that keeps both counts below the bounds here.
@@ -13,13 +14,20 @@ import math
 from collections.abc import Callable, Hashable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from video_pipeline.costs.dashboard_attempts import (
+    POINT,
+    SLOW,
+    Table,
+    listed,
+    points_of,
+    short,
+    slow_of,
+    text,
+)
 from video_pipeline.costs.ledger_rows import COLUMNS, NUMBER, TEXT, TIME, WHOLE, YES
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Table = Any
-"""A DataFrame: its own types make a union of every column that is picked and of every sum."""
 
 MAX_PERIODS = 120
 MAX_CELLS = 4_000
@@ -28,12 +36,6 @@ MAX_TASKS = 40
 MAX_BACKENDS = 6
 OTHERS = "(others)"
 """Tasks and backends beyond those, together."""
-MAX_POINTS = 2_000
-MAX_SLOW = 1_000
-SLOW_PER_CELL = 20
-"""The slowest of any filter are among the slowest of its cells."""
-LEAST_FOR_A_MEDIAN = 5
-MAX_TEXT = 160
 
 DURATIONS_S = (5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
 """Where one bin of the videos' durations ends and the next begins."""
@@ -48,21 +50,7 @@ SUMS = (
 """A cell's sums. `usd` is what was paid; `usd_elsewhere` what local attempts would have cost on Modal;
 `unpriced` attempts of which one of the two is not known. The last six are of `timed` attempts."""
 
-POINT = ("period", "task", "backend", "predicted_s", "wall_s", "chunks", "key", "attempt", "tenant", "link")
-SLOW = (
-    *("period", "task", "backend", "wall_s", "expected_s", "basis", "status", "frames", "video_seconds"),
-    *("started_at", "key", "attempt", "tenant", "partition", "host", "link"),
-)
-
 _UNITS = {"day": "D", "week": "W-SUN", "month": "M", "year": "Y"}
-
-
-def text(value: object) -> str | None:
-    """A string of the page, at most MAX_TEXT characters of it."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return None
-    said = str(value)
-    return said if len(said) <= MAX_TEXT else f"{said[: MAX_TEXT - 1]}…"
 
 
 def columns_of(ledger: pd.DataFrame) -> Table:
@@ -88,8 +76,8 @@ def pack(ledger: pd.DataFrame, link_of: Callable[[str, str], str | None]) -> dic
     rows = columns_of(ledger)
     unit, periods = _into_cells(rows)
     jobs = _jobs(rows)
-    points, points_left = _points(rows)
-    slow, slow_left = _slow(rows)
+    points, points_left = points_of(rows)
+    slow, slow_left = slow_of(rows)
     priced = rows.dropna(subset=["prices_as_of"]).groupby(["prices_as_of", "region"], sort=True, dropna=False)
     return {
         "unit": unit,
@@ -104,10 +92,10 @@ def pack(ledger: pd.DataFrame, link_of: Callable[[str, str], str | None]) -> dic
         "no_failure": NO_FAILURE_OF_WORKERS,
         "prices": [[text(day), text(region), len(of)] for (day, region), of in priced],
         "point_columns": POINT,
-        "points": _listed(points, POINT, link_of),
+        "points": listed(points, POINT, link_of),
         "points_left_out": points_left,
         "slow_columns": SLOW,
-        "slow": _listed(slow, SLOW, link_of),
+        "slow": listed(slow, SLOW, link_of),
         "slow_left_out": slow_left,
     }
 
@@ -178,7 +166,8 @@ def _cells(rows: Table, jobs: Table) -> list[list[Any]]:
 
     where = ["p", "t", "b"]
     local = rows["backend"] == "local"
-    timed = cold_start(rows).reindex(rows.index)
+    timed: Table = cold_start(rows).reindex(rows.index)
+    known: Table = timed["whole_s"].notna()
     error: Table = rows["status"] == "error"
     first = rows.sort_values("started_at", kind="stable").drop_duplicates("key").index
     told: Table = pd.DataFrame(
@@ -189,9 +178,9 @@ def _cells(rows: Table, jobs: Table) -> list[list[Any]]:
             "failed": error.astype(int),
             **rows[["usd", "usd_gpu", "usd_cpu", "usd_memory", "machine_s"]],
             "usd_elsewhere": rows["usd_on_modal"].where(local, 0.0),
-            "unpriced": (rows["usd"].isna() | rows["usd_on_modal"].isna()).astype(int),
-            "timed": timed["whole_s"].notna().astype(int),
-            "cold": (rows["cold"] & timed["whole_s"].notna()).astype(int),
+            "unpriced": rows[["usd", "usd_on_modal"]].isna().any(axis=1).astype(int),
+            "timed": known.astype(int),
+            "cold": (rows["cold"] & known).astype(int),
             **timed,
         }
     )
@@ -205,9 +194,7 @@ def _cells(rows: Table, jobs: Table) -> list[list[Any]]:
     kinds = rows["error_kind"].map(text).fillna("not said")
     by = {
         "kinds": _counted(rows[error], kinds[error], where),
-        "gpus": _nested(
-            gpus.groupby([*where, "x"])[["s", "usd"]].sum(), lambda row: [_short(v) for v in row]
-        ),
+        "gpus": _nested(gpus.groupby([*where, "x"])[["s", "usd"]].sum(), lambda row: [short(v) for v in row]),
         "hours": _counted(rows, hour, where),
         "durations": _counted(once, bins, where),
         "workers": _nested(
@@ -216,7 +203,7 @@ def _cells(rows: Table, jobs: Table) -> list[list[Any]]:
         ),
     }
     return [
-        [*map(int, cell), [_short(value) for value in row], *(part.get(cell, {}) for part in by.values())]
+        [*map(int, cell), [short(value) for value in row], *(part.get(cell, {}) for part in by.values())]
         for cell, row in zip(sums.index, sums.to_numpy(), strict=True)
     ]
 
@@ -273,69 +260,3 @@ def _root(key: str, parents: Mapping[str, str]) -> str:
         seen.add(parent)
         key = parent
     return key
-
-
-# Single attempts
-
-
-def _points(rows: Table) -> tuple[Table, int]:
-    """Successful attempts that carry a prediction, the newest first, and how many more there are."""
-    known = rows[(rows["status"] == "ok") & (rows["predicted_s"] > 0) & (rows["wall_s"] > 0)]
-    known = known.sort_values("started_at", ascending=False, kind="stable")
-    return known.head(MAX_POINTS), max(0, len(known) - MAX_POINTS)
-
-
-def _slow(rows: Table) -> tuple[Table, int]:
-    """The attempts that took longest beside what was expected, and how many slow ones are left out.
-
-    Expected is what was predicted, or the median of the task's successful attempts on that backend where
-    there are enough of them. Only attempts that took longer are slow.
-    """
-    groups = rows.assign(good=rows["wall_s"].where(rows["status"] == "ok")).groupby(["t", "b"])["good"]
-    median = groups.transform("median").where(groups.transform("count") >= LEAST_FOR_A_MEDIAN)
-    predicted = rows["predicted_s"].where(rows["predicted_s"] > 0)
-    made = rows.assign(
-        expected_s=predicted.fillna(median), basis=predicted.notna().map({True: "predicted", False: "median"})
-    )
-    made = made[(made["expected_s"] > 0) & (made["wall_s"] > made["expected_s"])]
-    made = made.assign(over=made["wall_s"] / made["expected_s"]).sort_values(
-        "over", ascending=False, kind="stable"
-    )
-    candidates = made[made.groupby(["p", "t", "b"]).cumcount() < SLOW_PER_CELL]
-    return candidates.head(MAX_SLOW), max(0, len(candidates) - MAX_SLOW)
-
-
-def _listed(
-    rows: Table, columns: tuple[str, ...], link_of: Callable[[str, str], str | None]
-) -> list[list[Any]]:
-    made = rows.assign(
-        period=rows["p"],
-        task=rows["t"],
-        backend=rows["b"],
-        status=rows["status"].where(rows["status"] == "ok", rows["error_kind"]),
-        started_at=rows["started_at"].dt.strftime("%Y-%m-%d %H:%M:%S"),
-    )
-    known = [name for name in columns if name != "link"]
-    return [
-        [*(_value(value) for value in row), _address(link_of(tenant, key))]
-        for row, tenant, key in zip(
-            made[known].itertuples(index=False), rows["tenant"], rows["key"], strict=True
-        )
-    ]
-
-
-def _address(link: str | None) -> str | None:
-    """An address that may be a link in a page: one that only shows something."""
-    return link if link is not None and link.startswith(("https://", "http://", "file://")) else None
-
-
-def _value(value: Any) -> Any:
-    return value if isinstance(value, int) else _short(value) if isinstance(value, float) else text(value)
-
-
-def _short(value: float) -> float | int | None:
-    """Six digits: a page shows three or four. None for what is not known or no number."""
-    if not math.isfinite(value):
-        return None
-    short = float(f"{value:.6g}")
-    return int(short) if short.is_integer() else short
