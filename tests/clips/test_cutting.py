@@ -382,6 +382,8 @@ def test_a_preview_shows_frames_of_the_clip_and_makes_no_clip(desk: Desk, task: 
     preview = desk.run(task, source_key=key, preview=3, **fields)
     assert preview.output_key is None
     assert len(preview.preview_keys) == 3
+    shares = [preview.duration_seconds * part for part in (1 / 6, 3 / 6, 5 / 6)]
+    assert preview.preview_seconds == pytest.approx(shares, abs=1e-6)
     assert not any(found.endswith((".mp4", ".json")) for found in set(desk.stored()) - {key})
     made = desk.run(task, source_key=key, **fields)
     assert (preview.frames, preview.duration_seconds) == (made.frames, made.duration_seconds)
