@@ -52,9 +52,12 @@ def outcomes() -> Outcomes:
 
 
 def tick(
-    instance: dg.DagsterInstance, product: Product = CAPTIONS, at: datetime = NIGHT
+    instance: dg.DagsterInstance,
+    product: Product = CAPTIONS,
+    at: datetime = NIGHT,
+    said: list[str] | None = None,
 ) -> list[dg.RunRequest]:
-    """What the schedule asks for."""
+    """What the schedule asks for; `said` takes what it says where it asks for nothing."""
     with dg.build_schedule_context(
         instance=instance,
         scheduled_execution_time=at,
@@ -63,6 +66,8 @@ def tick(
     ) as context:
         data = BY_PRODUCT[product].evaluate_tick(context)
     assert data.run_requests or data.skip_message
+    if said is not None:
+        said.append(data.skip_message or "")
     return list(data.run_requests or [])
 
 
@@ -284,7 +289,11 @@ def test_on_modal_a_night_costs_no_more_than_its_limit_at_the_most(
     launch(instance, CAPTIONS, first[:2])
     assert len(tick(instance, at=NIGHT + timedelta(hours=1))) == 1
     monkeypatch.setenv("VIDEO_PIPELINE_BACKFILL_MAX_USD", str(0.5 * bound))
-    assert tick(instance, at=NIGHT + timedelta(days=1)) == []
+    said: list[str] = []
+    assert tick(instance, at=NIGHT + timedelta(days=1), said=said) == []
+    # A limit below one run's bound would have nothing run, night for night: the tick gives both numbers.
+    assert f"a run counts {bound:.2f} USD" in said[0]
+    assert f"VIDEO_PIPELINE_BACKFILL_MAX_USD is {0.5 * bound:g}" in said[0]
 
 
 def test_a_run_request_is_for_the_schedules_job_and_carries_its_night(

@@ -192,6 +192,7 @@ def test_a_failed_listing_decides_nothing(store: ObjectStore, uploads: Ticks, tm
     (tmp_path / "store").rename(tmp_path / "unmounted")
     assert uploads() == []
     assert uploads.cursor == cursor
+    assert "could not be listed" in uploads.said
     (tmp_path / "unmounted").rename(tmp_path / "store")
     assert uploads() == []
     assert uploads.said == "nothing new"

@@ -113,6 +113,8 @@ def test_a_file_that_is_still_being_copied_waits(tmp_path: Path) -> None:
 def test_a_store_that_is_not_there_is_no_empty_one(tmp_path: Path) -> None:
     with pytest.raises(Transient, match="not there"):
         look(DirectoryStore(tmp_path / "unmounted"), VIDEOS, "demo")
+    with pytest.raises(Transient, match="not there"):
+        tenants_of(DirectoryStore(tmp_path / "unmounted"))
 
 
 def test_a_bucket_that_cannot_be_listed_is_no_empty_one(seaweedfs: SeaweedFS) -> None:

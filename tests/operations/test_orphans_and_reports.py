@@ -136,7 +136,7 @@ def test_a_long_report_is_cut_and_still_counts_everything() -> None:
 
 
 def test_a_report_reaches_the_webhook_and_the_file(receiver: Receiver, tmp_path: Path) -> None:
-    path = tmp_path / "reports" / "failures.jsonl"
+    path = tmp_path / "reports" / "of_all" / "failures.jsonl"
     settings = settings_with(failure_webhook=receiver.url, failure_file=path)
     for _ in range(2):
         for place in places_of(settings):

@@ -31,6 +31,7 @@ from video_pipeline.operations.states import NOT_TRIED_AGAIN, Asked, FailedRun, 
 NIGHT_TAG = "video_pipeline/night"
 BOUND_TAG = "video_pipeline/bound_usd"
 PRODUCT_TAG = "video_pipeline/product"
+OVER_COST = "over the night's cost limit"
 
 READS = 5000
 """How many requests are read in one tick at most, to learn what a clip asks for. A tick has 60 s."""
@@ -101,7 +102,7 @@ def choose(
             choice.left["asked for this night already"] += 1
         elif len(choice.chosen) >= limits.allowed:
             by_cost = limits.allowed < limits.runs
-            choice.left["over the night's cost limit" if by_cost else "over the night's number of runs"] += 1
+            choice.left[OVER_COST if by_cost else "over the night's number of runs"] += 1
         elif why == "failed" and not _is_worth_another_try(key, states.failed[key], changed):
             choice.left["failed with bad input that has not changed"] += 1
         elif why == "missing" and product.optional and asked is not None:

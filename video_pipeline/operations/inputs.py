@@ -107,7 +107,8 @@ class Look:
 
 
 def tenants_of(store: ObjectStore) -> list[str]:
-    """Everybody who has something in the store, the system's own folder left out."""
+    """Everybody who has something in the store, the system's own folder left out. Raises like `look`."""
+    require_directory(store)
     names = [name for name in folders(store, "") if name != keys.SYSTEM_TENANT]
     return [name for name in names if _is_name("tenant", name)]
 
