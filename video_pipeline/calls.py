@@ -11,6 +11,7 @@ process of this machine that no longer runs.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import time
@@ -409,11 +410,12 @@ def failed_result(record: CallRecord, error: ErrorRecord, usage: Usage | None = 
 
 
 def list_calls(store: ObjectStore, tenant: str | None = None) -> list[CallRecord]:
-    """Every call record of the tenant, or of all tenants, newest first."""
+    """Every call record of the tenant, or of all tenants, newest first. One that is deleted meanwhile is not
+    among them."""
     prefix = keys.calls_prefix(tenant) if tenant is not None else ""
-    records = [
-        CallRecord.model_validate_json(store.get(item.key))
-        for item in store.list(prefix)
-        if "/server/calls/" in item.key
-    ]
+    records: list[CallRecord] = []
+    for item in store.list(prefix):
+        if "/server/calls/" in item.key:
+            with contextlib.suppress(ObjectMissing):
+                records.append(CallRecord.model_validate_json(store.get(item.key)))
     return sorted(records, key=lambda record: record.claimed_at, reverse=True)

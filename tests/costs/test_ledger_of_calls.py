@@ -315,6 +315,37 @@ def test_what_modal_reserves_is_what_its_attempts_are_priced_by(modal_backend: M
     assert sum(row["status"] == "error" for row in rows) == backend.lives
 
 
+class _Swept(DirectoryStore):
+    """A double of a store from which a sweep deletes the first call record as soon as it was listed."""
+
+    swept = False
+
+    def get(self, key: str) -> bytes:
+        if "/server/calls/" in key and not self.swept:
+            self.swept = True
+            self.delete(key)
+        return super().get(key)
+
+
+def test_the_daily_look_outlasts_records_that_are_deleted_meanwhile(tmp_path: Path) -> None:
+    store = _Swept(tmp_path / "store")
+    at = time.time() - 7200
+    for number in range(2):
+        record = CallRecord(
+            key=f"{number:032x}",
+            task="double",
+            version=1,
+            tenant="acme",
+            request={},
+            worker=WorkerIdentity(host="another"),
+            claimed_at=at,
+            heartbeat_at=at + 60,
+        )
+        assert isinstance(Claim.take(store, record), Claim)
+    assert enter_orphans(store) == 1
+    assert [row["error_kind"] for row in rows_of(store)] == ["lost"]
+
+
 class _Unconditional(DirectoryStore):
     """A double of a server that ignores conditional writes."""
 
