@@ -191,6 +191,14 @@ def test_fields_of_a_run_rank_above_tfhd_and_that_above_trex() -> None:
     assert by_run.pts.tolist() == [0, -4]
 
 
+def test_a_time_of_32_bits_and_a_run_that_states_sizes_alone() -> None:
+    given = traf(1, full("tfdt", u32(700)), trun(2, 20, 30, offset=100, flags=0x200))
+    found = fragment_of(moof(given), t1=Defaults(1, 512, 10, 0)).samples
+    assert (found.dts.tolist(), found.sizes.tolist()) == ([700, 1212], [20, 30])
+    assert found.offsets.tolist() == [5100, 5120]
+    assert found.pts.tolist() == found.dts.tolist()
+
+
 def test_another_tracks_samples_move_ours_in_bytes_but_not_in_time() -> None:
     data = moof(traf(2, trun(100), flags=0), traf(1, trun(2), flags=0))
     found = fragment_of(data, t1=Defaults(1, 512, 30, 0), t2=Defaults(1, 1024, 7, 0))

@@ -54,6 +54,31 @@ def test_with_edits_the_end_the_key_frames_and_the_numbers_are_those_shown() -> 
     assert not traffic.requests
 
 
+def test_an_edit_that_ends_within_a_picture_cuts_its_time() -> None:
+    index = opened(film(trak(simple_table(9), edts=elst((190, 1024, ONE)))))
+    assert index.end(Traffic()) == 190 * 12_800 // 1000
+
+
+def test_numbers_count_what_every_edit_shows() -> None:
+    """The media times 1024 to 2048 first, then 0 to 1024: two pictures each."""
+    edited = trak(simple_table(9), edts=elst((80, 1024, ONE), (80, 0, ONE)))
+    index = opened(film(edited))
+    found = [index.select(time, Traffic()) for time in (0, 512, 1024, 1536, 9999)]
+    assert [one.frame_index for one in found] == [0, 1, 2, 3, 3]
+    assert [one.media_pts for one in found] == [1024, 1536, 0, 512, 512]
+
+
+def test_going_back_further_leads_into_the_fragment_before() -> None:
+    index = opened(fragmented())
+    (alone,) = index.select(1024, Traffic()).samples.pts
+    assert alone == 1024
+    further = index.select(1024, Traffic(), back=1)
+    assert further.samples.pts.tolist() == [512, 1024]
+    assert (further.pts, further.frame_index) == (1024, 2)
+    with pytest.raises(BadInput, match="no key frame"):
+        index.select(1024, Traffic(), back=3)
+
+
 def test_an_edit_that_passes_the_last_picture_ends_with_it() -> None:
     index = opened(film(trak(simple_table(9), edts=elst((5000, 1024, ONE)))))
     assert index.end(Traffic()) == 9 * 512 - 1024
@@ -121,6 +146,9 @@ def test_a_segment_index_before_the_movie_box_is_used() -> None:
 
     index = opened(FTYP + sidx(moofs) + rest)
     assert (index.kind, index.stated_end) == ("sidx", 2048)
+    edited = fragmented(elst((0, 512, ONE)))[len(FTYP) :]
+    later = len(edited) - len(rest)
+    assert opened(FTYP + sidx(moofs + later) + edited).stated_end == 2048 - 512
     assert index.select(1536, Traffic()).pts == 1536
     # One that ends before the file does is no index of it.
     pieces = pieces[:1]
