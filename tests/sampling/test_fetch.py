@@ -9,9 +9,12 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from video_pipeline.media.mp4.index import Selection
+from tests.fixtures.media_factory import MediaFactory
+from video_pipeline.media.mp4.index import Selection, open_index
 from video_pipeline.media.mp4.track import SampleEntry, Samples, needed_for
-from video_pipeline.sampling.fetch import GAP_BYTES, plan_units, shares
+from video_pipeline.media.ranges.base import Traffic
+from video_pipeline.media.ranges.file import FileSource
+from video_pipeline.sampling.fetch import GAP_BYTES, fetch_unit, plan_units, shares
 
 ENTRY = SampleEntry("avc1", "h264", b"", 64, 64, None)
 
@@ -88,3 +91,24 @@ def test_shares_add_up_and_follow_the_weights(total: int, weights: list[int]) ->
     if sum(weights):
         for part, weight in zip(parts, weights, strict=True):
             assert abs(part - total * weight / sum(weights)) < 1
+
+
+def test_what_is_read_is_each_pictures_own_bytes(media: MediaFactory) -> None:
+    path = media.path("h264_b")
+    source, traffic = FileSource(path), Traffic()
+    index = open_index(source, Traffic())
+    wanted = {number: index.select(512 * number, Traffic()) for number in (3, 5, 40)}
+    film, read = path.read_bytes(), 0
+    for unit in plan_units(wanted):
+        fetched = fetch_unit(unit, source, traffic)
+        assert [(start, start + len(data)) for start, data in fetched.spans] == list(unit.spans)
+        for group in unit.groups:
+            run = fetched.run(group, index)
+            places = zip(group.samples.offsets, group.samples.sizes, strict=True)
+            assert [bytes(one.data) for one in run.pictures] == [film[at : at + size] for at, size in places]
+            assert [one.pts for one in run.pictures] == group.samples.pts.tolist()
+            assert [one.dts for one in run.pictures] == group.samples.dts.tolist()
+            assert [one.key for one in run.pictures] == group.samples.key.tolist()
+            read += len(run.pictures)
+    assert read == len({int(at) for one in wanted.values() for at in one.samples.offsets})
+    assert traffic.received("media") == traffic.received()
