@@ -197,6 +197,10 @@ def test_a_time_of_32_bits_and_a_run_that_states_sizes_alone() -> None:
     assert (found.dts.tolist(), found.sizes.tolist()) == ([700, 1212], [20, 30])
     assert found.offsets.tolist() == [5100, 5120]
     assert found.pts.tolist() == found.dts.tolist()
+    for version in (0, 1):
+        early = trun(2, 512, -256, offset=100, flags=0x800, version=version)
+        moved = fragment_of(moof(traf(1, early, tfdt=1000)), t1=Defaults(1, 512, 10, 0)).samples
+        assert moved.pts.tolist() == [1512, 1256], "negative in either version, as writers have it"
 
 
 def test_another_tracks_samples_move_ours_in_bytes_but_not_in_time() -> None:
