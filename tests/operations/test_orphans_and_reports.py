@@ -133,6 +133,7 @@ def test_a_long_report_is_cut_and_still_counts_everything() -> None:
     assert report["total"] == len(report["runs"]) == DETAILED + 30
     assert len(report["failures"]) == DETAILED
     assert "… and 30 more" in report["text"]
+    assert "more" not in report_of(many[:DETAILED])["text"]
 
 
 def test_a_report_reaches_the_webhook_and_the_file(receiver: Receiver, tmp_path: Path) -> None:
@@ -143,6 +144,7 @@ def test_a_report_reaches_the_webhook_and_the_file(receiver: Receiver, tmp_path:
             deliver(place, report_of([failure()]), settings)
     assert [json.loads(line)["total"] for line in path.read_text().splitlines()] == [1, 1]
     assert receiver.got == [report_of([failure()])] * 2
+    assert path.stat().st_mode & 0o007 == 0  # messages name what lies in the store: not for everybody
 
 
 @pytest.mark.parametrize("status", [301, 404, 500])

@@ -71,13 +71,14 @@ def _result(
     advice = []
     if waiting:
         advice.append(
-            f"- {waiting} failed with **bad input**. The nightly backfill leaves them alone until their "
+            f"- {waiting} failed with **bad input**. A nightly backfill leaves them alone until their "
             "source or request in the store changes: correct it, as the table says."
         )
     if len(failed) > waiting:
         advice.append(
-            f"- {len(failed) - waiting} failed for **another reason**. The nightly backfill tries them "
-            "again; to do it now, choose them among the asset's partitions and materialise."
+            f"- {len(failed) - waiting} failed for **another reason**. A nightly backfill, where its "
+            "schedule is switched on, tries them again; to do it now, choose them among the asset's "
+            "partitions and materialise."
         )
     metadata["what_to_do"] = dg.MetadataValue.md("\n".join(advice))
     return dg.AssetCheckResult(

@@ -63,10 +63,10 @@ class Failure:
         return f"{what}{kind}: {self.message}{advice}{link}"
 
 
-def report_of(failures: Sequence[Failure], total: int | None = None) -> dict[str, Any]:
+def report_of(failures: Sequence[Failure]) -> dict[str, Any]:
     """The report as JSON. `text` is what chat services show; `failures` holds the first `DETAILED` in full,
-    and `runs` every run's id, partition and job. `total`: how many there are where `failures` are not all."""
-    count = len(failures) if total is None else total
+    and `runs` every run's id, partition and job."""
+    count = len(failures)
     shown = [
         replace(failure, message=_cut(failure.message), what_to_do=_cut(failure.what_to_do or "") or None)
         for failure in failures[:DETAILED]
