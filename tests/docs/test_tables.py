@@ -11,8 +11,10 @@ import pytest
 from pydantic import SecretStr
 
 from tests.conftest import ROOT
-from tests.docs.document import table_under
+from tests.docs.document import documents, table_under
 from video_pipeline import keys
+from video_pipeline.cli import _parser
+from video_pipeline.definitions import build_definitions
 from video_pipeline.errors import ErrorKind
 from video_pipeline.keys import ClipId, VideoId
 from video_pipeline.operations.retention_units import place_of
@@ -52,6 +54,8 @@ OBJECTS: dict[str, list[str]] = {
     "report_prefix": [keys.report_prefix("acme", HASH) + "performance.txt"],
     "ledger_entry_key": [keys.ledger_entry_key(WHEN, HASH, 1)],
     "ledger_table_key": [keys.ledger_table_key(date(2026, 1, 2))],
+    "cost_object_key": [keys.cost_object_key("plan", HASH, "json")],
+    "cost_current_key": [keys.cost_current_key("plan")],
     "deployment_key": [keys.deployment_key("video-pipeline", WHEN)],
 }
 """An object under every key that `keys` builds, by the function that builds it."""
@@ -162,6 +166,23 @@ def test_the_failure_table_quotes_messages_that_the_code_has() -> None:
         for message in re.findall(r"`([^`]+)`", row[0]):
             for part in message.split("…"):
                 assert part.strip() in source, (message, part)
+
+
+def test_operating_names_every_job_schedule_and_sensor() -> None:
+    defs = build_definitions()
+    jobs = [job.name for job in defs.resolve_all_job_defs() if not job.name.startswith("__")]
+    others = [item.name for item in (*(defs.schedules or ()), *(defs.sensors or ()))]
+    assert len(jobs) > 10
+    assert others
+    assert not [name for name in (*jobs, *others) if f"`{name}`" not in OPERATIONS]
+
+
+def test_every_command_of_the_program_is_shown() -> None:
+    shown = "\n".join(path.read_text(encoding="utf-8") for path in documents())
+    actions = [action for action in _parser()._actions if action.choices]
+    names = [name for action in actions for name in action.choices or ()]
+    assert len(names) > 10
+    assert not [name for name in names if not re.search(rf"(video-pipeline|make) {name}\b", shown)]
 
 
 def test_the_concepts_name_every_task() -> None:
