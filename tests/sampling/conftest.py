@@ -7,7 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from tests.fixtures.media_factory import MediaFactory
+from tests.media.ranges.conftest import no_proxies
 from tests.servers.ranges import RangeServer
+
+__all__ = ["no_proxies"]
 
 SERVED = (
     "h264_b",
