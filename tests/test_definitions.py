@@ -83,6 +83,7 @@ def test_imports_point_one_way() -> None:
         "partitions",
         "jobs",
         "cleanup_job",
+        "run_launcher",
         "schedules",
         "sensors",
         "failures",
