@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 from experiments import requests
 from experiments.films import SPORT, STREET, sport_of, street_of
-from experiments.harness import Experiment, Options, Step, Work, main
+from experiments.harness import Experiment, Options, Results, Step, Work, main
 from experiments.place import Place
 
 NETWORK_WIDTH = 72
@@ -32,12 +33,16 @@ def experiment(place: Place, options: Options) -> Experiment:
     network = requests.framed(enlarged, width=NETWORK_WIDTH, upscale="auto")
     works = [
         _captions("crop_and_infer_caption_frame_extents", caption_pass, requests.pass_hash),
-        _captions("find_caption_layout", requests.captions("find_caption_layout", street)),
+        _captions(
+            "find_caption_layout", requests.captions("find_caption_layout", street), requests.layout_hash
+        ),
         Work(
             name="read_captions",
             what="captions of 42 s of 640x360 from their extents, with text",
             steps=[requests.captions("read_captions", street, chunks=True)],
             before=[caption_pass],
+            equal_outputs="read_captions",
+            output=requests.captions_hash,
             values=lambda results: {"captions": results[0]["caption_count"]},
         ),
         Work(
@@ -122,10 +127,15 @@ def _detection(task: str, step: Step) -> Work:
     )
 
 
-def _captions(task: str, step: Step, output=None) -> Work:
+def _captions(task: str, step: Step, output: Callable[[Results, Place], str | None]) -> Work:
     what = "find where captions stand" if task == "find_caption_layout" else "extents and chunks at 10 Hz"
-    told = {"equal_outputs": task, "output": output} if output else {}
-    return Work(name=task, what=f"{what}, of 42 s of 640x360", steps=[step], **told)
+    return Work(
+        name=task,
+        what=f"{what}, of 42 s of 640x360",
+        steps=[step],
+        equal_outputs=task,
+        output=output,
+    )
 
 
 if __name__ == "__main__":

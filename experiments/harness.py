@@ -261,7 +261,7 @@ def _call(step: Step, place: Place, name: str, number: int) -> tuple[ResultRecor
         )
     if attached:
         raise Internal("the call was answered from one made before", input=handle.key)
-    if (record.result or {}).get("made") is False:
+    if _was_there(record.result or {}):
         raise Internal("the output was there already, so nothing was made", input=handle.key)
     rows = [_row(record, step.gpu, place, child=False)]
     for key, tenant in children.items():
@@ -272,6 +272,12 @@ def _call(step: Step, place: Place, name: str, number: int) -> tuple[ResultRecor
             raise Internal("a call of the fan-out was answered from one made before", input=key)
         rows.append(_row(child, step.gpu, place, child=True))
     return record, rows
+
+
+def _was_there(result: Mapping[str, Any]) -> bool:
+    """Whether a task says that it, or one of the parts it tells of, found its output made."""
+    parts = [part for part in result.values() if isinstance(part, Mapping)]
+    return any(part.get("made") is False for part in (result, *parts))
 
 
 def _row(record: ResultRecord, gpu: str | None, place: Place, *, child: bool) -> CallRow:

@@ -131,5 +131,16 @@ def pass_hash(results: Results, place: Place) -> str | None:
     return json.dumps(told, sort_keys=True)
 
 
+def layout_hash(results: Results, place: Place) -> str | None:
+    """Where captions stand, and from how many moments."""
+    return json.dumps([[result[name] for name in ("found", "crop_region", "moments")] for result in results])
+
+
+def captions_hash(results: Results, place: Place) -> str | None:
+    """How many captions there are, what the first of them say and when, and how sure their bounds are."""
+    told = ("caption_count", "with_text", "unread", "least_certain", "preview")
+    return json.dumps([[result[name] for name in told] for result in results], sort_keys=True)
+
+
 def _hashes(manifest: Mapping[str, Any]) -> list[str]:
     return [item["sha256"] for item in manifest["objects"]]

@@ -12,6 +12,7 @@ from experiments.harness import Options
 from experiments.place import Place
 from experiments.read import all_series
 from experiments.run_all import EXPERIMENTS
+from experiments.tasks import FAN_OUT, TRIVIAL
 from video_pipeline.tasks import BUILT_IN, find_task
 
 
@@ -30,6 +31,22 @@ def test_every_request_is_valid_and_every_comparison_is_of_two_configurations(
                 step.request(f"{work.name}-1".replace("_", "-"))
             )
     assert found.name == name
+
+
+NOTHING_MADE = {"probe", TRIVIAL, FAN_OUT}
+"""Tasks without an output that could be wrong."""
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_output_is_compared(place: Place, name: str) -> None:
+    """No experiment of the earlier suite checked that its outputs were right."""
+    found = importlib.import_module(f"experiments.{name}").experiment(place, Options())
+    unchecked = [
+        work.name
+        for work in found.works
+        if work.equal_outputs is None and not {step.task for step in work.steps} <= NOTHING_MADE
+    ]
+    assert not unchecked
 
 
 def test_the_baseline_covers_every_function_of_the_table(place: Place) -> None:

@@ -15,6 +15,7 @@ from experiments.place import Place
 from experiments.tasks import FAN_OUT, TRIVIAL
 from tests.experiments.series_made import call, run
 from video_pipeline.errors import Internal
+from video_pipeline.modal_ops.guard import prices
 from video_pipeline.telemetry.usage import Usage
 
 NAMES = ["a", "b", "c", "d", "e"]
@@ -127,6 +128,29 @@ def test_a_fan_out_whose_calls_were_answered_from_older_ones_fails(place: Place)
     first, second = made.runs
     assert (first.status, second.status) == ("ok", "failed")
     assert "made before" in str(second.reason)
+
+
+@pytest.mark.parametrize(
+    ("result", "there"),
+    [
+        ({"made": False}, True),
+        ({"chunks": {"made": False}, "frame_extents": {"made": True}}, True),
+        ({"made": True, "chunks": {"made": True}}, False),
+        ({"frames": 3, "chunks": None}, False),
+    ],
+)
+def test_an_output_that_was_there_already_is_noticed(result: dict[str, Any], there: bool) -> None:
+    assert harness._was_there(result) is there
+
+
+def test_a_call_on_modal_costs_gpu_cores_and_memory_for_what_its_worker_was_charged(place: Place) -> None:
+    """Not its caller's seconds, and not the GPU alone."""
+    usage = Usage(wall_s=90, machine_s=100, cpu_user_s=5)
+    settings = place.settings.model_copy(update={"compute": "modal"})
+    per_s = 0.000164 + 8 * 0.0000131 + 8 * 0.00000222
+    assert costing.usd("process_framing_ai", None, usage, settings) == pytest.approx(100 * per_s)
+    dearer = costing.usd("process_framing_ai", "H100", usage, settings)
+    assert dearer == pytest.approx(100 * (per_s - 0.000164 + prices().gpu_s("H100")))
 
 
 def test_a_run_in_fewer_chunks_than_it_is_named_for_fails(place: Place) -> None:
