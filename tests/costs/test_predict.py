@@ -60,6 +60,7 @@ def test_cost_is_of_workers_and_of_the_call_that_waits_for_them() -> None:
 def test_a_fixed_cost_that_could_not_be_told_is_taken_as_paid_by_every_worker() -> None:
     c = known(not_determined=("chunk_fixed_s",), join_s_per_chunk=3.0)
     assert predict(c, 400, 4).gpu_seconds == pytest.approx(4 * (10 + 3) + 40)
+    assert predict(c, 400, 2).gpu_seconds == pytest.approx(2 * (10 + 3) + 40)
     assert predict(c, 400, 1).gpu_seconds == pytest.approx(10 + 40)
 
 

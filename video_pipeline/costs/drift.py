@@ -47,8 +47,10 @@ class Drift:
 
 
 def drift(ledger: Frame) -> Drift:
-    """Of the newest calls that ended well and carried a prediction."""
+    """Of the newest calls that ended well at the first attempt and carried a prediction: a later attempt
+    finds a part of the work done."""
     rows = ledger[(ledger["status"] == "ok") & (ledger["predicted_s"] > 0) & (ledger["wall_s"] > 0)]
+    rows = rows[rows["attempt"] == 1]
     rows = rows.sort_values("started_at").tail(LAST)
     if len(rows) < FEWEST:
         return Drift(len(rows), None, None, ())

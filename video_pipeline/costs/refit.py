@@ -73,7 +73,8 @@ def ledger_runs(ledger: Frame) -> Frame:
     """The ledger's runs in the columns of `COLUMNS`: attempts that ended well. `chunks` is calls side by
     side, which only a fan-out has; `gpu_seconds` is then the seconds of all its workers, GPU or not. Previews
     are left out where a task's renders tell their length: they work on a few pictures. So are whole jobs that
-    a fan-out gave to one call, which stands in the ledger itself."""
+    a fan-out gave to one call, which stands in the ledger itself, and a fan-out's later attempts: they find
+    chunks that an earlier one had made."""
     import pandas as pd
 
     rows = ledger[(ledger["status"] == "ok") & (ledger["frames"].fillna(0) > 0) & (ledger["wall_s"] > 0)]
@@ -82,7 +83,7 @@ def ledger_runs(ledger: Frame) -> Frame:
     rows = rows[~tells | rows["video_seconds"].notna()]
     fans = rows["map_dispatch_ms"].notna()
     chunks = rows["chunks"].where(fans, 1).fillna(1).astype(int)
-    rows = rows.assign(chunks=chunks)[~fans | (chunks > 1)]
+    rows = rows.assign(chunks=chunks)[~fans | ((chunks > 1) & (rows["attempt"] == 1))]
     workers = ledger[(ledger["status"] == "ok") & ledger["parent"].notna()].groupby("parent")
     busy, gpus = workers["machine_s"].sum(), workers["gpu_type"].first()
     several = rows["chunks"] > 1
