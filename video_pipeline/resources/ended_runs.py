@@ -17,6 +17,9 @@ from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, PARTITION_NAME_TAG
 from video_pipeline.operations.states import Product
 from video_pipeline.resources.history import records_of, retry_is_due, touches
 
+MARKED_FROM_OUTSIDE = "marked as failed from outside the execution context."
+"""What Dagster says of a run that did not end by itself, where who marked it says nothing more."""
+
 EndOfRun = Literal[DagsterEventType.RUN_FAILURE, DagsterEventType.RUN_CANCELED]
 
 
@@ -112,4 +115,21 @@ def why_a_run_failed(
     records = instance.get_records_for_run(run_id, of_type=DagsterEventType.RUN_FAILURE).records
     said = [record.event_log_entry.dagster_event for record in records]
     message = next((event.message for event in said if event is not None and event.message), "")
+    if not message or message.endswith(MARKED_FROM_OUTSIDE):
+        message = _last_trouble(instance, run_id) or message
     return None, message or "the run ended without saying why", None, None
+
+
+def _last_trouble(instance: dg.DagsterInstance, run_id: str) -> str | None:
+    """What Dagster's own services met when they started or watched the run: the last such event."""
+    records = instance.get_records_for_run(run_id, of_type=DagsterEventType.ENGINE_EVENT).records
+    for record in reversed(records):
+        event = record.event_log_entry.dagster_event
+        message = (event.message if event is not None else None) or ""
+        error = event.engine_event_data.error if event is not None else None
+        if message.startswith("Run execution process for"):
+            return message
+        # That it could not be started again is no reason for which it ended.
+        if error is not None and "retry" not in message:
+            return f"{message}: {error.message.strip().splitlines()[0]}"
+    return None
