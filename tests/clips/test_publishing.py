@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.clips.films import (
@@ -252,3 +253,19 @@ def test_an_input_that_goes_away_is_named(desk: Desk, request_of: dict[str, Any]
         desk.run("process_multi_clip", **{**asked, "clips": [asked["clips"][0], gone]})
     assert "gone/video.mp4" in (raised.value.input or "")
     assert clips_of(desk) == []
+
+
+def test_a_preview_tells_how_far_it_is_frame_by_frame(desk: Desk, request_of: dict[str, Any]) -> None:
+    desk.run("process_multi_clip", **request_of["process_multi_clip"], preview=3)
+    told = [event for event in desk.told if event["event"] == "progress"]
+    assert [(event["done"], event["total"]) for event in told] == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_a_mark_lies_around_its_box_and_covers_nothing_in_it() -> None:
+    rgb = np.full((360, 200, 3), 90, np.uint8)
+    found = finishing.marked(rgb, (40, 60, 80, 120))
+    wanted = rgb.copy()
+    wanted[58:182, 38:122] = (255, 212, 0)
+    wanted[60:180, 40:120] = 90
+    assert np.array_equal(found, wanted)
+    assert (rgb == 90).all()
