@@ -250,13 +250,18 @@ def test_gpus_of_a_kind_are_added_up_and_what_has_no_price_is_counted(tmp_path: 
         entry(3, gpu_name="NVIDIA H200", gpu_count=1, backend="local"),
         entry(4, gpu_type="X99", gpu_count=1),
         entry(5),
+        # What a task of nobody's table would cost on Modal is not known.
+        entry(6, task="of_an_installation", backend="local"),
     ]
     rows = ledger_of(tmp_path, made)
     data = data_of(dashboard_page(rows))
-    ((*_, gpus, _, _, _), (*_, local, _, _, _)) = sorted(data["cells"], key=lambda cell: -cell[3][0])
+    (*_, gpus, _, _, _), (*_, local, _, _, _), _ = sorted(
+        data["cells"], key=lambda cell: (-cell[3][0], not cell[5])
+    )
     assert gpus == {"T4": [34.5, pytest.approx(rows["usd_gpu"].sum(), rel=1e-4)], "X99": [11.5, 0]}
     assert local == {"NVIDIA H200": [11.5, 0]}
-    assert sums(data)["unpriced"] == 1
+    assert sums(data)["unpriced"] == 2
+    assert sums(data, backend="local")["unpriced"] == 1
 
 
 def test_a_large_ledger_makes_a_page_of_bounded_size(ledger: pd.DataFrame) -> None:
@@ -289,6 +294,20 @@ def test_an_attempt_lies_in_the_period_that_it_began_in(tmp_path: Path) -> None:
         length = 1 if unit == "day" else 7
         assert [cell[0] for cell in data["cells"]] == sorted({day // length for day in days[:count]})
         assert len(data["periods"]) == days[count - 1] // length + 1
+
+
+def test_more_cells_than_a_page_holds_make_longer_periods(
+    ledger: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_day = data_of(dashboard_page(ledger))
+    monkeypatch.setattr(module, "MAX_CELLS", len(by_day["cells"]) - 1)
+    by_week = data_of(dashboard_page(ledger))
+    assert (by_day["unit"], by_week["unit"], by_week["periods"]) == (
+        "day",
+        "week",
+        ["2026-11-02", "2026-11-09", "2026-11-16"],
+    )
+    assert sums(by_week) == pytest.approx(sums(by_day), rel=1e-4)
 
 
 def test_models_and_plan_are_shown_as_they_are(ledger: pd.DataFrame) -> None:
