@@ -69,7 +69,8 @@ def test_starts_lie_within_the_offset_or_the_video_whichever_is_less(media: Medi
 
 
 def test_a_sample_longer_than_its_video_begins_with_it(media: MediaFactory) -> None:
-    for strategy in ("random", "uniform", "key_frames"):
+    strategies: tuple[Strategy, ...] = ("random", "uniform", "key_frames")
+    for strategy in strategies:
         assert times(opened(media), strategy, frames=3, stride=Fraction(5)) == [0, 5, 10]
 
 
@@ -117,14 +118,15 @@ def test_the_end_is_looked_for_only_where_the_known_fragments_do_not_reach(
     latest = (max(anchor.time for anchor in known.fragments.anchors()) + shift) * known.track.time_base
     assert latest > 0
     step = Fraction(1, 1000)
-    for strategy, frames, offset, reads in (
+    cases: tuple[tuple[Strategy, int, Fraction, bool], ...] = (
         ("random", 1, latest, False),
         ("random", 1, latest + step, True),
         ("random", 2, latest - 100 * step, False),
         ("random", 2, latest - 99 * step, True),
         ("timestamps", 1, latest, False),
         ("timestamps", 1, latest + step, True),
-    ):
+    )
+    for strategy, frames, offset, reads in cases:
         index, traffic = opened(media, name), Traffic()
         fragments = index.fragments
         assert fragments is not None
