@@ -43,6 +43,10 @@ ADDED = "demo_added_to.txt"
 """In the instance's folder: the stores that have had the demonstration put into them, one a line. Whoever
 deletes a demonstration's video or partition does not get it back at the next start."""
 
+VARIABLES = {"DAGSTER_DISABLE_TELEMETRY": "1", "DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR": "1"}
+"""What Dagster's processes take from the environment alone. The second lets a backfill of assets wait while
+the code server is away; without it, the backfill fails and its queued runs are cancelled."""
+
 DEFAULT_PORT = 3000
 
 
@@ -120,7 +124,7 @@ def serve(home: Path, port: int) -> NoReturn:
     os.execve(
         dagster,
         [dagster, "dev", "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)],
-        {**os.environ, "DAGSTER_HOME": str(home), "DAGSTER_DISABLE_TELEMETRY": "1"},
+        {**os.environ, **VARIABLES, "DAGSTER_HOME": str(home)},
     )
 
 
