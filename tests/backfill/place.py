@@ -30,12 +30,13 @@ from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES, RunRecord
 
 from tests.conftest import ROOT
 from tests.servers.seaweedfs import free_ports
+from video_pipeline.demo.ui import VARIABLES
 
 SELECTOR = {"repositoryLocationName": "video_pipeline", "repositoryName": "__repository__"}
 START_S = 180.0
 SERVICES = ("code", "daemon", "webserver")
 
-QUICK_MONITORING = {"poll_interval_seconds": 3, "start_timeout_seconds": 45, "cancel_timeout_seconds": 20}
+QUICK_MONITORING = {"poll_interval_seconds": 3, "start_timeout_seconds": 60, "cancel_timeout_seconds": 20}
 """Where a deployment takes 15 to 300 s to notice what has died, a test shall not wait as long."""
 
 
@@ -64,6 +65,7 @@ class Place:
         (self.home / "workspace.yaml").write_text(yaml.safe_dump({"load_from": [{"grpc_server": server}]}))
         self.environment = {
             **os.environ,
+            **VARIABLES,
             "OMP_NUM_THREADS": "1",
             "DAGSTER_HOME": str(self.home),
             "VIDEO_PIPELINE_STATE": str(folder / "state"),

@@ -33,7 +33,7 @@ from video_pipeline.store import open_store
 from video_pipeline.store.base import ObjectStore
 
 KILLS = int(os.environ.get("BACKFILL_KILLS", "6"))
-SEED = int(os.environ.get("BACKFILL_SEED", "1"))
+SEED = int(os.environ.get("BACKFILL_SEED", "35"))
 FILMS = max(8, KILLS)
 PER_VIDEO_S = 60
 """What a video may take on a machine with much other work; 10 s on two idle cores."""
@@ -121,33 +121,35 @@ def test_kills_during_backfills_lose_no_video_and_do_nothing_twice(
     runs = settled(place, FILMS * PER_VIDEO_S)
     print(f"killed: {dict(killed)}; runs: {Counter(record.dagster_run.status.value for record in runs)}")
 
-    with place.instance() as instance:
-        attempted = {record.dagster_run.tags["dagster/partition"] for record in runs}
-        assert attempted == set(films), "every video had a run"
-        reasons = {film: why_it_failed(instance, runs, film) for film in films}
+    attempted = {record.dagster_run.tags["dagster/partition"] for record in runs}
+    assert attempted == set(films), "every video had a run"
     made = published(store, films)
-    assert not [film for film in films if (film in made) == bool(reasons[film])], reasons
-    assert "cut off" in reasons[broken] or "not a video" in reasons[broken], reasons[broken]
+    reasons = {film: why_it_failed(place, runs, film) for film in films}
+    print(reasons)
+    assert [film for film in films if not reasons[film]] == made
     done = executions(store)
     assert all(ends == ["ok"] for ends in done.values()), done
 
-    left = [film for film in whole if film not in made]
-    if left:
-        place.backfill_of_job(CAPTIONS.job, left)
-        settled(place, len(left) * PER_VIDEO_S + 60)
+    # What a kill has left failed is made by the next backfill, as every night, from what is there.
+    left = [film for film in films if film not in made]
+    place.backfill_of_job(CAPTIONS.job, left)
+    runs = settled(place, len(left) * PER_VIDEO_S + 60)
     assert published(store, films) == whole
+    assert why_it_failed(place, runs, broken).startswith("bad_input: ")
     assert executions(store) == {(film, task): ["ok"] for film in whole for task in TASKS}
 
 
-def why_it_failed(instance: dg.DagsterInstance, runs: list[dg.RunRecord], film: str) -> str:
+def why_it_failed(place: Place, runs: list[dg.RunRecord], film: str) -> str:
     """What the last run of a video says; empty where it went well."""
     own = [record for record in runs if record.dagster_run.tags["dagster/partition"] == film]
     last = max(own, key=lambda record: record.create_timestamp).dagster_run
     if last.status == dg.DagsterRunStatus.SUCCESS:
         return ""
-    _, message, _, _ = why_a_run_failed(instance, last.run_id)
-    assert message != "the run ended without saying why", film
-    return message
+    with place.instance() as instance:
+        _, message, kind, _ = why_a_run_failed(instance, last.run_id)
+    assert "without saying why" not in message, film
+    assert "from outside the execution context" not in message, film
+    return f"{kind or 'host'}: {message}"
 
 
 def kill_now_and_then(place: Place, chance: random.Random) -> Counter[str]:
