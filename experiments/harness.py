@@ -26,6 +26,7 @@ from typing import Any
 
 from experiments import costing
 from experiments.place import ROOT, Place, describe, environment, opened
+from experiments.rows import Results, check_chunks, check_length, figures_of, row_of, was_there
 from experiments.schema import (
     ENOUGH_REPEATS,
     CallRow,
@@ -43,12 +44,6 @@ from video_pipeline.compute.follow import CallFailed, run_call
 from video_pipeline.errors import BadInput, Internal, PipelineError
 
 RESULTS = ROOT / "experiments" / "results"
-
-LENGTH_APART_S = 0.5
-"""By how much a run may differ from the length it stands for: a cut leaves out 0.2 s."""
-
-Results = list[dict[str, Any]]
-"""The results of a run's own calls, in order, as JSON."""
 
 
 @dataclass(frozen=True)
@@ -204,30 +199,14 @@ def _run(work: Work, place: Place, *, repeat: int, order: int, series_id: int) -
             raise Internal(
                 "its output has to be equal to others' and nothing told what it is", input=work.name
             )
-        _check_chunks(work, calls)
-        _check_length(work, calls)
+        check_chunks(work, calls)
+        check_length(work, calls)
         _forget(work, results, place)
         return Run(
-            **fields, **_figures(work, calls, results, waited), output=_sha256(output), calls=tuple(calls)
+            **fields, **figures_of(work, calls, results, waited), output=_sha256(output), calls=tuple(calls)
         )
     except Exception as error:
         return Run(**fields, status="failed", reason=_reason(error), calls=tuple(calls))
-
-
-def _check_chunks(work: Work, calls: Sequence[CallRow]) -> None:
-    """A clip of fewer segments than chunks asked for is made in fewer: such a run must not stand under the
-    name of more."""
-    started = sum(row.child for row in calls)
-    if work.chunks is not None and started != work.chunks:
-        raise Internal(f"{started} calls were started, not {work.chunks}", input=work.name)
-
-
-def _check_length(work: Work, calls: Sequence[CallRow]) -> None:
-    """Where the calls tell how much video they made: not far from what the configuration says."""
-    told = [found for row in calls if not row.child and (found := row.usage.get("video_seconds"))]
-    said = work.facts.get("video_seconds")
-    if told and isinstance(said, int | float) and abs(sum(told) - said) > max(LENGTH_APART_S, 0.1 * said):
-        raise Internal(f"{sum(told):g} s of video were made, not {said:g} s", input=work.name)
 
 
 def _reason(error: Exception) -> str:
@@ -261,72 +240,17 @@ def _call(step: Step, place: Place, name: str, number: int) -> tuple[ResultRecor
         )
     if attached:
         raise Internal("the call was answered from one made before", input=handle.key)
-    if _was_there(record.result or {}):
+    if was_there(record.result or {}):
         raise Internal("the output was there already, so nothing was made", input=handle.key)
-    rows = [_row(record, step.gpu, place, child=False)]
+    rows = [row_of(record, step.gpu, place, child=False)]
     for key, tenant in children.items():
         child = read_result(place.store, tenant, key)
         if child is None or child.status != "ok":
             raise Internal("a call of the fan-out left no result", input=key)
         if child.started_at < record.started_at:
             raise Internal("a call of the fan-out was answered from one made before", input=key)
-        rows.append(_row(child, step.gpu, place, child=True))
+        rows.append(row_of(child, step.gpu, place, child=True))
     return record, rows
-
-
-def _was_there(result: Mapping[str, Any]) -> bool:
-    """Whether a task says that it, or one of the parts it tells of, found its output made."""
-    parts = [part for part in result.values() if isinstance(part, Mapping)]
-    return any(part.get("made") is False for part in (result, *parts))
-
-
-def _row(record: ResultRecord, gpu: str | None, place: Place, *, child: bool) -> CallRow:
-    return CallRow(
-        key=record.key,
-        task=record.task,
-        version=record.version,
-        child=child,
-        gpu=gpu,
-        attempt=record.attempt,
-        host=record.worker.host,
-        started_at=record.started_at,
-        finished_at=record.finished_at,
-        usage=record.usage.model_dump(mode="json", exclude_none=True),
-        usd=costing.usd(record.task, gpu, record.usage, place.settings),
-    )
-
-
-def _figures(work: Work, calls: Sequence[CallRow], results: Results, waited: float) -> dict[str, Any]:
-    def total(name: str, rows: Sequence[CallRow]) -> float:
-        return sum(float(row.usage.get(name) or 0.0) for row in rows)
-
-    own = [row for row in calls if not row.child]
-    started = sum(row.child for row in calls)
-    return {
-        "status": "ok",
-        "wall_s": round(total("wall_s", own), 4),
-        "caller_wall_s": round(waited, 4),
-        "machine_s": round(total("machine_s", calls), 4),
-        "cpu_s": round(total("cpu_user_s", calls) + total("cpu_system_s", calls), 4),
-        "gpu_seconds": round(total("gpu_seconds", calls), 4),
-        "peak_memory_mib": max(float(row.usage.get("peak_memory_mib") or 0.0) for row in calls),
-        "frames": (work.frames or frames_of)(results),
-        "chunks": work.chunks or started or 1,
-        "usd": sum(row.usd for row in calls),
-        "values": dict(work.values(results)),
-        "degraded": tuple(line for result in results for line in result.get("degraded") or ()),
-    }
-
-
-def frames_of(results: Results) -> int | None:
-    """Frames that the calls say they made, together; None where none says."""
-    counts = [
-        result[name]
-        for result in results
-        for name in ("frames", "frame_count", "delivered", "detected_pictures")
-        if isinstance(result.get(name), int)
-    ]
-    return sum(counts) if counts else None
 
 
 def _forget(work: Work, results: Results, place: Place) -> None:

@@ -12,6 +12,7 @@ import pytest
 from experiments import costing, harness
 from experiments.harness import Experiment, Options, Step, Work, order_of, run_series, unequal_outputs
 from experiments.place import Place
+from experiments.rows import check_length, was_there
 from experiments.tasks import FAN_OUT, TRIVIAL
 from tests.experiments.series_made import call, run
 from video_pipeline.errors import Internal
@@ -140,7 +141,7 @@ def test_a_fan_out_whose_calls_were_answered_from_older_ones_fails(place: Place)
     ],
 )
 def test_an_output_that_was_there_already_is_noticed(result: dict[str, Any], there: bool) -> None:
-    assert harness._was_there(result) is there
+    assert was_there(result) is there
 
 
 def test_a_call_on_modal_costs_gpu_cores_and_memory_for_what_its_worker_was_charged(place: Place) -> None:
@@ -169,10 +170,10 @@ def test_a_run_whose_output_has_to_be_equal_and_is_not_told_fails(place: Place) 
 def test_a_run_of_another_length_than_it_is_named_for_fails() -> None:
     """A run of 90 s stood in an earlier table as one of 6 s."""
     work = replace(_double("6 s"), facts={"video_seconds": 6.0})
-    harness._check_length(work, [call({"video_seconds": 5.8}), call({"video_seconds": 90.0}, child=True)])
-    harness._check_length(work, [call({})])
+    check_length(work, [call({"video_seconds": 5.8}), call({"video_seconds": 90.0}, child=True)])
+    check_length(work, [call({})])
     with pytest.raises(Internal, match="90 s of video were made, not 6 s"):
-        harness._check_length(work, [call({"video_seconds": 90.0})])
+        check_length(work, [call({"video_seconds": 90.0})])
 
 
 def test_calls_side_by_side_on_one_machine_cost_what_they_used_of_it(place: Place) -> None:
