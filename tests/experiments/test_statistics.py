@@ -68,6 +68,29 @@ def test_what_lies_within_the_spread_is_not_decided() -> None:
     assert found.low < 0 < found.high
 
 
+def test_equal_runs_are_no_less_and_no_more() -> None:
+    """The interval is one point, and holds 0."""
+    same = {0: 1.0, 1: 2.0, 2: 3.0}
+    found = difference(same, same, enough=3)
+    assert (found.low, found.high, found.verdict) == (0.0, 0.0, "not decided")
+
+
+def test_one_value_has_a_mean_and_no_spread() -> None:
+    found = summary([2.5])
+    assert found is not None
+    assert (found.n, found.mean, found.deviation, found.low, found.high) == (1, 2.5, None, None, None)
+    assert summary([]) is None
+
+
+def test_the_interval_of_a_summary_lies_around_its_mean() -> None:
+    found = summary([1.0, 2.0, 4.0])
+    assert found is not None
+    assert (found.low, found.high) == interval([1.0, 2.0, 4.0])
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low < found.mean < found.high
+
+
 def test_two_repeats_decide_nothing_however_far_apart() -> None:
     found = difference({0: 1.0, 1: 1.0}, {0: 100.0, 1: 100.0}, enough=3)
     assert found.verdict == "not enough repeats"
