@@ -150,7 +150,8 @@ def projection_by_task(found: Projection) -> bytes:
     panels[0].set_xlabel("US dollars a month, line: 95 %")
     if found.usd_low is not None:
         draws = found.draws[found.draws <= np.percentile(found.draws, 99.5)]
-        panels[1].hist(draws, bins=50, color=COLOURS[-1])
+        if np.ptp(draws) > 1e-6 * found.usd:
+            panels[1].hist(draws, bins=50, color=COLOURS[-1])
         panels[1].axvspan(found.usd_low, found.usd_high or 0.0, color=COLOURS[1], alpha=0.15, label="95 %")
         panels[1].axvline(found.usd, color="black", linewidth=1, label="at the model's coefficients")
         panels[1].legend(frameon=False, fontsize=8)

@@ -10,9 +10,9 @@ sums. Two things differ between draws.
   fit, none below 0; one error common to all runs has the part of `relative_sd` beyond `run_sd` (what
   configurations left out were foretold worse); each run has a spread of its own, `run_sd`.
 - The mix: where it comes from the ledger, whole days are drawn with replacement, twice (a bootstrap of the
-  days seen, then a month of those), the same days for all tasks, and lengths have the weights of a Bayesian
-  bootstrap (Rubin 1981); where it is said in a file, the number of calls is Poisson and the lengths are drawn
-  from what was said.
+  days seen, then a month of those; with fewer than 7 of them Poisson on top), the same days for all tasks,
+  and lengths have the weights of a Bayesian bootstrap (Rubin 1981); where it is said in a file, the number of
+  calls is Poisson and the lengths are drawn from what was said.
 
 Not in it: a change of prices, of code or of what people ask for, and time in which warm containers wait.
 """
@@ -151,7 +151,8 @@ class _World:
     def calls(self, workload: Workload) -> np.ndarray:
         """(draws,) calls in the month."""
         if workload.daily:
-            return np.array(workload.daily)[self.month].sum(axis=1)
+            calls = np.array(workload.daily)[self.month].sum(axis=1)
+            return self.random.poisson(calls) if self.days < FEW_DAYS else calls
         return self.random.poisson(workload.per_month, self.draws)
 
     def weights(self, workload: Workload, points: int) -> np.ndarray:
@@ -195,7 +196,8 @@ class _Row:
             if not workload.values_usd:
                 raise
             return _from_ledger(workload, region_factor, world)
-        if workload.values_usd and (c.held_out_error is None or c.held_out_error > TRUSTED):
+        doubted = c.held_out_error is None or c.held_out_error > TRUSTED
+        if workload.values_usd and (doubted or not workload.durations_s):
             return _from_ledger(workload, region_factor, world)
         c = c.model_copy(update={"rates": rates_of(c.task, c.gpu, region_factor)})
         if c.rates is None:

@@ -1,0 +1,299 @@
+"""Which runs go into a model, which model is used, and what is kept of it in the store."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.costs.ledgers import enter, enter_runs
+from video_pipeline import keys
+from video_pipeline.costs.drift import drift
+from video_pipeline.costs.ledger import load
+from video_pipeline.costs.plan import shipped_plan
+from video_pipeline.costs.planning import choices, plan_from
+from video_pipeline.costs.refit import coefficients_note, experiment_runs, ledger_runs, refit
+from video_pipeline.costs.stored import (
+    FittedModels,
+    current,
+    find,
+    known_coefficients,
+    read_models,
+    read_plan,
+    save,
+)
+from video_pipeline.errors import BadInput
+from video_pipeline.store.base import ObjectStore
+from video_pipeline.store.directory import DirectoryStore
+from video_pipeline.telemetry.usage import Usage
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> DirectoryStore:
+    return DirectoryStore(tmp_path / "store")
+
+
+def series(folder: Path, *, backend: str = "modal", repeats: int = 3, **fields: Any) -> Path:
+    """Results of an experiment on one task, in the files' own form."""
+    runs = []
+    for number in range(3 * repeats):
+        frames = (100, 200, 400)[number % 3]
+        call = {
+            "task": "render_overlay",
+            "version": 1,
+            "started_at": "2026-10-01T10:00:00Z",
+            "usage": {"wall_s": 2 + 0.1 * frames + 0.01 * number, "frames": frames},
+        }
+        runs.append({"status": "ok", "calls": [call], "order": number})
+    folder.mkdir(exist_ok=True)
+    path = folder / "e1_baseline-modal.json"
+    path.write_text(
+        json.dumps({"schema_version": 1, "environment": {"backend": backend}, "runs": runs, **fields})
+    )
+    return path
+
+
+def test_a_task_with_enough_runs_gets_a_model_that_recovers_what_they_were_made_of(
+    store: DirectoryStore,
+) -> None:
+    enter_runs(store)
+    (model,) = refit(load(store)).models
+    c = model.coefficients
+    assert (c.task, c.backend, c.gpu) == ("render_overlay", "modal", None)
+    assert (c.source, c.as_of) == ("ledger", "2026-11-13")
+    assert c.s_per_frame == pytest.approx(0.05, rel=0.05)
+    assert c.held_out_error is not None
+    assert c.held_out_error < 0.1
+    assert len(model.points) == 12
+    assert c.rates is not None
+    assert "12 calls in the ledger" in coefficients_note(c)
+
+
+def test_few_runs_are_no_model_and_it_says_how_many_are_wanted(store: DirectoryStore) -> None:
+    enter_runs(store, (100, 200), repeats=5)
+    found = refit(load(store))
+    assert found.models == ()
+    (line,) = found.not_fitted
+    assert "10 runs of 2 lengths; wanted are 6 of 3 lengths" in line
+
+
+def test_failed_calls_previews_and_old_versions_are_in_no_model(store: DirectoryStore) -> None:
+    enter_runs(store)
+    enter_runs(store, first=100, version=0, usage={"wall_s": 999.0})
+    enter(store, 200, status="error", error_kind="internal", usage={"frames": 300, "video_seconds": 10.0})
+    enter(store, 201, usage={"frames": 3, "wall_s": 30.0})
+    runs = ledger_runs(load(store))
+    assert len(runs) == 24
+    (model,) = refit(load(store)).models
+    assert model.coefficients.n_runs == 12
+
+
+def test_chunks_are_calls_side_by_side_and_their_workers_are_counted_together(store: DirectoryStore) -> None:
+    whole = {"frames": 600, "video_seconds": 20.0}
+    enter(store, 1, task="process_framing_ai", usage={**whole, "gpu_type": "T4", "wall_s": 400.0})
+    key = enter(
+        store,
+        2,
+        task="process_framing_ai_parallel",
+        usage={**whole, "chunks": 2, "map_dispatch_ms": 1.0, "wall_s": 220.0},
+    )
+    for number in (3, 4):
+        usage = {"frames": 300, "video_seconds": 10.0, "gpu_type": "T4", "wall_s": 200.0 + number}
+        enter(store, number, task="process_framing_ai_chunk", parent=key, usage=usage)
+    # One chunk is one call, which is in the ledger itself; captions' chunks are files and no calls.
+    enter(
+        store,
+        5,
+        task="process_framing_ai_parallel",
+        usage={**whole, "chunks": 1, "map_dispatch_ms": 1.0, "wall_s": 420.0},
+    )
+    enter(store, 6, task="crop_and_infer_caption_frame_extents", usage={**whole, "chunks": 31})
+    runs = ledger_runs(load(store)).set_index("wall_s")
+    assert sorted(runs.index) == [10, 220, 400]
+    assert runs.loc[220, ["task", "gpu", "chunks", "gpu_seconds"]].tolist() == [
+        "process_framing_ai",
+        "T4",
+        2,
+        407,
+    ]
+    assert runs.loc[400, "chunks"] == runs.loc[10, "chunks"] == 1
+
+
+def test_experiments_are_used_where_the_ledger_has_too_few_and_give_way_when_it_has_enough(
+    store: DirectoryStore, tmp_path: Path
+) -> None:
+    series(tmp_path / "results")
+    enter(store, 1, usage={"frames": 100, "video_seconds": 3.0})
+    (only,) = refit(load(store), tmp_path / "results").models
+    assert (only.coefficients.source, only.used) == ("experiments", True)
+    assert only.coefficients.s_per_frame == pytest.approx(0.1, rel=0.05)
+    enter_runs(store, first=10)
+    models = refit(load(store), tmp_path / "results").models
+    assert [(model.coefficients.source, model.used) for model in models] == [
+        ("ledger", True),
+        ("experiments", False),
+    ]
+
+
+def test_series_that_were_only_tried_do_not_count_and_a_broken_file_is_named(tmp_path: Path) -> None:
+    path = series(tmp_path, quick=True)
+    assert len(experiment_runs(tmp_path)) == 0
+    path.write_text('{"schema_version": 1}')
+    with pytest.raises(BadInput, match="not a result of an experiment") as error:
+        experiment_runs(tmp_path)
+    assert error.value.input == str(path)
+
+
+def test_results_as_experiments_write_them_are_read(tmp_path: Path) -> None:
+    """By the experiments' own models and writer: a fan-out of two chunks, and a run that failed."""
+    from experiments.schema import CallRow, Configuration, Environment, Run, Series, write_series
+
+    now = datetime(2026, 10, 1, tzinfo=UTC)
+
+    def call(task: str, usage: dict[str, Any], **fields: Any) -> CallRow:
+        facts = {"key": "k", "version": 1, "attempt": 1, "host": "h", "started_at": now, "finished_at": now}
+        used = Usage.model_validate({"wall_s": 5.0, "machine_s": 6.0, "frames": 50, **usage})
+        return CallRow.model_validate(
+            {**facts, "task": task, "usage": used.model_dump(), "usd": 0.0, **fields}
+        )
+
+    part = ("process_framing_ai_chunk", {})
+    calls = (
+        call(
+            "process_framing_ai_parallel",
+            {"frames": 100, "chunks": 2, "map_dispatch_ms": 9.0, "wall_s": 8.0},
+        ),
+        call(*part, child=True, gpu="T4"),
+        call(*part, child=True, gpu="T4"),
+    )
+    facts = {"configuration": "two", "started_at": now, "load_before": 0.0, "calls": calls}
+    runs = tuple(
+        Run.model_validate({**facts, "repeat": number, "order": number, "status": status})
+        for number, status in enumerate(("ok", "failed"))
+    )
+    environment = Environment(
+        backend="modal",
+        processor="p",
+        cores=2,
+        memory_mib=1,
+        system="s",
+        python="3",
+        packages={},
+        commit="c",
+        store="directory",
+        prices_as_of="2026-07-01",
+        load_average_before=0.0,
+    )
+    found = Series(
+        experiment="e7_parallel",
+        question="?",
+        seed=1,
+        repeats=1,
+        started_at=now,
+        finished_at=now,
+        environment=environment,
+        cost_basis="",
+        configurations=(Configuration(name="two", what="", tasks=(), hardware=""),),
+        runs=runs,
+    )
+    write_series(found, tmp_path)
+    (row,) = experiment_runs(tmp_path).to_dict("records")
+    assert (row["task"], row["gpu"], row["frames"], row["chunks"]) == ("process_framing_ai", "T4", 100, 2)
+    assert (row["wall_s"], row["gpu_seconds"], row["backend"]) == (8, 12, "modal")
+
+
+def test_what_has_no_model_of_its_own_keeps_the_published_one(store: DirectoryStore) -> None:
+    enter_runs(store)
+    known = known_coefficients(refit(load(store)))
+    assert [(c.task, c.source) for c in known] == [
+        ("render_overlay", "ledger"),
+        ("process_framing_ai", "published"),
+    ]
+    assert find(known, "process_framing_ai_parallel").source == "published"
+    with pytest.raises(BadInput, match="nothing was measured of render_overlay on H100"):
+        find(known, "render_overlay", gpu="H100")
+
+
+def test_models_and_plans_are_kept_and_read_again_and_equal_ones_once(store: DirectoryStore) -> None:
+    assert read_models(store) is None
+    assert read_plan(store) is None
+    enter_runs(store)
+    models = refit(load(store))
+    for _ in range(2):
+        save(store, "models", {"json": models.model_dump_json().encode()})
+    assert read_models(store) == models
+    pointer = current(store, "models")
+    assert pointer is not None
+    prefix = f"{keys.COST_MODEL}models/"
+    assert {item.key for item in store.list(prefix)} == {pointer.files["json"], f"{prefix}current.json"}
+    store.put(pointer.files["json"], b"{}")
+    with pytest.raises(BadInput, match="cannot be read"):
+        read_models(store)
+    store.delete(pointer.files["json"])
+    with pytest.raises(BadInput, match="it is missing"):
+        read_models(store)
+
+
+def test_without_news_the_plan_is_the_one_that_ships() -> None:
+    plan, shipped = plan_from(known_coefficients(None)), shipped_plan()
+    assert plan.framing_ai == shipped.framing_ai
+    assert plan.overlay == shipped.overlay
+    assert plan.break_even == shipped.break_even
+
+
+def test_choices_have_every_goal_where_chunks_were_measured_and_one_call_elsewhere(
+    store: DirectoryStore,
+) -> None:
+    enter_runs(store)
+    rows = choices(known_coefficients(refit(load(store))))
+    by_task = rows.groupby("task")
+    assert set(by_task.get_group("render_overlay")["goal"]) == {"auto"}
+    assert set(by_task.get_group("render_overlay")["chunks"]) == {1}
+    framing = by_task.get_group("process_framing_ai")
+    assert set(framing["goal"]) == {"auto", "cheapest", "fastest", "deadline"}
+    at_60 = framing[framing["seconds"] == 60].set_index("goal")
+    assert at_60.loc["fastest", "predicted_s"] <= at_60.loc["auto", "predicted_s"]
+
+
+# Drift
+
+
+def foretold(store: ObjectStore, first: int, took: list[float], predicted: float = 100.0) -> None:
+    for number, wall in enumerate(took):
+        usage = {"frames": 300, "wall_s": wall, "predicted_s": predicted}
+        enter(store, first + number, task="process_framing_ai_parallel", usage=usage)
+
+
+def test_predictions_that_hold_have_not_drifted_whatever_one_of_them_did(store: DirectoryStore) -> None:
+    foretold(store, 0, [98, 104, 101, 95, 500])
+    found = drift(load(store))
+    assert found.calls == 5
+    assert found.error == pytest.approx(0.05, abs=0.02)
+    assert not found.drifted
+
+
+def test_predictions_that_are_more_than_15_percent_off_have_drifted(store: DirectoryStore) -> None:
+    foretold(store, 0, [150] * 6)
+    found = drift(load(store))
+    assert found.drifted
+    assert found.error == pytest.approx(1 / 3)
+    assert "50 % longer than predicted" in str(found)
+    foretold(store, 100, [100] * 50)
+    assert not drift(load(store)).drifted, "the newest 50 hold"
+
+
+def test_too_few_predictions_are_said_to_be_too_few(store: DirectoryStore) -> None:
+    foretold(store, 0, [500] * 4)
+    enter(store, 50, usage={"wall_s": 9.0})
+    enter(store, 51, status="error", error_kind="internal", usage={"wall_s": 9.0, "predicted_s": 100.0})
+    found = drift(load(store))
+    assert (found.calls, found.error, found.drifted) == (4, None, False)
+    assert "fewer than 5" in str(found)
+
+
+def test_fitted_models_refuse_unknown_fields() -> None:
+    with pytest.raises(ValueError, match="extra"):
+        FittedModels.model_validate({"models": [], "more": 1})
