@@ -116,7 +116,7 @@ def test_a_source_in_bt601_is_converted_and_not_only_tagged(desk: Desk, task: st
     assert numbers(wanted) == numbers(found)
     for one, before in zip(found, wanted, strict=True):
         for plane, should in ((one.y, before.y), (one.u, before.u), (one.v, before.v)):
-            assert plane.mean() == pytest.approx(should.mean(), abs=2)
+            assert plane.mean() == pytest.approx(should.mean(), abs=0.7)
     assert any("BT.601" in note for note in made[1].notes)
 
 

@@ -67,7 +67,7 @@ def test_bars_keep_their_colours(pixel_format: str, matrix: int, full_range: boo
         ours = (frame.y[HEIGHT // 2, x], frame.u[HEIGHT // 4, x // 2], frame.v[HEIGHT // 4, x // 2])
         exact = yuv_of(rgb, 1, False)
         # 8 bits on both sides: half a step in each of three components, and swscale's own rounding.
-        assert max(abs(float(a) - b) for a, b in zip(ours, exact, strict=True)) < 2.5
+        assert max(abs(float(a) - b) for a, b in zip(ours, exact, strict=True)) < 1.5
 
 
 @pytest.mark.parametrize("full_range", [False, True], ids=["limited", "full"])
