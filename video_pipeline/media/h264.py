@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
 ENCODER_VERSION = 2
-"""Part of a clip's recipe: bump it when a setting below, the times of the packets or the conversion of colours
-(`bt709`) change."""
+"""Part of a clip's recipe: bump it when a setting below, the times of the packets or the conversion of
+colours (`bt709`) change."""
 
 SEGMENT_SECONDS = 2
 """A segment's length. A seek in a player decodes at most this much; of a 1080p street scene 1 s costs 3.6 %
