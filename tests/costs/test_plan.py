@@ -14,7 +14,7 @@ from video_pipeline.costs.plan import (
     get_framing_ai_gpu_config,
     shipped_plan,
 )
-from video_pipeline.costs.predict import predict
+from video_pipeline.costs.predict import difference, predict
 from video_pipeline.errors import BadInput
 
 JOINED = {"chunk_fixed_s": 5.0, "join_s": 4.0, "join_s_per_chunk": 1.0, "rates": RATES}
@@ -119,6 +119,12 @@ def test_a_deadline_that_is_just_kept_is_kept() -> None:
     assert choose_chunks(c, 1000, "deadline", deadline_s=exactly - 1e-6).chunks > 4
 
 
+def test_a_deadline_below_a_second_is_one() -> None:
+    c = known(startup_s=0.1, s_per_frame=0.001)
+    assert choose_chunks(c, 500, "deadline", deadline_s=0.5).met
+    assert not choose_chunks(c, 500, "deadline", deadline_s=0.01).met
+
+
 def test_break_even_is_where_the_two_times_cross() -> None:
     """10 + 0.1 F against 10 + 0.05 F + 4 + 2: equal at 120 frames."""
     c = known(join_s=4.0, join_s_per_chunk=1.0, segment_frames=1)
@@ -148,6 +154,10 @@ def test_break_even_says_from_where_it_is_sure() -> None:
     assert found.frames is not None
     assert found.sure_frames is not None
     assert found.sure_frames > found.frames
+    sure, doubtful = (difference(c, found.sure_frames - less, 2, 1)[1] for less in (0, 10))
+    assert sure is not None
+    assert doubtful is not None
+    assert doubtful <= 0 < sure < 1, "the first segment at which the interval leaves 0 out"
 
 
 def test_one_chunk_has_no_break_even() -> None:
