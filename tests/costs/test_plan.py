@@ -119,6 +119,18 @@ def test_a_deadline_that_is_just_kept_is_kept() -> None:
     assert choose_chunks(c, 1000, "deadline", deadline_s=exactly - 1e-6).chunks > 4
 
 
+def test_one_chunk_at_most_is_one() -> None:
+    assert choose_chunks(known(), 1000, "fastest", max_chunks=1).chunks == 1
+
+
+def test_a_wild_spread_calls_nothing_alike_that_takes_twice_as_long() -> None:
+    """Ties end at three tenths, however little the runs agree."""
+    wild = known(startup_s=0.0, run_sd=1.0)
+    chosen = choose_chunks(wild, 1000, "fastest")
+    assert chosen.prediction.seconds <= 1.3 * predict(wild, 1000, 8).seconds
+    assert chosen.chunks == 7
+
+
 def test_a_deadline_below_a_second_is_one() -> None:
     c = known(startup_s=0.1, s_per_frame=0.001)
     assert choose_chunks(c, 500, "deadline", deadline_s=0.5).met
