@@ -239,7 +239,7 @@ def _percent(part: float | None) -> str:
     ),
 )
 def gpu_plan(context: dg.AssetExecutionContext, store: StoreResource) -> dg.MaterializeResult:
-    from video_pipeline.costs.planning import LENGTHS_S, choices, plan_from, priced
+    from video_pipeline.costs.planning import choices, plan_from, priced
     from video_pipeline.costs.plots import plan_by_length
     from video_pipeline.costs.stored import PLAN_KIND, find, known_coefficients, read_models, save
     from video_pipeline.costs.thresholds import RATE
@@ -253,7 +253,7 @@ def gpu_plan(context: dg.AssetExecutionContext, store: StoreResource) -> dg.Mate
         framing = priced(find(known, "process_framing_ai", backend="modal"))
     except PipelineError as error:
         raise to_failure(context, error) from None
-    picture = plan_by_length(framing, rate=RATE, lengths_s=range(2, max(LENGTHS_S) // 2 + 1, 2))
+    picture = plan_by_length(framing, rate=RATE, lengths_s=range(1, 61))
     metadata: dict[str, Any] = {
         "by_length": embedded(picture, "seconds and dollars by length"),
         "thresholds": table(

@@ -153,7 +153,7 @@ def projection_by_task(found: Projection) -> bytes:
         if np.ptp(draws) > 1e-6 * found.usd:
             panels[1].hist(draws, bins=50, color=COLOURS[-1])
         panels[1].axvspan(found.usd_low, found.usd_high or 0.0, color=COLOURS[1], alpha=0.15, label="95 %")
-        panels[1].axvline(found.usd, color="black", linewidth=1, label="at the model's coefficients")
+        panels[1].axvline(found.usd, color="black", linewidth=1, label="expected")
         panels[1].legend(frameon=False, fontsize=8)
     else:
         panels[1].text(0.5, 0.5, "a model has no interval:\nthe sum has none", ha="center")
