@@ -40,7 +40,7 @@ from video_pipeline.calls import (
 )
 from video_pipeline.compute.children import end_those_left, left_by_a_killed_attempt
 from video_pipeline.costs.entries import partition_of
-from video_pipeline.errors import Internal, PipelineError, TimedOut
+from video_pipeline.errors import ErrorKind, Internal, PipelineError, TimedOut
 from video_pipeline.settings import Settings, load_settings
 from video_pipeline.store import open_store
 from video_pipeline.store.base import ObjectStore
@@ -58,6 +58,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 EVENT_PREFIX = "@video_pipeline "
+SAID_IN_FULL: tuple[ErrorKind, ...] = ("bad_input", "cancelled", "version_mismatch")
+"""Errors whose message is all that a person needs; of others the log shows the traceback too."""
+
 EXIT_TAKEN = 3
 EXIT_CLAIM_LOST = 4
 
@@ -221,7 +224,9 @@ def execute(call: CallFile, settings: Settings, store: ObjectStore, identity: Wo
             end_those_left(context)
     watch.stop()
     if error is not None:
-        log.error("%s failed (%s): %s\n%s", task.name, error.kind, error, error.traceback)
+        # Whoever gave bad input reads what to do, not where in the code it was found; the record keeps both.
+        log.error("%s failed (%s): %s", task.name, error.kind, error)
+        log.log(logging.DEBUG if error.kind in SAID_IN_FULL else logging.ERROR, "%s", error.traceback)
     if not claim.owned:
         emit({"event": "claim_lost"})
         return EXIT_CLAIM_LOST

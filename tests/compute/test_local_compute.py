@@ -6,6 +6,8 @@ import os
 import signal
 import time
 
+import pytest
+
 from tests.compute.conftest import wait_until_claimed
 from video_pipeline import keys
 from video_pipeline.calls import Claim, read_call
@@ -49,3 +51,16 @@ def test_a_claim_without_a_heartbeat_for_a_minute_is_taken_over(store: ObjectSto
     assert second.record.attempt == 2
     assert first.heartbeat() is None
     assert not first.owned
+
+
+@pytest.mark.parametrize(("do", "traced"), [("bad_input", False), ("crash", True)])
+def test_the_log_shows_a_traceback_only_where_a_message_is_not_all_one_needs(
+    compute: LocalCompute, do: str, traced: bool
+) -> None:
+    lines: list[str] = []
+    handle = compute.submit("double", {"do": do})
+    record = follow(compute, handle, on_event=lambda event: lines.append(str(event.data.get("line", ""))))
+    assert record.error is not None
+    assert "Traceback" in record.error.traceback
+    assert any(f"double failed ({record.error.kind})" in line for line in lines)
+    assert any("Traceback" in line for line in lines) == traced
