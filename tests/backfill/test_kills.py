@@ -4,7 +4,7 @@ Every execution of a task leaves a row in the ledger, so that "twice" can be cou
 are killed here: calls go on without them, and whoever comes next must find them. What becomes of a call whose
 own worker dies is tested with the backends (`tests/compute`).
 
-`BACKFILL_KILLS=30` makes it thirty kills, with five videos for every two; `BACKFILL_SEED` makes it others.
+`BACKFILL_KILLS=30` makes it thirty kills, among thirty videos; `BACKFILL_SEED` makes it others.
 """
 
 from __future__ import annotations
