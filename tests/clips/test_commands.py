@@ -195,8 +195,8 @@ def test_the_schema_names_every_field_of_a_request(capsys: pytest.CaptureFixture
     assert "radius_x" in schema["$defs"]["HighlightKeyframe"]["required"]
 
 
-def test_the_request_in_the_readme_is_complete_and_valid(store: ObjectStore) -> None:
-    blocks = re.findall(r"```json\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+def test_the_requests_in_the_document_are_complete_and_valid(store: ObjectStore) -> None:
+    blocks = re.findall(r"```json file=\S+\n(.*?)```", (ROOT / "docs" / "clips.md").read_text(), re.DOTALL)
     assert blocks
     for block in blocks:
         add_clip(store, CLIP, json.loads(block))
