@@ -67,7 +67,7 @@ def test_a_killed_run_is_taken_up_by_the_next_and_a_third_finds_nothing_to_do(
     assert "attached to the known call" in text
     assert f"of {TASKS[0]} on modal compute" in text
     assert "frames, " in text, "the worker's progress comes through Modal's log"
-    calls = sorted(list_calls(store), key=lambda call: call.task)
+    calls = sorted(list_calls(store, VIDEO.tenant), key=lambda call: call.task)
     assert [(call.task, call.worker.backend, call.attempt) for call in calls] == [
         (task, "modal", 1) for task in TASKS
     ]
@@ -109,7 +109,7 @@ def test_an_interrupt_of_the_run_cancels_the_call_on_modal(
     wait_for(lambda: running_call(store), 120)
     os.killpg(run.pid, signal.SIGINT)
     assert run.wait(timeout=60) != 0
-    (call,) = list_calls(store)
+    (call,) = list_calls(store, VIDEO.tenant)
     assert call.cancel_requested
     assert call.state == "finished"
     assert modal_backend.is_at_rest(within_s=5)
@@ -133,6 +133,6 @@ def test_cancel_in_dagsters_ui_reaches_the_call_on_modal(
     assert terminated["terminateRun"]["__typename"] == "TerminateRunSuccess", terminated
     assert ui.wait_for_end(run, 60) == "CANCELED"
     assert modal_backend.is_at_rest(within_s=20)
-    (call,) = list_calls(store)
+    (call,) = list_calls(store, VIDEO.tenant)
     assert call.cancel_requested
     assert store.head(current_key(VIDEO)) is None

@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from tests.compute.conftest import ModalBackend, starts, wait_until_claimed
+from tests.compute.conftest import starts, wait_until_claimed
 from tests.compute.test_fan_out import behaviours, wait_for
 from tests.conftest import ROOT
-from tests.doubles.tasks import TASKS, Orchestration
+from tests.doubles.tasks import Orchestration
 from video_pipeline import keys
 from video_pipeline.calls import (
     CallRecord,
@@ -290,29 +290,6 @@ def test_a_result_of_before_the_ledger_is_served_and_not_entered(
     assert again.attached
     assert record.usage.cpu_s == 1.5
     assert rows_of(store) == []
-
-
-@pytest.mark.slow
-def test_what_modal_reserves_is_what_its_attempts_are_priced_by(modal_backend: ModalBackend) -> None:
-    backend = modal_backend
-    for item in list(backend.store.list(keys.LEDGER)):
-        backend.store.delete(item.key)
-    compute = backend.open()
-    run_call(compute, "double", {"do": "return"})
-    with suppress(CallFailed):
-        run_call(compute, "double", {"do": "die"}, CallOptions(max_attempts=1))
-    rows = rows_of(backend.store)
-    assert {row["backend"] for row in rows} == {"modal"}
-    hardware = TASKS[0].hardware
-    for row in rows:
-        assert (row["cpu_cores"], row["memory_gib"]) == (hardware.cpu_cores, hardware.memory_mib / 1024)
-        assert row["gpu_seconds"] == 0
-    (ok,) = (row for row in rows if row["status"] == "ok")
-    assert ok["usd"] > 0
-    assert ok["usd_on_modal"] == ok["usd"]
-    assert ok["startup_overhead_ms"] >= 0
-    assert {row["error_kind"] for row in rows if row["status"] == "error"} == {"lost"}
-    assert sum(row["status"] == "error" for row in rows) == backend.lives
 
 
 class _Swept(DirectoryStore):
