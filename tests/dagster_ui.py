@@ -6,13 +6,11 @@ browser (`browser.py`), or what is expected (`test_ui.py`).
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import ROOT
+from tests.servers import dagster_graphql
+from tests.servers.dagster_graphql import SELECTOR
 from video_pipeline.demo.ui import free_port
 from video_pipeline.partitions import VIDEOS
 
-SELECTOR = {"repositoryLocationName": "video_pipeline", "repositoryName": "__repository__"}
 ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
 START_S = 120.0
 """How long it may take to be up; 20 s on two idle cores, most of it imports."""
@@ -38,15 +37,7 @@ class DagsterUi:
     """Holds `store`, `state` (logs of calls), `home` (Dagster's) and `ui.log`."""
 
     def ask(self, query: str, **variables: Any) -> Any:
-        request = urllib.request.Request(
-            f"{self.url}/graphql",
-            json.dumps({"query": query, "variables": variables}).encode(),
-            {"Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            data = json.load(answer)
-        assert "errors" not in data, data
-        return data["data"]
+        return dagster_graphql.ask(self.url, query, variables, 30)
 
     def partitions(self, asset: str) -> list[str]:
         """The keys of an asset's partitions."""
@@ -68,17 +59,7 @@ class DagsterUi:
 
     def launch(self, job: str, partition: str) -> str:
         """Starts a job for a partition; the run's id."""
-        launched = self.ask(
-            """mutation($parameters: ExecutionParams!) { launchRun(executionParams: $parameters) {
-                 __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }""",
-            parameters={
-                "selector": {**SELECTOR, "jobName": job},
-                "mode": "default",
-                "executionMetadata": {"tags": [{"key": "dagster/partition", "value": partition}]},
-            },
-        )["launchRun"]
-        assert launched["__typename"] == "LaunchRunSuccess", launched
-        return launched["run"]["runId"]
+        return dagster_graphql.launch(self.url, job, 30, partition=partition)
 
     def newest_run(self) -> str | None:
         found = self.ask("{ runsOrError(limit: 1) { ... on Runs { results { runId } } } }")

@@ -7,7 +7,6 @@ until all is quiet. Does not belong here: what is expected of a backfill.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import signal
@@ -15,7 +14,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,10 +27,11 @@ from dagster._core.scheduler.instigation import TickStatus
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES, RunRecord
 
 from tests.conftest import ROOT
+from tests.servers import dagster_graphql
+from tests.servers.dagster_graphql import SELECTOR
 from tests.servers.seaweedfs import free_ports
 from video_pipeline.demo.ui import VARIABLES
 
-SELECTOR = {"repositoryLocationName": "video_pipeline", "repositoryName": "__repository__"}
 START_S = 180.0
 SERVICES = ("code", "daemon", "webserver")
 
@@ -179,15 +178,7 @@ class Place:
 
     def ask(self, query: str, **variables: Any) -> Any:
         """The webserver's GraphQL."""
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self.web_port}/graphql",
-            json.dumps({"query": query, "variables": variables}).encode(),
-            {"Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=120) as answer:
-            data = json.load(answer)
-        assert "errors" not in data, data
-        return data["data"]
+        return dagster_graphql.ask(f"http://127.0.0.1:{self.web_port}", query, variables, 120)
 
     def backfill_by_command(self, job: str, *, partitions: Sequence[str] | None = None) -> str:
         """`dagster job backfill`; the backfill's id."""
@@ -230,13 +221,7 @@ class Place:
 
     def launch(self, job: str) -> str:
         """Starts a job without partitions; the run's id."""
-        answer = self.ask(
-            """mutation($parameters: ExecutionParams!) { launchRun(executionParams: $parameters) {
-                 __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }""",
-            parameters={"selector": {**SELECTOR, "jobName": job}, "mode": "default"},
-        )["launchRun"]
-        assert answer["__typename"] == "LaunchRunSuccess", answer
-        return answer["run"]["runId"]
+        return dagster_graphql.launch(f"http://127.0.0.1:{self.web_port}", job, 120)
 
     def start_sensor(self, name: str) -> None:
         answer = self.ask(

@@ -6,14 +6,12 @@ Belongs here: starting, asking and stopping them. Does not belong here: what is 
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,10 +20,11 @@ from urllib.parse import urlparse
 
 from tests.conftest import ROOT
 from tests.deploy.compose import DEPLOY, services
+from tests.servers import dagster_graphql
+from tests.servers.dagster_graphql import SELECTOR
 from tests.servers.seaweedfs import free_ports
 from video_pipeline.partitions import VIDEOS
 
-SELECTOR = {"repositoryLocationName": "video_pipeline", "repositoryName": "__repository__"}
 ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
 HEALTHY_S = 90.0
 
@@ -138,32 +137,12 @@ class Stack:
 
     def ask(self, query: str, **variables: Any) -> Any:
         """The webserver's GraphQL."""
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self.web_port}/graphql",
-            json.dumps({"query": query, "variables": variables}).encode(),
-            {"Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            data = json.load(answer)
-        assert "errors" not in data, data
-        return data["data"]
+        return dagster_graphql.ask(f"http://127.0.0.1:{self.web_port}", query, variables, 60)
 
     def launch(self, job: str, *, partition: str | None = None, config: dict | None = None) -> str:
         """Launches a run as the UI does; its id."""
-        tags = [] if partition is None else [{"key": "dagster/partition", "value": partition}]
-        launched = self.ask(
-            """mutation($parameters: ExecutionParams!) { launchRun(executionParams: $parameters) {
-                 __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
-                 ... on RunConfigValidationInvalid { errors { message } } } }""",
-            parameters={
-                "selector": {**SELECTOR, "jobName": job},
-                "mode": "default",
-                "runConfigData": json.dumps(config or {}),
-                "executionMetadata": {"tags": tags},
-            },
-        )["launchRun"]
-        assert launched["__typename"] == "LaunchRunSuccess", launched
-        return launched["run"]["runId"]
+        url = f"http://127.0.0.1:{self.web_port}"
+        return dagster_graphql.launch(url, job, 60, partition=partition, config=config)
 
     def status_of(self, run_id: str, among: set[str], timeout_s: float = 120.0) -> str:
         """Waits until the run's status is one of `among`."""

@@ -11,7 +11,7 @@ period is the shortest of day, week, month and year that keeps both counts below
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any
 
 from video_pipeline.costs.dashboard_attempts import (
@@ -24,7 +24,7 @@ from video_pipeline.costs.dashboard_attempts import (
     slow_of,
     text,
 )
-from video_pipeline.costs.ledger_rows import COLUMNS, NUMBER, TEXT, TIME, WHOLE, YES
+from video_pipeline.costs.ledger_rows import COLUMNS, NUMBER, TEXT, TIME, WHOLE, YES, root_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -233,7 +233,7 @@ def _jobs(rows: Table) -> Table:
     parents = {key: parent for key, parent in zip(rows["key"], rows["parent"], strict=True) if parent}
     starters = set(parents.values())
     rows = rows.assign(
-        job=rows["key"].map({key: _root(key, parents) for key in rows["key"].unique()}).astype(object),
+        job=rows["key"].map({key: root_of(key, parents) for key in rows["key"].unique()}).astype(object),
         bad=(rows["status"] == "error") & ~rows["error_kind"].isin(NO_FAILURE_OF_WORKERS),
         starter=rows["key"].isin(starters),
     ).sort_values(["started_at", "attempt"], kind="stable")
@@ -252,11 +252,3 @@ def _jobs(rows: Table) -> Table:
             "failed_attempts": of_job.sum().reindex(last.index),
         }
     )
-
-
-def _root(key: str, parents: Mapping[str, str]) -> str:
-    seen = {key}
-    while (parent := parents.get(key)) is not None and parent not in seen:
-        seen.add(parent)
-        key = parent
-    return key

@@ -24,7 +24,17 @@ from pydantic import ValidationError
 from video_pipeline import keys
 from video_pipeline.costs.entries import LedgerEntry
 from video_pipeline.costs.estimate import ANY_REGION, Prices
-from video_pipeline.costs.ledger_rows import COLUMNS, IDENTITY, NUMBER, TEXT, TIME, WHOLE, YES, Pricing
+from video_pipeline.costs.ledger_rows import (
+    COLUMNS,
+    IDENTITY,
+    NUMBER,
+    TEXT,
+    TIME,
+    WHOLE,
+    YES,
+    Pricing,
+    root_of,
+)
 from video_pipeline.errors import Internal, Transient
 from video_pipeline.store.base import ObjectMissing, ObjectStore, PreconditionFailed
 from video_pipeline.tasks import Task
@@ -126,7 +136,7 @@ def job_costs(rows: pd.DataFrame) -> pd.DataFrame:
     parents = {
         key: parent for key, parent in zip(rows["key"], rows["parent"], strict=True) if pd.notna(parent)
     }
-    jobs = rows.assign(job=[_root(key, parents) for key in rows["key"]])
+    jobs = rows.assign(job=[root_of(key, parents) for key in rows["key"]])
     sums = ["machine_s", "cpu_s", "gpu_seconds", "usd_gpu", "usd_cpu", "usd_memory", "usd", "usd_on_modal"]
     grouped = jobs.groupby("job", sort=False)
     total = pd.DataFrame(grouped[sums].sum(min_count=1))
@@ -138,14 +148,6 @@ def job_costs(rows: pd.DataFrame) -> pd.DataFrame:
     facts = own[["task", "tenant", "partition", "status", "frames", "chunks"]]
     made = facts.join(total, how="right").rename_axis("key").reset_index()
     return made.sort_values("started_at", kind="stable", ignore_index=True)
-
-
-def _root(key: str, parents: Mapping[str, str]) -> str:
-    seen = {key}
-    while (parent := parents.get(key)) is not None and parent not in seen:
-        seen.add(parent)
-        key = parent
-    return key
 
 
 def enter_orphans(store: ObjectStore, *, silent_for_s: float = 3600.0) -> int:

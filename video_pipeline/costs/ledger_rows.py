@@ -166,3 +166,13 @@ class Pricing:
             log.warning("%s has no price on Modal: %s", entry.task, error)
             return None
         return entry.usage.machine_s * per_s
+
+
+def root_of(key: str, parents: Mapping[str, str]) -> str:
+    """The call that began what `key` is a part of; `parents` are the starters by call. A circle ends at a
+    call of its own."""
+    seen = {key}
+    while (parent := parents.get(key)) is not None and parent not in seen:
+        seen.add(parent)
+        key = parent
+    return key
