@@ -1,0 +1,185 @@
+"""The queue between two stages: bounded, in order, ends once it is closed, leaves at once when stopped."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from video_pipeline.streaming.channel import Channel, Closed, Stopped
+
+
+class Asker(threading.Thread):
+    """Calls a function in a thread and keeps what came of it."""
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        super().__init__(daemon=True)
+        self.function = function
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.result = self.function()
+        except BaseException as error:
+            self.error = error
+
+    def is_waiting(self) -> bool:
+        self.join(0.05)
+        return self.is_alive()
+
+    def ended(self) -> Asker:
+        self.join(5)
+        assert not self.is_alive()
+        return self
+
+
+def filled(capacity: int, count: int) -> Channel:
+    channel = Channel(capacity)
+    for item in range(count):
+        channel.put(item)
+    return channel
+
+
+def test_items_come_in_order_and_are_numbered_as_they_are_taken() -> None:
+    channel = filled(3, 3)
+    assert [channel.get()[:2] for _ in range(3)] == [(0, 0), (1, 1), (2, 2)]
+    channel.put("later")
+    assert channel.get()[:2] == (3, "later")
+
+
+def test_it_holds_as_many_items_as_it_has_room_for_and_no_more() -> None:
+    channel = Channel(2)
+    assert channel.put("a") == 0.0
+    assert channel.put("b") == 0.0
+    third = Asker(lambda: channel.put("c"))
+    assert third.is_waiting()
+    assert channel.maximum == 2
+    assert channel.get()[1] == "a"
+    assert third.ended().result > 0, "it waited for room, and says how long"
+    assert channel.maximum == 2
+    assert [channel.get()[1], channel.get()[1]] == ["b", "c"]
+
+
+def test_whoever_takes_from_an_empty_one_waits_for_an_item_and_says_how_long() -> None:
+    channel = Channel(2)
+    taker = Asker(channel.get)
+    assert taker.is_waiting()
+    channel.put(None)
+    number, item, waited = taker.ended().result
+    assert (number, item) == (0, None)
+    assert waited > 0
+    channel.put("here already")
+    assert channel.get()[2] == 0.0
+
+
+def test_what_was_put_before_the_end_is_still_taken_and_then_everybody_hears_of_the_end() -> None:
+    channel = filled(4, 2)
+    channel.close()
+    assert [channel.get()[1], channel.get()[1]] == [0, 1]
+    for _ in range(2):
+        with pytest.raises(Closed):
+            channel.get()
+
+
+def test_the_end_wakes_all_who_wait_for_an_item() -> None:
+    channel = Channel(1)
+    takers = [Asker(channel.get) for _ in range(3)]
+    assert all(taker.is_waiting() for taker in takers)
+    channel.close()
+    assert all(isinstance(taker.ended().error, Closed) for taker in takers)
+
+
+def test_a_stop_wakes_who_waits_and_turns_away_who_comes_later() -> None:
+    full, empty = filled(1, 1), Channel(1)
+    waiting = [Asker(lambda: full.put("no room")), Asker(empty.get)]
+    assert all(one.is_waiting() for one in waiting)
+    began = time.monotonic()
+    full.stop()
+    empty.stop()
+    assert all(isinstance(one.ended().error, Stopped) for one in waiting)
+    assert time.monotonic() - began < 1
+    for channel in (full, empty):
+        with pytest.raises(Stopped):
+            channel.get()
+        with pytest.raises(Stopped):
+            channel.put("late")
+
+
+def test_a_stopped_one_that_was_closed_too_is_stopped_and_not_at_its_end() -> None:
+    """Else a worker would take a stream that failed for one that ended well, and write its tail."""
+    channel = filled(2, 1)
+    channel.close()
+    channel.stop()
+    with pytest.raises(Stopped):
+        channel.get()
+
+
+def test_clearing_drops_what_waits() -> None:
+    channel = filled(3, 3)
+    channel.clear()
+    channel.close()
+    with pytest.raises(Closed):
+        channel.get()
+
+
+def test_occupancy_is_averaged_over_time_until_the_end() -> None:
+    clock = [time.monotonic()]
+    channel = Channel(4)
+    time.sleep(0.05)
+    clock.append(time.monotonic())
+    channel.put("a")
+    channel.put("b")
+    time.sleep(0.05)
+    channel.get()
+    channel.get()
+    clock.append(time.monotonic())
+    channel.close()
+    mean = channel.mean_occupancy
+    assert mean == pytest.approx(2 * (clock[2] - clock[1]) / (clock[2] - clock[0]), rel=0.2)
+    # What comes after the end does not thin it out.
+    time.sleep(0.05)
+    assert channel.mean_occupancy == mean
+    assert channel.maximum == 2
+
+
+def test_items_that_are_taken_after_the_end_do_not_count_as_waiting() -> None:
+    channel = filled(2, 2)
+    time.sleep(0.02)
+    channel.close()
+    before = channel.mean_occupancy
+    time.sleep(0.05)
+    channel.get()
+    assert channel.mean_occupancy == before
+
+
+def test_many_threads_on_both_sides_lose_and_double_nothing() -> None:
+    channel = Channel(3)
+    putters = [
+        Asker(lambda base=base: [channel.put(base + item) for item in range(200)]) for base in (0, 1000)
+    ]
+    taken: list[tuple[int, int]] = []
+    lock = threading.Lock()
+
+    def take() -> None:
+        while True:
+            try:
+                number, item, _ = channel.get()
+            except Closed:
+                return
+            with lock:
+                taken.append((number, item))
+
+    takers = [Asker(take) for _ in range(3)]
+    for putter in putters:
+        assert putter.ended().error is None
+    channel.close()
+    for taker in takers:
+        assert taker.ended().error is None
+    assert sorted(number for number, _ in taken) == list(range(400))
+    assert sorted(item for _, item in taken) == [*range(200), *range(1000, 1200)]
+    assert channel.maximum <= 3
