@@ -13,9 +13,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from video_pipeline.errors import BadInput, problems_of
+from video_pipeline.costs.experiment_results import read_result
 from video_pipeline.strict import StrictModel
 
 ENOUGH_REPEATS = 3
@@ -182,15 +182,7 @@ class Series(StrictModel):
 
 def read_series(path: Path) -> Series:
     """A series from its file. BadInput naming every problem if it is not one."""
-    try:
-        return Series.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValidationError, UnicodeDecodeError) as error:
-        problem = problems_of(error, "file") if isinstance(error, ValidationError) else str(error)
-        raise BadInput(
-            f"not a result of an experiment: {problem}",
-            input=str(path),
-            what_to_do="run the experiment again, or take the file away",
-        ) from None
+    return read_result(path, Series)
 
 
 def write_series(series: Series, folder: Path) -> Path:

@@ -12,10 +12,11 @@ import pytest
 from tests.costs.ledgers import enter, enter_runs
 from video_pipeline import keys
 from video_pipeline.costs.drift import drift
+from video_pipeline.costs.experiment_results import experiment_runs
 from video_pipeline.costs.ledger import load
 from video_pipeline.costs.plan import shipped_plan
 from video_pipeline.costs.planning import choices, plan_from
-from video_pipeline.costs.refit import coefficients_note, experiment_runs, ledger_runs, refit
+from video_pipeline.costs.refit import coefficients_note, ledger_runs, refit
 from video_pipeline.costs.stored import (
     FittedModels,
     current,

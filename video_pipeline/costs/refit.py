@@ -1,7 +1,7 @@
 """Fitting the cost model of every task anew: from the ledger, from experiments, or what was published.
 
 Belongs here: which runs go into a model, and which of several models is used. Does not belong here: the fit
-itself (`model.py`), where models are kept (`stored.py`).
+itself (`model.py`), reading experiments (`experiment_results.py`), where models are kept (`stored.py`).
 
 A model is of one task, in the version that ran last, on one backend and one type of GPU. Runs come from the
 ledger and from experiments; they are never fitted together, because an experiment repeats one clip under
@@ -12,20 +12,16 @@ least `ENOUGH_RUNS` runs of `ENOUGH_LENGTHS` lengths, the experiments' where not
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from datetime import datetime
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
+from video_pipeline.costs.experiment_results import RUN_COLUMNS, experiment_runs
 from video_pipeline.costs.predict import TERMS, Coefficients, Rates, predict
 from video_pipeline.costs.stored import FittedModel, FittedModels, Frame, Point, family
-from video_pipeline.errors import BadInput, Internal, problems_of
+from video_pipeline.errors import BadInput, Internal
 from video_pipeline.machine import usable_cores
 from video_pipeline.media.h264 import segment_frames
-from video_pipeline.telemetry.usage import Usage
 
 log = logging.getLogger(__name__)
 
@@ -38,10 +34,6 @@ MOST_RUNS = 400
 MOST_POINTS = 200
 
 Source = Literal["experiments", "ledger"]
-COLUMNS = [
-    *("task", "version", "backend", "gpu", "frames", "chunks", "wall_s", "gpu_seconds", "video_seconds"),
-    "started_at",
-]
 
 
 def refit(ledger: Frame, experiments: Path | None = None) -> FittedModels:
@@ -70,7 +62,7 @@ def refit(ledger: Frame, experiments: Path | None = None) -> FittedModels:
 
 
 def ledger_runs(ledger: Frame) -> Frame:
-    """The ledger's runs in the columns of `COLUMNS`: attempts that ended well. `chunks` is calls side by
+    """The ledger's runs in the columns of `RUN_COLUMNS`: attempts that ended well. `chunks` is calls side by
     side, which only a fan-out has; `gpu_seconds` is then the seconds of all its workers, GPU or not. Previews
     are left out where a task's renders tell their length: they work on a few pictures. So are whole jobs that
     a fan-out gave to one call, which stands in the ledger itself, and a fan-out's later attempts: they find
@@ -97,90 +89,7 @@ def ledger_runs(ledger: Frame) -> Frame:
             "gpu_seconds": rows["key"].map(busy).where(several),
         }
     )
-    return made[COLUMNS]
-
-
-# Experiments, read without the code that ran them: an installation has the package alone
-
-
-class _Call(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
-    task: str
-    version: int
-    child: bool = False
-    gpu: str | None = None
-    started_at: datetime
-    usage: Usage
-
-
-class _Run(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
-    status: str
-    calls: tuple[_Call, ...] = ()
-
-
-class _Environment(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
-    backend: str
-
-
-class _Series(BaseModel):
-    """What is needed of `experiments.schema.Series`."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    schema_version: Literal[1]
-    quick: bool = False
-    environment: _Environment
-    runs: tuple[_Run, ...]
-
-
-def experiment_runs(folder: Path | None) -> Frame:
-    """The same of the series in a folder; none where there is no folder. Series that only tried whether the
-    experiment works do not count, nor do runs that failed."""
-    import pandas as pd
-
-    rows: list[dict[str, Any]] = []
-    for path in sorted(folder.glob("*.json")) if folder is not None else ():
-        try:
-            series = _Series.model_validate_json(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, ValidationError) as error:
-            problem = problems_of(error, "file") if isinstance(error, ValidationError) else str(error)
-            raise BadInput(
-                f"not a result of an experiment: {problem}",
-                input=str(path),
-                what_to_do="run the experiment again, or take the file away",
-            ) from None
-        if not series.quick:
-            rows += [row for run in series.runs if run.status == "ok" for row in _rows_of(run, series)]
-    return pd.DataFrame(rows, columns=pd.Index(COLUMNS))
-
-
-def _rows_of(run: _Run, series: _Series) -> Iterator[dict[str, Any]]:
-    own, children = [], []
-    for call in run.calls:
-        (children if call.child else own).append(call)
-    for call in own:
-        usage = call.usage
-        fans = usage.map_dispatch_ms is not None
-        chunks = (usage.chunks or 1) if fans else 1
-        if not usage.frames or usage.wall_s <= 0 or (fans and (chunks < 2 or len(own) > 1)):
-            continue
-        yield {
-            "task": family(call.task),
-            "version": call.version,
-            "backend": series.environment.backend,
-            "gpu": next((one.gpu for one in (call, *(children if fans else ())) if one.gpu), None),
-            "frames": usage.frames,
-            "chunks": chunks,
-            "wall_s": usage.wall_s,
-            "gpu_seconds": sum(child.usage.machine_s for child in children) if fans else None,
-            "video_seconds": usage.video_seconds,
-            "started_at": call.started_at,
-        }
+    return made[RUN_COLUMNS]
 
 
 # One model
