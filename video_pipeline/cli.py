@@ -208,6 +208,9 @@ class _ProgressPrinter:
         if event.name == "log":
             self.end()
             print(event.data.get("line", ""), file=sys.stderr)
+        elif event.name == "cost":
+            self.end()
+            print(f"cost: {event.data.get('cost')}", file=sys.stderr)
         elif event.name == "progress":
             if self._terminal:
                 print(f"\r\x1b[K{progress_line(event.data)}", end="", file=sys.stderr, flush=True)

@@ -1,8 +1,9 @@
 """Modal compute: each call a function call of the deployed app, found again by any process.
 
 Belongs here: the contract of compute for Modal: when to spawn, and how a call is ended. Does not belong here:
-Modal's client (`compute.modal`), the note that names a call's function call (`compute.modal_spawns`), judging
-how a call stands (`compute.modal_state`), its output (`compute.modal_output`), the app (`modal_ops`).
+Modal's client (`compute.modal`), what a call asks of it (`compute.modal_asking`), the note that names a
+call's function call (`compute.modal_spawns`), judging how a call stands (`compute.modal_state`), its output
+(`compute.modal_output`), the app (`modal_ops`).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
@@ -29,15 +30,19 @@ from video_pipeline.calls import (
 from video_pipeline.compute.base import CallOptions, EventReader, Handle, Status
 from video_pipeline.compute.children import end_children, left_by_a_killed_attempt
 from video_pipeline.compute.modal import DeployedApp, Way
+from video_pipeline.compute.modal_asking import advice_when_lost, asked_of_modal
+from video_pipeline.compute.modal_cost import Telling, ToldFirst
 from video_pipeline.compute.modal_output import OutputReader
 from video_pipeline.compute.modal_spawns import SpawnNote, change_note, read_note, take_note
 from video_pipeline.compute.modal_state import CallWatch
 from video_pipeline.errors import Transient
 from video_pipeline.settings import Settings
 from video_pipeline.store.base import ObjectStore
-from video_pipeline.tasks import Task, call_key_of, find_task, tenant_of
-from video_pipeline.telemetry.usage import Machine
+from video_pipeline.tasks import call_key_of, find_task, tenant_of
 from video_pipeline.worker import CallFile
+
+if TYPE_CHECKING:
+    from video_pipeline.modal_ops.guard import CallCost
 
 CANCEL_GRACE_S = 8.0
 """How long a cancelled worker may take to stop: it looks every 2 s (`worker_watch.CANCEL_POLL_S`)."""
@@ -60,6 +65,7 @@ class ModalCompute:
         self._store = store
         self._app = DeployedApp(app_name(settings))
         self._watches: dict[str, CallWatch] = {}
+        self._costs: dict[str, tuple[CallCost, Telling]] = {}
 
     def submit(
         self, task: str, request: BaseModel | Mapping[str, Any], options: CallOptions | None = None
@@ -77,7 +83,7 @@ class ModalCompute:
         result = read_result(self._store, tenant, key)
         if result is not None and result.is_reusable(entry, self._store):
             return attached
-        way = self._checked(entry, options)
+        asked = asked_of_modal(entry, parsed, options, self._settings, self._store)
         file = CallFile(
             key=key,
             task=entry.name,
@@ -86,7 +92,7 @@ class ModalCompute:
             timeout_s=options.timeout_s or entry.hardware.timeout_s,
             submitted_at=time.time(),
             parent=options.parent,
-            reserved=self._reserved(entry, options),
+            reserved=asked.reserved,
         )
         for _ in range(20):
             call = read_call(self._store, tenant, key)
@@ -97,12 +103,15 @@ class ModalCompute:
                 key=key,
                 task=entry.name,
                 app=self._app.name,
-                gpu=way.gpu,
+                gpu=asked.way.gpu,
                 after_attempt=call[0].attempt if call is not None else 0,
             )
             if take_note(self._store, tenant, note, instead_of=found[1] if found is not None else None):
-                self._spawn(tenant, note, file, way)
+                self._spawn(tenant, note, file, asked.way)
                 self._watches.pop(key, None)
+                if options.parent is None:
+                    # Of what an orchestrator starts its own caller is told: one line, not hundreds.
+                    self._costs[key] = asked.cost, asked.telling(self._store)
                 return handle
             time.sleep(0.05)
         raise Transient("the call's note changes hands too fast to take", input=key)
@@ -111,33 +120,6 @@ class ModalCompute:
         from video_pipeline.modal_ops.guard import check_cost
 
         check_cost(find_task(task, self._settings), options, self._settings, calls=calls)
-
-    def _checked(self, task: Task, options: CallOptions) -> Way:
-        """How the call is to be reached, once its cost and its options are found to be within the limits."""
-        from video_pipeline.modal_ops.guard import check_cost
-        from video_pipeline.modal_ops.specs import deployed_specs, spec_for
-
-        wanted = spec_for(task, self._settings, options)
-        deployed = {spec.name: spec for spec in deployed_specs(task, self._settings)}[wanted.name]
-        check_cost(task, options, self._settings)
-        # A shorter limit is the worker's to keep: other options would mean other, cold containers.
-        return Way(
-            name=deployed.name,
-            holds_model=deployed.holds_model,
-            gpu=wanted.gpu if wanted.gpu != deployed.gpu else None,
-            timeout_s=wanted.timeout_s if wanted.timeout_s > deployed.timeout_s else None,
-        )
-
-    def _reserved(self, task: Task, options: CallOptions) -> Machine:
-        from video_pipeline.modal_ops.specs import spec_for
-
-        spec = spec_for(task, self._settings, options)
-        return Machine(
-            gpu_type=spec.gpu,
-            gpu_count=0 if spec.gpu is None else 1,
-            cpu_cores=spec.cpu_cores,
-            memory_gib=spec.memory_mib / 1024,
-        )
 
     def _goes_on(self, note: SpawnNote) -> bool:
         """Whether an earlier spawn may still bring a worker: being written, waiting, or to be run again."""
@@ -178,7 +160,7 @@ class ModalCompute:
             kind="cancelled" if reason else status.died,
             message=f"cancelled: {reason}" if reason else f"the call did not end: {status.detail}",
             input=handle.task,
-            what_to_do=None if reason else self._advice(handle.task, status),
+            what_to_do=None if reason else advice_when_lost(handle.task, status, self._settings),
         )
         if record is None or not claimed:
             return _of_an_unclaimed_call(handle, error, note)
@@ -187,19 +169,6 @@ class ModalCompute:
         change_call(self._store, handle.tenant, handle.key, lambda now: _finished(now, record))
         return buried
 
-    def _advice(self, task: str, status: Status) -> str:
-        if status.died == "out_of_memory":
-            from video_pipeline.modal_ops.specs import spec_for
-
-            spec = spec_for(find_task(task, self._settings), self._settings)
-            return (
-                f"it asks for {spec.memory_mib:,} MiB and is ended beyond {spec.memory_limit_mib:,}: "
-                "give it a smaller input, or the task more memory_mib (tasks.py) and deploy"
-            )
-        if status.died == "timeout":
-            return "give it a longer timeout_s, or a shorter input"
-        return "look at the call's log on Modal"
-
     def _has_ended(self, record: CallRecord, note: SpawnNote | None) -> bool:
         """Whether the worker in the record is of a call that Modal has done with."""
         if note is None or note.call_id is None or record.worker.call_id != note.call_id:
@@ -207,7 +176,15 @@ class ModalCompute:
         return self._app.outcome(note.call_id).state != "pending"
 
     def events(self, handle: Handle) -> EventReader:
-        return OutputReader(self._store, self._app, handle, lambda: self._watch(handle).last)
+        """The worker's own; for who has started the call also one `cost` (`compute.modal_cost`)."""
+
+        def status() -> Status | None:
+            return self._watch(handle).last
+
+        reader = OutputReader(self._store, self._app, handle, status)
+        if handle.key not in self._costs:
+            return reader
+        return ToldFirst(reader, *self._costs[handle.key], status)
 
     def cancel(self, handle: Handle, reason: str) -> None:
         """First the worker is asked, through the store; then Modal interrupts the function; then it kills
@@ -257,6 +234,9 @@ class ModalCompute:
         if noted is not None:
             note = noted[0]
             described |= {"app": note.app, "call_id": note.call_id, "gpu": note.gpu, "spawn": note.state}
+        if handle.key in self._costs:
+            cost, telling = self._costs[handle.key]
+            described |= telling.added_to(cost).facts()
         found = read_call(self._store, handle.tenant, handle.key)
         if found is None:
             return {**described, "state": "not claimed"}

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from video_pipeline.calls import ResultRecord, read_result
+from video_pipeline.compute.base import CallOptions
 from video_pipeline.compute.follow import CallFailed
+from video_pipeline.compute.modal_asking import asked_of_modal
+from video_pipeline.compute.modal_cost import WAIT_S
 from video_pipeline.errors import BadInput, Internal, Transient
-from video_pipeline.modal_ops.guard import check_cost
 from video_pipeline.sampling.request import RunInferenceRequest, RunInferenceResult
 from video_pipeline.settings import Settings
 from video_pipeline.store import open_store
@@ -71,7 +73,10 @@ def _run(
     function: RemoteFunction, request: RunInferenceRequest, settings: Settings, store: ObjectStore
 ) -> ResultRecord:
     task = find_task(TASK)
-    print(f"limit: {check_cost(task, None, settings)}", file=sys.stderr)
+    asked = asked_of_modal(task, request, CallOptions(), settings, store)
+    # Its frames stand in the request, so this waits for what models the store has, and not long for those.
+    cost = asked.telling(store).added_to(asked.cost, wait_s=WAIT_S)
+    print(f"cost: {cost}", file=sys.stderr)
     call = CallFile(
         key=call_key_of(task, request, store),
         task=task.name,

@@ -6,7 +6,8 @@ Belongs here: what Dagster adds to a call. Does not belong here: backends and th
 # No `from __future__ import annotations`: Dagster reads the annotation of the nested resource.
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import dagster as dg
 from pydantic import BaseModel
@@ -79,25 +80,29 @@ def _is_being_cancelled(context: dg.AssetExecutionContext) -> bool:
 
 
 class _DagsterLog:
-    """A call's events in Dagster's log; the call's key as an observation, stored before the first poll."""
+    """A call's events in Dagster's log; the call's key as an observation, stored before the first poll, and
+    as another what it will cost, where its backend charges for it."""
 
     def __init__(self, context: dg.AssetExecutionContext, assets: Sequence[dg.AssetKey], describe) -> None:
         self._context = context
         self._assets = assets
         self._describe = describe
         self._last_progress = 0.0
+        self._call: dict[str, str] = {}
 
     def submitted(self, handle: Handle) -> None:
+        self._call = {"call": handle.key, "task": handle.task, "backend": handle.backend}
+        self._observe({})
+        how = "attached to the known call" if handle.attached else "started the call"
+        self._context.log.info(f"{how} {handle.key} of {handle.task} on {handle.backend} compute")
+
+    def _observe(self, further: Mapping[str, Any]) -> None:
         for asset in self._assets:
             self._context.log_event(
                 dg.AssetObservation(
-                    asset,
-                    partition=self._context.partition_key,
-                    metadata={"call": handle.key, "task": handle.task, "backend": handle.backend},
+                    asset, partition=self._context.partition_key, metadata={**self._call, **further}
                 )
             )
-        how = "attached to the known call" if handle.attached else "started the call"
-        self._context.log.info(f"{how} {handle.key} of {handle.task} on {handle.backend} compute")
 
     def event(self, event: Event) -> None:
         data = event.data
@@ -108,6 +113,9 @@ class _DagsterLog:
             if last or time.monotonic() - self._last_progress >= PROGRESS_EVERY_S:
                 self._last_progress = time.monotonic()
                 self._context.log.info(progress_line(data))
+        elif event.name == "cost":
+            self._context.log.info(f"cost: {data.get('cost')}")
+            self._observe(data)
         elif event.name == "retry":
             self._context.log.warning(f"starting again after {data.get('kind')}: {data.get('message')}")
         else:
