@@ -10,12 +10,11 @@ each after `EVENT_PREFIX`; any other line is log. Exit codes: 0 the call ended a
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
-import shutil
 import signal
 import sys
-import tempfile
 import threading
 import time
 import traceback
@@ -41,6 +40,7 @@ from video_pipeline.calls import (
 from video_pipeline.compute.children import end_those_left, left_by_a_killed_attempt
 from video_pipeline.costs.entries import partition_of
 from video_pipeline.errors import ErrorKind, Internal, PipelineError, TimedOut
+from video_pipeline.scratch import scratch_folder
 from video_pipeline.settings import Settings, load_settings
 from video_pipeline.store import open_store
 from video_pipeline.store.base import ObjectStore
@@ -50,6 +50,7 @@ from video_pipeline.telemetry.logs import configure_logging
 from video_pipeline.telemetry.timing import Recorder, timed_operation, use_recorder
 from video_pipeline.telemetry.usage import Machine, Meter, Usage
 from video_pipeline.tracking.addresses import without_signatures
+from video_pipeline.worker_end import end_process
 from video_pipeline.worker_watch import Watch
 
 if TYPE_CHECKING:
@@ -189,11 +190,11 @@ def execute(call: CallFile, settings: Settings, store: ObjectStore, identity: Wo
     meter.claimed(claim.record.claimed_at)
     emit({"event": "claimed", "key": call.key, "attempt": claim.record.attempt, "pid": identity.pid})
 
-    scratch = Path(tempfile.mkdtemp(prefix="video_pipeline-"))
+    folder = contextlib.ExitStack()
     context = TaskContext(
         store=store,
         settings=settings,
-        scratch=scratch,
+        scratch=folder.enter_context(scratch_folder()),
         cancel=CancellationToken(),
         recorder=Recorder(),
         emit=emit,
@@ -219,7 +220,7 @@ def execute(call: CallFile, settings: Settings, store: ObjectStore, identity: Wo
     except BaseException as raised:
         error = _error_record(watch.outcome or raised, raised, claim, context.cancel)
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        folder.close()
         if not context.claim_lost:
             end_those_left(context)
     watch.stop()
@@ -358,4 +359,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_process(main())
