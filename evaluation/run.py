@@ -28,7 +28,7 @@ import numpy as np
 from benchmarks.harness import machine
 from evaluation.development import DEVELOPMENT
 from evaluation.programmes import PROGRAMMES, Programme
-from evaluation.report import figures_of, group_table, groups_of, table, write_results
+from evaluation.report import figures_of, group_table, groups_of, network_line, table, write_results
 from evaluation.score import Predicted, Records, joined, records_of
 from evaluation.set import DEVELOPMENT_SET, MEDIA, ROOT, SET, choose, make_set
 from evaluation.truth import Truth, read_truth
@@ -193,6 +193,7 @@ def main(argv: list[str] | None = None) -> int:
         print(group_table(groups_of(records, by)), end="\n\n")
     figures = figures_of(records)
     print(table(figures))
+    print(network_line(records))
     unseen = {truth.name: [caption.text for caption in truth.unseen] for truth in truths if truth.unseen}
     print(f"left out, shown by no sample: {sum(map(len, unseen.values()))} captions {json.dumps(unseen)}")
     whole = programmes == list(PROGRAMMES) and text and arguments.model is None

@@ -24,7 +24,7 @@ from rapidfuzz.distance import LCSseq, Levenshtein
 
 from evaluation.matching import match_moments, match_spans
 from evaluation.truth import TrueCaption, Truth
-from video_pipeline.captions.labels import LABELS, Label, reverse
+from video_pipeline.captions.labels import LABELS, REVERSED, Label, labels_of
 
 READABLE = ("en", "de", "fr", "es", "it", "sv", "zh", "ja")
 """Languages of the set in writing that the product's recogniser knows."""
@@ -78,13 +78,16 @@ class CaptionRecord:
 
 @dataclass
 class Records:
-    """What was counted on any number of programmes. `confusion` (5, 5) counts pairs by true and predicted
-    label, in the order of LABELS. `texts` tells whether texts were read, `ocr_calls` how often."""
+    """What was counted on any number of programmes. `confusion` (5, 5) counts pairs by true and published
+    label, in the order of LABELS: those that the published captions give them. `network_confusion` counts
+    the labels that the network gives a pair by its two pictures alone, without what comes before and after.
+    `texts` tells whether texts were read, `ocr_calls` how often."""
 
     true_boundaries: list[BoundaryRecord] = field(default_factory=list)
     predicted_boundaries: list[BoundaryRecord] = field(default_factory=list)
     captions: list[CaptionRecord] = field(default_factory=list)
     confusion: np.ndarray = field(default_factory=lambda: np.zeros((5, 5), np.int64))
+    network_confusion: np.ndarray = field(default_factory=lambda: np.zeros((5, 5), np.int64))
     texts: bool = True
     ocr_calls: int = 0
 
@@ -127,7 +130,10 @@ def records_of(
         true_boundaries,
         predicted_boundaries,
         _count_captions(truth, predicted),
-        confusion_of(truth.labels(), probabilities),
+        confusion_of(
+            truth.labels(), labels_of(((c.first_frame, c.end_frame) for c in predicted), truth.frame_count)
+        ),
+        confusion_of(truth.labels(), network_labels(probabilities)),
         texts,
         ocr_calls,
     )
@@ -141,6 +147,7 @@ def joined(parts: Iterable[Records]) -> Records:
         whole.predicted_boundaries += part.predicted_boundaries
         whole.captions += part.captions
         whole.confusion = whole.confusion + part.confusion
+        whole.network_confusion = whole.network_confusion + part.network_confusion
         whole.texts = whole.texts and part.texts
         whole.ocr_calls += part.ocr_calls
     return whole
@@ -255,15 +262,17 @@ def least_certain_share(records: Records) -> float | None:
     return float(within / errors)
 
 
-def confusion_of(labels: Sequence[Label], probabilities: np.ndarray) -> np.ndarray:
-    """(5, 5) counts of pairs by true (row) and predicted label. Both directions of a pair are multiplied."""
+def network_labels(probabilities: np.ndarray) -> list[Label]:
+    """The likeliest label of each pair by itself, (N - 1, 2, 5): both directions multiplied."""
+    joint = probabilities[:, 0] * probabilities[:, 1][:, REVERSED]
+    return [LABELS[at] for at in joint.argmax(axis=1)]
+
+
+def confusion_of(labels: Sequence[Label], predicted: Sequence[Label]) -> np.ndarray:
+    """(5, 5) counts of pairs by true (row) and predicted label."""
     confusion = np.zeros((len(LABELS), len(LABELS)), np.int64)
-    if not labels:
-        return confusion
-    backward = [LABELS.index(reverse(label)) for label in LABELS]
-    joint = probabilities[:, 0] * probabilities[:, 1][:, backward]
-    true = np.array([LABELS.index(label) for label in labels])
-    np.add.at(confusion, (true, joint.argmax(axis=1)), 1)
+    for true, said in zip(labels, predicted, strict=True):
+        confusion[LABELS.index(true), LABELS.index(said)] += 1
     return confusion
 
 

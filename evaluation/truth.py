@@ -9,14 +9,13 @@ frames; a caption that no sample shows cannot be found and is left out, and list
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from video_pipeline.captions.labels import Label, pair_label
+from video_pipeline.captions.labels import Label, labels_of
 
 
 @dataclass(frozen=True)
@@ -44,11 +43,7 @@ class Truth:
 
     def labels(self) -> list[Label]:
         """The true label of every pair of neighbouring samples, `frame_count` - 1 of them."""
-        shown: list[int | None] = [None] * self.frame_count
-        for number, caption in enumerate(self.captions):
-            for sample in range(caption.first_frame, caption.end_frame):
-                shown[sample] = number
-        return [pair_label(left, right) for left, right in itertools.pairwise(shown)]
+        return labels_of(((each.first_frame, each.end_frame) for each in self.captions), self.frame_count)
 
 
 def first_sample(frame: int, *, fps: Fraction, rate: Fraction) -> int:

@@ -132,7 +132,9 @@ def test_a_product_that_is_right_passes_and_its_figures_are_kept(
     kept = json.loads((tmp_path / "results/captions.json").read_text())
     assert [figure["holds"] for figure in kept["figures"]] == [True] * 9
     assert kept["by_programme"]["street"]["captions"] == 15
-    assert sum(map(sum, kept["pair_confusion"]["counts"])) == 419
+    assert sum(map(sum, kept["pair_confusion"]["published"])) == 419
+    assert sum(map(sum, kept["pair_confusion"]["network_alone"])) == 419
+    assert "pair labels of the network alone, balanced: 1.0000" in shown
 
 
 def test_a_product_that_loses_a_caption_fails_and_is_told_which(

@@ -23,6 +23,7 @@ from evaluation.score import (
     joined,
     least_certain_share,
     lines_exact,
+    network_labels,
     not_found,
     ocr_calls_per_caption,
     phantom,
@@ -159,7 +160,7 @@ def test_figures_of_the_whole_set_weigh_captions_and_not_programmes() -> None:
     whole = joined([score(truth, perfect(truth), calls=5), score(short, [], calls=1)])
     assert not_found(whole) == 1 / 5
     assert ocr_calls_per_caption(whole) == 6 / 4
-    assert whole.confusion.sum() == 59 + 59
+    assert whole.confusion.sum() == whole.network_confusion.sum() == 59 + 59
 
 
 def test_wrong_characters_are_counted_over_the_true_ones() -> None:
@@ -252,13 +253,28 @@ def test_both_directions_decide_a_pair_together() -> None:
     truth = truth_with(((1, 2),), ("a",), frames=3)
     assert truth.labels() == ["empty_valid", "valid_empty"]
     probabilities = probabilities_for(truth.labels())
-    assert balanced_accuracy(records_of(truth, [], probabilities, texts=False).confusion) == 1
+    assert network_labels(probabilities) == truth.labels()
     # Forward is wrong with 0.6, backward is right with 0.99: right together.
     probabilities[0, 0] = [0.6, 0.0, 0.1, 0.3, 0.0]
     probabilities[0, 1] = [0.0025, 0.0025, 0.0025, 0.0025, 0.99]
-    assert balanced_accuracy(records_of(truth, [], probabilities, texts=False).confusion) == 1
+    assert network_labels(probabilities) == truth.labels()
     probabilities[0, 1] = [0.99, 0.0025, 0.0025, 0.0025, 0.0025]
-    assert balanced_accuracy(records_of(truth, [], probabilities, texts=False).confusion) == 0.5
+    assert network_labels(probabilities) == ["same", "valid_empty"]
+    records = records_of(truth, [], probabilities, texts=False)
+    assert balanced_accuracy(records.network_confusion) == 0.5
+
+
+def test_pairs_are_scored_by_the_captions_that_were_published() -> None:
+    truth = truth_with(((1, 3), (3, 5)), ("a", "b"), frames=7)
+    silent = np.full((6, 2, 5), 0.2)
+    right = records_of(truth, perfect(truth), silent, texts=False)
+    assert right.confusion.diagonal().tolist() == [2, 1, 1, 1, 1]
+    assert balanced_accuracy(right.confusion) == 1
+    merged = [replace(perfect(truth)[0], end_frame=5)]
+    records = records_of(truth, merged, silent, texts=False)
+    assert records.confusion[LABELS.index("different"), LABELS.index("same")] == 1
+    assert balanced_accuracy(records.confusion) == 4 / 5
+    assert records_of(truth, [], silent, texts=False).confusion[:, LABELS.index("empty_empty")].sum() == 6
 
 
 def test_rare_labels_weigh_as_much_as_common_ones() -> None:

@@ -1,7 +1,7 @@
 """The five labels of a pair of neighbouring frames, and what they mean. Pure.
 
 Belongs here: the names, their order in every probability vector, and the algebra between them.
-Does not belong here: networks, or turning labels into caption spans.
+Does not belong here: networks, or turning labels into caption spans (`extents`).
 
 A *valid* frame shows a caption in the crop region, an *empty* one does not. The label of the pair (a, b) is
 `same` (both valid, one caption), `different` (both valid, two captions), or which of the two are empty.
@@ -9,6 +9,8 @@ A *valid* frame shows a caption in the crop region, an *empty* one does not. The
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import pairwise
 from typing import Literal, get_args
 
 Label = Literal["same", "different", "empty_empty", "empty_valid", "valid_empty"]
@@ -35,3 +37,12 @@ def pair_label(left: object | None, right: object | None) -> Label:
     if right is None:
         return "valid_empty"
     return "same" if left == right else "different"
+
+
+def labels_of(captions: Iterable[tuple[int, int]], frame_count: int) -> list[Label]:
+    """The labels of the `frame_count` - 1 pairs of neighbouring samples, given what each caption spans: its
+    first sample and the one after its last."""
+    shown: list[int | None] = [None] * frame_count
+    for number, (first, end) in enumerate(captions):
+        shown[first:end] = [number] * (end - first)
+    return [pair_label(left, right) for left, right in pairwise(shown)]
