@@ -15,7 +15,9 @@ from typing import cast
 from video_pipeline.errors import Transient
 from video_pipeline.media.clip_source import ClipSource
 from video_pipeline.media.container import Source
+from video_pipeline.media.mp4.headers_at_hand import HEAD_BYTES, FragmentHeaders, fetch_headers
 from video_pipeline.store.base import ObjectStore
+from video_pipeline.store.reader import StoreReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,8 @@ class StoreSources:
         self._versions = versions or {}
         self._keys = list(source_keys)
         self._facts: dict[str, SourceFacts] = {}
+        self._headers: dict[tuple[str, str], FragmentHeaders] = {}
+        self._looking = threading.Lock()
         self._counting = threading.Lock()
         self.bytes_read = 0
         """Read from the store by what was opened and is closed again."""
@@ -85,7 +89,8 @@ class StoreSources:
 
     @contextlib.contextmanager
     def open_bytes(self, number: int) -> Iterator[Source]:
-        """The object's bytes, seekable."""
+        """The object's bytes, seekable. Of a fragmented MP4 the headers are fetched by themselves, once for
+        all times it is opened (see `media.mp4.headers_at_hand`)."""
         key = self._keys[number]
         with self._store.open_reader(key) as reader:
             if reader.version != self._versions.get(key, reader.version):
@@ -95,10 +100,32 @@ class StoreSources:
                     what_to_do="run it again: the new source makes a clip of its own",
                 )
             try:
-                yield cast(Source, reader)
+                yield cast(Source, self._headers_of(key, reader).over(reader))
             finally:
                 with self._counting:
                     self.bytes_read += reader.bytes_fetched
+
+    def _headers_of(self, key: str, reader: StoreReader) -> FragmentHeaders:
+        version = reader.version
+        with self._looking:
+            if (key, version) not in self._headers:
+                head = reader.read(HEAD_BYTES)
+                found = fetch_headers(
+                    lambda start, stop: self._store.get_range(key, start, stop, version=version),
+                    head,
+                    reader.size,
+                )
+                reader.seek(0)
+                self._headers[key, version] = found
+                with self._counting:
+                    self.bytes_read += found.bytes_read
+            return self._headers[key, version]
+
+    def how_read(self, number: int) -> str | None:
+        """What was done to read only parts of a fragmented source, or why nothing was, for people; None
+        before it is opened."""
+        found = [headers.note for (key, _), headers in self._headers.items() if key == self._keys[number]]
+        return found[-1] if found else None
 
     def notes(self) -> tuple[str, ...]:
         """What was done to the pictures of each source that was opened, said once."""

@@ -106,21 +106,21 @@ def _first_after(
         end = min(stop + HEADER, at + block // BLOCKS, index.window.size)
         data = index.window.source.read(at, end, purpose="index", traffic=traffic)
         index.window.keep(at, data)
-        place = _header_in(data)
+        place = header_in(data)
         while place is not None:
             fragment = index.read(at + place, traffic)
             if fragment is None:
                 return None
             if len(fragment.samples):
                 return fragment if fragment.start < stop else None
-            place = _header_in(data, place + 8)
+            place = header_in(data, place + 8)
         if end - at <= HEADER:
             return None
         at = end - HEADER
     return None
 
 
-def _header_in(data: bytes, start: int = 0) -> int | None:
+def header_in(data: bytes, start: int = 0) -> int | None:
     """Where a `moof` begins: its first child is an `mfhd` of 16 bytes (8.8.5), which makes twelve fixed
     bytes."""
     place = data.find(b"moof\0\0\0\x10mfhd", start + 4)
