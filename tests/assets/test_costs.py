@@ -93,7 +93,7 @@ def test_a_month_of_calls_goes_through_all_four_assets(
     assert plan is not None
     assert plan.made_by == "job account_costs"
     assert {c.task for c in plan.coefficients} == {"render_overlay", "process_framing_ai"}
-    assert "| process_framing_ai | T4 (modal) | 60 |" in shown["gpu_plan"]["choices"]
+    assert "| process_framing_ai, enlarged | T4 (modal) | 60 |" in shown["gpu_plan"]["choices"]
 
     projection = shown["cost_projection"]
     assert projection["usd_low"] < projection["usd_a_month"] < projection["usd_high"]
@@ -126,6 +126,26 @@ def test_an_empty_store_is_told_what_to_do_and_fails_nothing(
     assert "no mix" in shown["cost_projection"]["nothing_yet"]
     assert shown["cost_model"]["models"] == 1
     assert "published" in shown["gpu_plan"]["coefficients_from"]
+
+
+def test_framing_with_and_without_the_network_is_told_apart_in_what_the_assets_show(
+    instance: dg.DagsterInstance, store: ObjectStore, folder: Path
+) -> None:
+    task = {"task": "process_framing_ai"}
+    enter_runs(store, **task, usage={"gpu_type": "T4", "model_load_time_ms": 900.0})
+    enter_runs(store, first=100, **task, usage={"gpu_type": "T4"})
+    whole = {"frames": 600, "video_seconds": 20.0, "chunks": 2, "map_dispatch_ms": 1.0, "wall_s": 21.0}
+    for number in range(200, 206, 2):
+        key = enter(store, number, task="process_framing_ai_parallel", usage=whole)
+        chunk = {"frames": 300, "gpu_type": "T4", "wall_s": 19.0}
+        enter(store, number + 1, task="process_framing_ai_chunk", parent=key, usage=chunk)
+    _, shown = run(instance, folder)
+    for name in ("enlarged", "plain"):
+        assert f"| process_framing_ai, {name} | T4 (modal) | " in shown["cost_model"]["coefficients"]
+        assert f"| {name} | any length | " in shown["gpu_plan"]["thresholds"]
+        assert f"| process_framing_ai, {name} | T4 (modal) | " in shown["cost_projection"]["table"]
+    assert "published" in shown["gpu_plan"]["coefficients_from"], "single calls choose no chunks"
+    assert "| process_framing_ai, plain | T4 (modal) | 60 |" in shown["gpu_plan"]["choices"]
 
 
 def test_calls_of_real_workers_are_counted(

@@ -314,7 +314,7 @@ def test_models_and_plan_are_shown_as_they_are(ledger: pd.DataFrame) -> None:
     plan = shipped_plan()
     data = data_of(dashboard_page(ledger, plan.coefficients, plan))
     for told, c in zip(data["coefficients"], plan.coefficients, strict=True):
-        assert (told["task"], told["s_per_frame"], told["source"]) == (c.task, c.s_per_frame, c.source)
+        assert (told["task"], told["s_per_frame"], told["source"]) == (c.name, c.s_per_frame, c.source)
     assert [row[1] for row in data["plan"][0]["rows"]] == [row.chunks for row in plan.framing_ai.rows]
 
 

@@ -225,7 +225,7 @@ def test_peak_hours_double_up_to_eight_and_others_halve(duration: float) -> None
 
 def test_the_plan_names_the_coefficients_it_came_from() -> None:
     (c,) = shipped_plan().coefficients
-    assert (c.task, c.gpu, c.source) == ("process_framing_ai", "T4", "published")
+    assert (c.task, c.gpu, c.source, c.enlarged) == ("process_framing_ai", "T4", "published", True)
     assert c.rates is not None
     assert c.segment_frames == 60
     assert plan.shipped_coefficients("process_framing_ai", "T4") == c

@@ -2,33 +2,36 @@
 
     usage_ledger -> cost_model -> gpu_plan -> cost_projection (with the dashboard page)
 
-Belongs here: what exists, of what it is made, what to show about it. Does not belong here: any figure
-(`video_pipeline.costs`). They are not partitioned: each is of the whole deployment. What is heavy is imported
-inside functions, because Dagster loads this module.
+Belongs here: what exists, of what it is made, what to show about it. Does not belong here: tables
+(`costs_tables.py`), any figure (`video_pipeline.costs`). They are not partitioned: each is of the whole
+deployment. What is heavy is imported inside functions, because Dagster loads this module.
 """
 
 # No `from __future__ import annotations`: Dagster reads these functions' annotations, not their text.
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
 import video_pipeline
 from video_pipeline import keys
 from video_pipeline.assets.common import OWNERS
-from video_pipeline.assets.metadata import embedded, link, links, table
+from video_pipeline.assets.costs_tables import (
+    by_task,
+    choices_table,
+    coefficients_table,
+    drift_table,
+    latest_attempts,
+    thresholds_table,
+)
+from video_pipeline.assets.metadata import embedded, link, links
 from video_pipeline.errors import BadInput, PipelineError
 from video_pipeline.failures import to_failure
 from video_pipeline.resources.store import StoreResource
 from video_pipeline.store.base import ObjectStore
 
-if TYPE_CHECKING:
-    from video_pipeline.costs.predict import Coefficients
-    from video_pipeline.costs.stored import FittedModels
-
 GROUP = "costs"
-PREVIEW = 15
 EXPERIMENTS = Path(video_pipeline.__file__).parents[1] / "experiments" / "results"
 """Beside the package in a checkout; an installed package has none."""
 
@@ -73,59 +76,14 @@ def usage_ledger(context: dg.AssetExecutionContext, store: StoreResource) -> dg.
     if len(rows):
         metadata = {
             "cost_by_day": embedded(cost_by_day(rows), "cost by day"),
-            "cost_by_task": _by_task(rows),
+            "cost_by_task": by_task(rows),
             **metadata,
-            "latest_attempts": _latest(rows),
+            "latest_attempts": latest_attempts(rows),
         }
     else:
         metadata["nothing_yet"] = "no call has left an entry: run a task, then this again"
     tables = f"{objects.uri}/{keys.ledger_table_prefix()}"
     return dg.MaterializeResult(metadata={**metadata, "tables": tables})
-
-
-def _by_task(rows: Any) -> dg.MetadataValue:
-    groups = rows.groupby("task")
-    return table(
-        ("task", "attempts", "failed", "machine hours", "USD paid", "USD at Modal's prices"),
-        [
-            (
-                task,
-                len(group),
-                int((group["status"] != "ok").sum()),
-                f"{group['machine_s'].sum() / 3600:.3f}",
-                f"{group['usd'].sum():.4f}",
-                f"{group['usd_on_modal'].sum():.4f}",
-            )
-            for task, group in sorted(groups, key=lambda item: -item[1]["usd_on_modal"].sum())
-        ],
-    )
-
-
-def _latest(rows: Any) -> dg.MetadataValue:
-    import pandas as pd
-
-    return table(
-        ("claimed (UTC)", "task", "ended", "seconds", "frames", "machine", "USD at Modal's prices", "call"),
-        [
-            (
-                f"{row['started_at']:%Y-%m-%d %H:%M:%S}",
-                row["task"],
-                "ok" if row["status"] == "ok" else row["error_kind"],
-                f"{row['wall_s']:.1f}",
-                _shown(row["frames"], "d"),
-                f"{'CPU' if pd.isna(row['gpu_type']) else row['gpu_type']} ({row['backend']})",
-                _shown(row["usd_on_modal"], ".4f"),
-                row["key"][:12],
-            )
-            for row in reversed(rows.tail(PREVIEW).to_dict("records"))
-        ],
-    )
-
-
-def _shown(value: Any, form: str) -> str:
-    import pandas as pd
-
-    return "-" if pd.isna(value) else format(value, form)
 
 
 class CostModelConfig(dg.Config):
@@ -170,7 +128,7 @@ def cost_model(
     return dg.MaterializeResult(
         metadata={
             **metadata,
-            "coefficients": _coefficients(known, models),
+            "coefficients": coefficients_table(known, models),
             "models": len(known),
             "fitted": sum(model.used for model in models.models),
             "not_fitted": dg.MetadataValue.md("\n".join(f"- {line}" for line in models.not_fitted) or "none"),
@@ -192,56 +150,25 @@ def _experiments(config: CostModelConfig) -> Path | None:
     return folder
 
 
-def _coefficients(known: "tuple[Coefficients, ...]", models: "FittedModels") -> dg.MetadataValue:
-    single = {
-        (model.coefficients.task, model.coefficients.gpu, model.coefficients.backend): model.held_out_run
-        for model in models.models
-        if model.used
-    }
-    rows = []
-    for c in known:
-        held = single.get((c.task, c.gpu, c.backend))
-        head = (c.task, f"{c.gpu or 'CPU'} ({c.backend})", f"{c.n_runs} ({c.source}, {c.as_of})")
-        errors = (_percent(c.held_out_error), _percent(held))
-        for number, (name, found) in enumerate(c.estimates.items()):
-            between = "-" if found.low is None else f"{found.low:.4g} to {found.high:.4g}"
-            # Of a model's rows only the first says what all share, so that it reads as one.
-            rows.append((*(head if number == 0 else ("", "", "")), name, f"{found.value:.4g}", between))
-            rows[-1] = (*rows[-1], *(errors if number == 0 else ("", "")))
-    columns = (
-        "task",
-        "machine",
-        "runs",
-        "coefficient",
-        "value",
-        "95 %",
-        "error, configuration",
-        "error, run",
-    )
-    return table(columns, rows)
-
-
-def _percent(part: float | None) -> str:
-    return "-" if part is None else f"{100 * part:.0f} %"
-
-
 @dg.asset(
     group_name=GROUP,
     owners=OWNERS,
     kinds={"json"},
     deps=[cost_model],
     description=_text(
-        "In how many chunks clips of each length pay off, under each goal, with the tables of thresholds. It "
-        "tells a person what the deployment's own models say; `auto` in a request goes by the tables that "
-        "the package ships, so that one request means the same in every attempt.",
+        "In how many chunks clips of each length pay off, under each goal, with the tables of thresholds: "
+        "enlarged by the network, and framed without it once there are runs of that. `auto` in a request "
+        "goes by the models of this plan that have seen several numbers of chunks, and by what the package "
+        "ships where there is none.",
         "`choices`, `thresholds` and `by_length`, whose grey part is what was measured: all else is the "
         "model's.",
     ),
 )
 def gpu_plan(context: dg.AssetExecutionContext, store: StoreResource) -> dg.MaterializeResult:
-    from video_pipeline.costs.planning import choices, plan_from, priced
+    from video_pipeline.costs.in_use import SOURCES
+    from video_pipeline.costs.planning import choices, framing_model, plan_from
     from video_pipeline.costs.plots import plan_by_length
-    from video_pipeline.costs.stored import PLAN_KIND, find, known_coefficients, read_models, save
+    from video_pipeline.costs.stored import PLAN_KIND, known_coefficients, read_models, save
     from video_pipeline.costs.thresholds import RATE
 
     try:
@@ -250,42 +177,19 @@ def gpu_plan(context: dg.AssetExecutionContext, store: StoreResource) -> dg.Mate
         plan, chosen = plan_from(known), choices(known)
         files = {"json": plan.model_dump_json(indent=1), "csv": chosen.to_csv(index=False)}
         pointer = save(objects, PLAN_KIND, {name: text.encode() for name, text in files.items()})
-        framing = priced(find(known, "process_framing_ai", backend="modal"))
+        framing = framing_model(known, enlarged=True)
+        assert framing is not None, "the package ships one"
     except PipelineError as error:
         raise to_failure(context, error) from None
     picture = plan_by_length(framing, rate=RATE, lengths_s=range(1, 61))
     metadata: dict[str, Any] = {
         "by_length": embedded(picture, "seconds and dollars by length"),
-        "thresholds": table(
-            ("clips of less than s", "chunks", "name"),
-            [
-                ("any length" if row.below_s is None else f"{row.below_s:g}", row.chunks, row.description)
-                for row in plan.framing_ai.rows
-            ],
-        ),
-        "choices": _choices(chosen),
+        "thresholds": thresholds_table(plan),
+        "choices": choices_table(chosen),
         "rule": plan.framing_ai.rule,
-        "coefficients_from": f"{framing.source}, {framing.n_runs} runs, {framing.as_of}",
+        "coefficients_from": f"{SOURCES[framing.source]}, {framing.n_runs} runs, {framing.as_of}",
     }
     return dg.MaterializeResult(metadata={**metadata, **links(objects, pointer.files)})
-
-
-def _choices(chosen: Any) -> dg.MetadataValue:
-    """A row for each length of what was measured in chunks, a column for each goal."""
-    several: Any = chosen[chosen.groupby(["task", "gpu", "backend"])["goal"].transform("nunique") > 1]
-    goals = list(dict.fromkeys(several["goal"]))
-    rows = []
-    by_length: Any = several.groupby(["task", "gpu", "backend", "seconds"])
-    for (task, gpu, backend, seconds), group in by_length:
-        by_goal = {row["goal"]: row for row in group.to_dict("records")}
-        cells = [
-            f"{row['chunks']}: {row['predicted_s']:.0f} s, {_shown(row['predicted_usd'], '.3f')} USD"
-            + ("" if row["met"] else " (not kept)")
-            for row in (by_goal[goal] for goal in goals)
-        ]
-        measured = "no" if group["extrapolated"].any() else "yes"
-        rows.append((task, f"{gpu} ({backend})", seconds, *cells, measured))
-    return table(("task", "machine", "s of video", *goals, "measured"), rows)
 
 
 @dg.asset(
@@ -360,8 +264,7 @@ def prediction_drift(store: StoreResource) -> dg.AssetCheckResult:
     metadata: dict[str, Any] = {"calls": found.calls, "limit": LIMIT}
     if found.error is not None and found.bias is not None:
         metadata |= {"median_error": found.error, "median_bias": found.bias}
-        rows = [(task, n, _percent(error), f"{100 * bias:+.0f} %") for task, n, error, bias in found.by_task]
-        metadata["by_task"] = table(("task", "calls", "off", "took longer"), rows)
+        metadata["by_task"] = drift_table(found)
     if found.drifted:
         metadata["what_to_do"] = (
             "look whether code, machines or the work itself changed; calls with wrong predictions get their "

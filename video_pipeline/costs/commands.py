@@ -1,20 +1,18 @@
-"""`video-pipeline cost` and `video-pipeline ledger`.
+"""`video-pipeline cost`: what a call or a month would take and cost.
 
-Belongs here: arguments and what is printed. Does not belong here: any figure (`plan`, `projection`,
-`ledger`).
+Belongs here: arguments and what is printed. Does not belong here: any figure (`plan`, `projection`), the
+ledger's command (`ledger_command`).
 """
 
 from __future__ import annotations
 
 import argparse
 import math
-import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from video_pipeline.costs.stored import Frame
+from video_pipeline.costs.ledger_command import add_ledger_command, write_text
 from video_pipeline.errors import BadInput
 
 if TYPE_CHECKING:
@@ -23,12 +21,10 @@ if TYPE_CHECKING:
     from video_pipeline.settings import Settings
 
 LEDGER = "ledger"
-SHOWN = 40
-"""Attempts that are printed; a CSV has them all."""
 
 
 def add_cost_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add both commands to the parser of the program."""
+    """Add this command and `ledger` to the parser of the program."""
     cost = commands.add_parser("cost", help="what a task would take and cost, or a month of work")
     what = cost.add_mutually_exclusive_group(required=True)
     what.add_argument("--task", help="one call of this task")
@@ -45,16 +41,16 @@ def add_cost_commands(commands: argparse._SubParsersAction[argparse.ArgumentPars
     cost.add_argument("--deadline", type=float, metavar="SECONDS", help="for --goal deadline")
     cost.add_argument("--gpu", help="Modal's name of a type, such as T4")
     cost.add_argument("--backend", choices=["modal", "local"], help="whose machines (Modal's if measured)")
+    cost.add_argument(
+        "--upscale",
+        choices=["auto", "never"],
+        help="of a framed clip: enlarged by the network (auto, if measured) or not",
+    )
     cost.add_argument("--chunks", type=int, metavar="N", help="add this number of chunks to the table")
     cost.add_argument("--region", default="any", help="Modal's region, of which prices depend")
     cost.add_argument("--csv", type=Path, metavar="FILE", help="of a projection, write the table here too")
     cost.set_defaults(run=run_cost)
-
-    ledger = commands.add_parser("ledger", help="what calls took and cost, attempt by attempt")
-    ledger.add_argument("--task")
-    ledger.add_argument("--since", type=_day, metavar="YYYY-MM-DD", help="claimed on this day (UTC) or later")
-    ledger.add_argument("--csv", type=Path, metavar="FILE", help="write all columns of all of them here")
-    ledger.set_defaults(run=run_ledger)
+    add_ledger_command(commands)
 
 
 def run_cost(arguments: argparse.Namespace) -> int:
@@ -78,30 +74,6 @@ def run_cost(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def run_ledger(arguments: argparse.Namespace) -> int:
-    """Prints the newest attempts and sums; with `--csv` writes all of them."""
-    from video_pipeline.costs.ledger import load
-    from video_pipeline.settings import load_settings
-    from video_pipeline.store import open_store
-
-    rows: Frame = load(open_store(load_settings()))
-    if arguments.task is not None:
-        known = sorted(rows["task"].unique())
-        if arguments.task not in known:
-            raise BadInput(
-                f"the ledger has no call of {arguments.task!r}",
-                input="--task",
-                what_to_do=f"it has {', '.join(known) or 'no call at all'}",
-            )
-        rows = rows[rows["task"] == arguments.task]
-    if arguments.since is not None:
-        rows = rows[rows["started_at"] >= arguments.since]
-    if arguments.csv is not None:
-        _write(arguments.csv, rows.to_csv(index=False))
-    print("\n".join(_ledger_lines(rows)))
-    return 0
-
-
 # One task
 
 
@@ -111,14 +83,21 @@ def _coefficients(
     from fractions import Fraction
 
     from video_pipeline.costs.refit import rates_of
-    from video_pipeline.costs.stored import family, find
+    from video_pipeline.costs.stored import ENLARGING, family, find
     from video_pipeline.media.h264 import segment_frames
     from video_pipeline.modal_ops.specs import gpu_name
     from video_pipeline.tasks import find_task
 
     find_task(arguments.task, settings)
     gpu = None if arguments.gpu is None else gpu_name(arguments.gpu, input="--gpu")
-    c = find(known, arguments.task, gpu=gpu, backend=arguments.backend)
+    enlarged = None if arguments.upscale is None else arguments.upscale == "auto"
+    if enlarged is not None and family(arguments.task) not in ENLARGING:
+        raise BadInput(
+            f"{arguments.task} enlarges nothing",
+            input="--upscale",
+            what_to_do="leave it out: it is for framed clips",
+        )
+    c = find(known, arguments.task, gpu=gpu, backend=arguments.backend, enlarged=enlarged)
     changes: dict[str, object] = {"rates": rates_of(c.task, c.gpu, factor)}
     if family(arguments.task) == "process_framing_ai":
         changes["segment_frames"] = segment_frames(Fraction(arguments.fps).limit_denominator(1001))
@@ -172,7 +151,7 @@ def _told(arguments: argparse.Namespace, c: Coefficients, frames: int) -> list[s
     rows = {found.chunks: found for found in (predict(c, frames, count) for count in counts)}
     lines = [
         f"{arguments.task}, {arguments.duration:g} s of video at {arguments.fps:g} frames a second: "
-        f"{frames} frames, on {c.gpu or 'CPU'} ({c.backend})",
+        f"{frames} frames, on {c.gpu or 'CPU'} ({c.backend}){_how(c)}",
         "",
         f"{'chunks':>6}  {'seconds':>8}  {'95 % of one run':>16}  {'USD':>8}  {'95 %':>18}",
     ]
@@ -190,6 +169,10 @@ def _told(arguments: argparse.Namespace, c: Coefficients, frames: int) -> list[s
         lines.append(f"Work: {c.work}.")
     lines.append(_prices_line(c))
     return lines
+
+
+def _how(c: Coefficients) -> str:
+    return {None: "", True: ", enlarged by the network", False: ", without the network"}[c.enlarged]
 
 
 def _line(found: Prediction) -> str:
@@ -239,7 +222,11 @@ def _project(
     from video_pipeline.costs.projection import project
     from video_pipeline.store import open_store
 
-    given = [name for name in ("duration", "goal", "deadline", "gpu", "chunks") if getattr(arguments, name)]
+    given = [
+        name
+        for name in ("duration", "goal", "deadline", "gpu", "chunks", "upscale")
+        if getattr(arguments, name)
+    ]
     if given:
         raise BadInput(
             f"--{given[0]} does not go with --mix", input=f"--{given[0]}", what_to_do="say it in the mix"
@@ -247,57 +234,6 @@ def _project(
     mix = mix_of(load(open_store(settings))) if arguments.mix == LEDGER else read_mix(Path(arguments.mix))
     found = project(mix, known, region_factor=factor)
     if arguments.csv is not None:
-        _write(arguments.csv, found.csv())
+        write_text(arguments.csv, found.csv())
     print(found.markdown(), end="")
     return 0
-
-
-# The ledger
-
-
-def _day(text: str) -> datetime:
-    try:
-        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no date such as 2026-01-31") from None
-
-
-def _ledger_lines(rows: Frame) -> list[str]:
-    if not len(rows):
-        return ["no attempts"]
-    lines = [
-        f"{'claimed (UTC)':19}  {'task':36}  {'ended':13}  {'seconds':>8}  {'frames':>7}  {'chunks':>6}  "
-        f"{'USD':>8}  {'on Modal':>8}  call"
-    ]
-    for row in rows.tail(SHOWN).to_dict("records"):
-        ended = "ok" if row["status"] == "ok" else row["error_kind"] or "error"
-        usd, on_modal = _or_dash(row["usd"], ".4f"), _or_dash(row["usd_on_modal"], ".4f")
-        frames, chunks = _or_dash(row["frames"], ".0f"), _or_dash(row["chunks"], ".0f")
-        lines.append(
-            f"{row['started_at']:%Y-%m-%d %H:%M:%S}  {row['task'][:36]:36}  {ended:13}  {row['wall_s']:>8.1f}"
-            f"  {frames:>7}  {chunks:>6}  {usd:>8}  {on_modal:>8}  {row['key'][:12]}"
-        )
-    failed = int((rows["status"] != "ok").sum())
-    hidden = f", the newest {SHOWN} of them shown" if len(rows) > SHOWN else ""
-    lines += [
-        "",
-        f"{len(rows)} attempts{hidden}, {failed} of which failed: {rows['machine_s'].sum():.0f} machine "
-        f"seconds, {rows['usd'].sum():.4f} USD paid. `on Modal` prices the seconds of local calls at Modal's "
-        f"rates: {rows['usd_on_modal'].sum():.4f} USD in all, no forecast.",
-        f"Prices of {', '.join(sorted(rows['prices_as_of'].dropna().unique()))}.",
-    ]
-    return lines
-
-
-def _or_dash(value: Any, form: str) -> str:
-    import pandas as pd
-
-    return "-" if pd.isna(value) else format(float(value), form)
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise BadInput(f"cannot write: {error}", input=str(path), what_to_do="name another file") from None
-    print(f"wrote {path}", file=sys.stderr)

@@ -48,7 +48,7 @@ def dashboard_page(
         "made_at": (now or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         **pack(ledger, link_of or (lambda tenant, key: None)),
         "coefficients": [_coefficients(c) for c in coefficients],
-        "plan": [] if plan is None else [_table("framing", plan.framing_ai), _table("overlay", plan.overlay)],
+        "plan": [] if plan is None else [_table(name, found) for name, found in _tables(plan).items()],
     }
     # As in telemetry/waterfall.py: JSON inside a script element must not be able to end it.
     packed = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
@@ -87,7 +87,8 @@ def dashboard_figures(ledger: pd.DataFrame) -> dict[str, int | float | str]:
 def _coefficients(c: Coefficients) -> dict[str, Any]:
     """What a reader needs to know how far to trust a model; seconds."""
     return {
-        **{name: text(getattr(c, name)) for name in ("task", "gpu", "backend", "source", "as_of", "work")},
+        "task": text(c.name),
+        **{name: text(getattr(c, name)) for name in ("gpu", "backend", "source", "as_of", "work")},
         **{
             name: getattr(c, name)
             for name in (
@@ -97,6 +98,15 @@ def _coefficients(c: Coefficients) -> dict[str, Any]:
         },
         "estimates": {name: [found.low, found.high] for name, found in c.estimates.items()},
     }
+
+
+def _tables(plan: Plan) -> dict[str, ThresholdTable]:
+    named = {
+        "framing, enlarged": plan.framing_ai,
+        "framing, plain": plan.framing_plain,
+        "overlay": plan.overlay,
+    }
+    return {name: found for name, found in named.items() if found is not None}
 
 
 def _table(name: str, table: ThresholdTable) -> dict[str, Any]:

@@ -15,15 +15,16 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from video_pipeline.costs.stored import Frame, family
+from video_pipeline.costs.stored import ENLARGING, Frame, family
 from video_pipeline.errors import BadInput, problems_of
 from video_pipeline.telemetry.usage import Usage
 
 RUN_COLUMNS = [
-    *("task", "version", "backend", "gpu", "frames", "chunks", "wall_s", "gpu_seconds", "video_seconds"),
-    "started_at",
+    *("task", "version", "backend", "gpu", "enlarged", "frames", "chunks", "wall_s", "gpu_seconds"),
+    *("video_seconds", "started_at"),
 ]
-"""Of a table of runs that models are fitted to, whether from experiments or from the ledger."""
+"""Of a table of runs that models are fitted to, whether from experiments or from the ledger. `enlarged`:
+whether the network worked on the pictures (as `enlarging.py` tells it), null for tasks that never load it."""
 
 Result = TypeVar("Result", bound=BaseModel)
 
@@ -88,7 +89,8 @@ def experiment_runs(folder: Path | None) -> Frame:
         series = read_result(path, _Series)
         if not series.quick:
             rows += [row for run in series.runs if run.status == "ok" for row in _rows_of(run, series)]
-    return pd.DataFrame(rows, columns=pd.Index(RUN_COLUMNS))
+    made = pd.DataFrame(rows, columns=pd.Index(RUN_COLUMNS))
+    return made.astype({"enlarged": "boolean"})
 
 
 def _rows_of(run: _Run, series: _Series) -> Iterator[dict[str, Any]]:
@@ -101,11 +103,14 @@ def _rows_of(run: _Run, series: _Series) -> Iterator[dict[str, Any]]:
         chunks = (usage.chunks or 1) if fans else 1
         if not usage.frames or usage.wall_s <= 0 or (fans and (chunks < 2 or len(own) > 1)):
             continue
+        task = family(call.task)
+        loaded = any(one.usage.model_load_time_ms is not None for one in (call, *(children if fans else ())))
         yield {
-            "task": family(call.task),
+            "task": task,
             "version": call.version,
             "backend": series.environment.backend,
             "gpu": next((one.gpu for one in (call, *(children if fans else ())) if one.gpu), None),
+            "enlarged": loaded if task in ENLARGING else None,
             "frames": usage.frames,
             "chunks": chunks,
             "wall_s": usage.wall_s,

@@ -36,9 +36,10 @@ class Workload(StrictModel):
     `duration_sd_s` lognormal with that mean and standard deviation), uniform between `duration_from_s` and
     `duration_to_s`, or drawn from `durations_s`.
 
-    `chunks` None is the model's choice. `values_usd`, from the ledger, is what single jobs cost: used where
-    there is no model of that task on that backend. `daily` is how many calls there were on each day that was
-    seen, and `failed_part` what failed attempts cost for each dollar of successful ones."""
+    `chunks` None is the model's choice. `upscale` says, of a framed clip, whether the network enlarges it
+    (`auto`, and where nothing is said) or not (`never`). `values_usd`, from the ledger, is what single jobs
+    cost: used where there is no model of that task on that backend. `daily` is how many calls there were on
+    each day that was seen, and `failed_part` what failed attempts cost for each dollar of successful ones."""
 
     task: str = Field(min_length=1)
     per_month: Count
@@ -51,6 +52,7 @@ class Workload(StrictModel):
     chunks: Annotated[int, Field(ge=1, le=1000)] | None = None
     gpu: str | None = None
     backend: Literal["local", "modal"] | None = None
+    upscale: Literal["auto", "never"] | None = None
     values_usd: tuple[float, ...] = ()
     daily: tuple[int, ...] = ()
     failed_part: Annotated[float, Field(ge=0)] = 0.0
@@ -73,6 +75,10 @@ class Workload(StrictModel):
         if self.duration_sd_s and self.duration_s is None:
             raise ValueError("duration_sd_s goes with duration_s")
         return self
+
+    @property
+    def enlarged(self) -> bool | None:
+        return None if self.upscale is None else self.upscale == "auto"
 
     def lengths(self, points: int) -> np.ndarray:
         """Equally likely lengths in seconds that stand for the distribution: `points` of its quantiles, or
@@ -136,11 +142,13 @@ def _only_what_people_say(workload: object) -> None:
 
 
 def mix_of(ledger: Frame) -> Mix:
-    """The ledger's own mix: every job (a call that no other started) by its task and backend, with the
-    lengths and costs as they were. What did not end well counts as `failed_part`. `BadInput` for a ledger
-    without a job."""
+    """The ledger's own mix: every job (a call that no other started) by its task and backend, and by whether
+    the network enlarged it, with the lengths and costs as they were. What did not end well counts as
+    `failed_part`, of all jobs of the task: one that failed early does not tell which kind it was. `BadInput`
+    for a ledger without a job."""
     import pandas as pd
 
+    from video_pipeline.costs.enlarging import enlarged_rows
     from video_pipeline.costs.ledger import job_costs
 
     jobs: Frame = job_costs(ledger) if len(ledger) else ledger
@@ -154,34 +162,41 @@ def mix_of(ledger: Frame) -> Mix:
     days: Frame = pd.DatetimeIndex(jobs["started_at"]).floor("D")
     span = pd.date_range(days.min(), days.max(), freq="D")
     lengths = ledger.groupby("key")["video_seconds"].last()
-    jobs = jobs.assign(day=days, backend=jobs["key"].map(ledger.groupby("key")["backend"].last()))
+    of_key = ledger.assign(enlarged=enlarged_rows(ledger)).groupby("key")
+    jobs = jobs.assign(
+        day=days,
+        backend=jobs["key"].map(of_key["backend"].last()),
+        upscale=jobs["key"].map(of_key["enlarged"].max()).map({True: "auto", False: "never"}),
+    )
     workloads = []
     by_task: Frame = jobs.groupby(["task", "backend"])
     for (task, backend), group in by_task:
         good = group[group["status"] == "ok"]
-        if not len(good):
-            continue
-        seconds = good["key"].map(lengths)
-        frames = good["frames"].astype(float)
-        known = seconds.notna() & (seconds > 0) & frames.notna() & (frames > 0)
-        priced = good["usd_on_modal"].dropna()
         lost = float(group.loc[group["status"] != "ok", "usd_on_modal"].sum())
-        paid = float(priced.sum())
-        if not known.any() and not len(priced):
-            continue
-        rate = float((frames[known] / seconds[known]).median()) if known.any() else 30.0
-        workloads.append(
-            Workload(
-                task=str(task),
-                backend=cast('Literal["local", "modal"]', backend),
-                per_month=len(good) / len(span) * DAYS,
-                durations_s=tuple(float(value) for value in frames[known] / rate),
-                fps=rate,
-                values_usd=tuple(float(value) for value in priced),
-                daily=tuple(int(value) for value in good.groupby("day").size().reindex(span, fill_value=0)),
-                failed_part=lost / paid if paid > 0 else 0.0,
+        paid = float(good["usd_on_modal"].sum())
+        by_kind: Frame = good.groupby("upscale", dropna=False)
+        for upscale, alike in by_kind:
+            seconds = alike["key"].map(lengths)
+            frames = alike["frames"].astype(float)
+            known = seconds.notna() & (seconds > 0) & frames.notna() & (frames > 0)
+            priced = alike["usd_on_modal"].dropna()
+            if not known.any() and not len(priced):
+                continue
+            rate = float((frames[known] / seconds[known]).median()) if known.any() else 30.0
+            daily = alike.groupby("day").size().reindex(span, fill_value=0)
+            workloads.append(
+                Workload(
+                    task=str(task),
+                    backend=cast('Literal["local", "modal"]', backend),
+                    upscale=None if pd.isna(upscale) else upscale,
+                    per_month=len(alike) / len(span) * DAYS,
+                    durations_s=tuple(float(value) for value in frames[known] / rate),
+                    fps=rate,
+                    values_usd=tuple(float(value) for value in priced),
+                    daily=tuple(int(value) for value in daily),
+                    failed_part=lost / paid if paid > 0 else 0.0,
+                )
             )
-        )
     first, last = span[0], span[-1]
     return Mix(
         workloads=tuple(workloads),

@@ -89,6 +89,7 @@ def fit(
     at_once: int | None = None,
     rates: Rates | None = None,
     work: str = "",
+    enlarged: bool | None = None,
     seed: int = 0,
     terms: Sequence[Term] | None = None,
 ) -> Fit:
@@ -121,6 +122,7 @@ def fit(
         at_once=at_once,
         rates=rates,
         work=work,
+        enlarged=enlarged,
         not_determined=tuple(term for term in TERMS if term not in told and term not in chosen),
         left_out=tuple(term for term in told if term not in chosen),
         held_out_error=by_configuration.mape if by_configuration else None,

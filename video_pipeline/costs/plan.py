@@ -208,11 +208,17 @@ class ThresholdTable(StrictModel):
 
 
 class Plan(StrictModel):
-    """`data/thresholds.json`: what `python -m video_pipeline.costs.thresholds` makes."""
+    """`data/thresholds.json`, which `python -m video_pipeline.costs.thresholds` makes, and the plan of a
+    deployment (`planning.plan_from`)."""
 
     schema_version: Literal[1] = 1
     made_by: str
     framing_ai: ThresholdTable
+    """Of clips that the network enlarges."""
+
+    framing_plain: ThresholdTable | None = None
+    """Of clips that are framed without the network; None where no model of that tells counts apart."""
+
     overlay: ThresholdTable
     coefficients: tuple[Coefficients, ...]
     break_even: tuple[BreakEven, ...]
@@ -234,6 +240,12 @@ def shipped_plan() -> Plan:
 def shipped_coefficients(task: str, gpu: str | None) -> Coefficients | None:
     """Those of a task on a GPU type, by Modal's name; None where nothing was measured or published."""
     return next((c for c in shipped_plan().coefficients if (c.task, c.gpu) == (task, gpu)), None)
+
+
+def tells_counts_apart(c: Coefficients) -> bool:
+    """Whether a number of chunks may be chosen by this model: it was fitted to runs in several numbers. One
+    that has seen single calls alone knows nothing of joining, and would cut every clip."""
+    return c.chunks_range[0] < c.chunks_range[1]
 
 
 def description(chunks: int) -> str:

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
+from video_pipeline.costs.in_use import model_in_use
 from video_pipeline.costs.plan import COUNTS, Goal, Plan, auto_chunks, break_even, choose_chunks
 from video_pipeline.costs.predict import Coefficients
 from video_pipeline.costs.refit import rates_of
-from video_pipeline.costs.stored import Frame, find
+from video_pipeline.costs.stored import Frame
 from video_pipeline.costs.thresholds import LONGEST_S, RATE, framing_table, overlay_table
 from video_pipeline.media.h264 import segment_frames
 
@@ -31,12 +32,16 @@ def priced(c: Coefficients, rate: int = RATE, region_factor: float = 1.0) -> Coe
 
 
 def plan_from(known: Sequence[Coefficients]) -> Plan:
-    """The tables that `costs.plan` ships, from the coefficients of framing on Modal among `known`."""
-    c = priced(find(known, FRAMING, backend="modal"))
+    """The tables that `costs.plan` ships, from the coefficients of framing on Modal among `known`; with the
+    network by the shipped ones where those of the deployment tell no counts apart."""
+    c = framing_model(known, enlarged=True)
+    assert c is not None, "the package ships one"
+    plain = framing_model(known, enlarged=False)
     counts = [count for count in COUNTS[1:] if count <= c.chunks_range[1]]
     return Plan(
         made_by="job account_costs",
         framing_ai=framing_table(c),
+        framing_plain=None if plain is None else framing_table(plain),
         overlay=overlay_table(),
         coefficients=tuple(known),
         break_even=tuple(
@@ -47,10 +52,18 @@ def plan_from(known: Sequence[Coefficients]) -> Plan:
     )
 
 
+def framing_model(known: Sequence[Coefficients], *, enlarged: bool) -> Coefficients | None:
+    """By which a number of chunks of a framed clip on Modal is chosen, priced as of today: of `known`, or of
+    what ships."""
+    found = model_in_use(known, FRAMING, backend="modal", enlarged=enlarged)
+    return None if found is None else priced(found)
+
+
 def choices(known: Sequence[Coefficients]) -> Frame:
-    """What each goal chooses at each length, at 30 frames a second: `task`, `gpu`, `backend`, `seconds` (of
-    video), `goal`, `chunks`, `predicted_s`, `predicted_usd`, `met` (the deadline, half of what one call
-    takes), `extrapolated`. A task that was never measured in chunks gets one call."""
+    """What each goal chooses at each length, at 30 frames a second: `task`, `work` (the task with what tells
+    its models apart), `gpu`, `backend`, `seconds` (of video), `goal`, `chunks`, `predicted_s`,
+    `predicted_usd`, `met` (the deadline, half of what one call takes), `extrapolated`. A task that was never
+    measured in chunks gets one call."""
     import pandas as pd
 
     goals: tuple[Goal | None, ...] = (None, "cheapest", "fastest", "deadline")
@@ -71,6 +84,7 @@ def choices(known: Sequence[Coefficients]) -> Frame:
                 rows.append(
                     {
                         "task": c.task,
+                        "work": c.name,
                         "gpu": c.gpu or "CPU",
                         "backend": c.backend,
                         "seconds": seconds,

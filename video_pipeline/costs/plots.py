@@ -12,7 +12,7 @@ from typing import Any
 
 from video_pipeline.costs.plan import COUNTS
 from video_pipeline.costs.predict import Coefficients, predict
-from video_pipeline.costs.projection import Projection
+from video_pipeline.costs.projection_table import Projection
 from video_pipeline.costs.stored import FittedModels, Frame
 
 COLOURS = ("#1f4e8c", "#e0a030", "#3d9a50", "#c03a2b", "#7a5ca8", "#3aa6a6", "#8c6d4f", "#8c9bb0")
@@ -79,7 +79,7 @@ def measured_against_predicted(models: FittedModels) -> bytes:
         for chunks, marker in ((False, "o"), (True, "^")):
             points = [point for point in model.points if (point.chunks > 1) == chunks]
             if points:
-                words = f"{c.task}, {c.gpu or 'CPU'} ({c.backend})"
+                words = f"{c.name}, {c.gpu or 'CPU'} ({c.backend})"
                 axes.plot(
                     [point.predicted_s for point in points],
                     [point.wall_s for point in points],
@@ -144,7 +144,7 @@ def projection_by_task(found: Projection) -> bytes:
         if not np.isnan(row["usd_low"]):
             panels[0].plot([row["usd_low"], row["usd_high"]], [place, place], color="black", linewidth=1.5)
     panels[0].set_yticks(
-        range(len(rows)), [f"{row['task']}\n{row['gpu']} ({row['backend']})" for row in rows]
+        range(len(rows)), [f"{row['work']}\n{row['gpu']} ({row['backend']})" for row in rows]
     )
     panels[0].set_xlim(left=0)
     panels[0].set_xlabel("US dollars a month, line: 95 %")

@@ -84,6 +84,10 @@ class Coefficients(StrictModel):
     """Modal's name of the GPU type; None where workers have no GPU."""
 
     backend: str
+    enlarged: bool | None = None
+    """Whether the network enlarged the pictures; None for tasks that never load it, and in models of before
+    the two were told apart."""
+
     terms: tuple[Term, ...]
     startup_s: float = Field(default=0.0, ge=0)
     chunk_fixed_s: float = Field(default=0.0, ge=0)
@@ -122,6 +126,16 @@ class Coefficients(StrictModel):
 
     rates: Rates | None = None
 
+    @property
+    def identity(self) -> tuple[str, str | None, str, bool | None]:
+        """What there is one model of."""
+        return self.task, self.gpu, self.backend, self.enlarged
+
+    @property
+    def name(self) -> str:
+        """The task for people to read, with what tells its models apart."""
+        return named(self.task, self.enlarged)
+
     def value(self, term: Term) -> float:
         if term == "extra_s_per_frame":
             return self.s_per_frame * (self.imbalance - 1)
@@ -144,6 +158,11 @@ class Prediction(StrictModel):
     frames: int
     chunks: int
     extrapolated: tuple[str, ...] = ()
+
+
+def named(task: str, enlarged: bool | None) -> str:
+    """`process_framing_ai, enlarged` and `process_framing_ai, plain`; None is the task's name alone."""
+    return task if enlarged is None else f"{task}, {'enlarged' if enlarged else 'plain'}"
 
 
 def largest_chunk(frames: int, chunks: int, segment_frames: int | None) -> tuple[int, int]:

@@ -1,7 +1,8 @@
 """What a month of work costs, from a mix of workloads and the cost model.
 
-Belongs here: the sum over a mix with its interval, as table, Markdown and CSV. Does not belong here: mixes
-(`mix.py`), the model (`predict.py`), which coefficients (`stored.py`). pandas is imported inside functions.
+Belongs here: the sum over a mix with its interval. Does not belong here: mixes (`mix.py`), the model
+(`predict.py`), which coefficients (`stored.py`), how it is shown (`projection_table.py`). pandas is imported
+inside functions.
 
 How sure it is: the month is drawn `DRAWS` times with a fixed seed, and the interval is the middle 95 % of the
 sums. Two things differ between draws.
@@ -27,9 +28,10 @@ import numpy as np
 
 from video_pipeline.costs.mix import DAYS, Mix, Workload
 from video_pipeline.costs.plan import auto_chunks
-from video_pipeline.costs.predict import TERMS, Coefficients, Term, predict
+from video_pipeline.costs.predict import TERMS, Coefficients, Term, named, predict
+from video_pipeline.costs.projection_table import Projection
 from video_pipeline.costs.refit import rates_of
-from video_pipeline.costs.stored import Frame, find
+from video_pipeline.costs.stored import find
 from video_pipeline.errors import BadInput
 
 DRAWS, SEED = 4000, 0
@@ -40,66 +42,6 @@ FEW_DAYS = 7
 
 TRUSTED = 0.25
 """A model that erred more than this on configurations held out gives way to what jobs cost in the ledger."""
-
-
-@dataclass(frozen=True)
-class Projection:
-    """A month. `rows` has a row for each workload: `task`, `gpu`, `backend`, `per_month`, `seconds_mean` (of
-    video; nan where the ledger does not tell), `frames_mean`, `chunks` (the fewest and most, as text),
-    `machine_hours`, `usd`, `usd_low`, `usd_high` (95 %; nan where the model has no interval), `usd_per_call`,
-    `interval_from` (model, mix), `basis` and `notes`. `total` are the same figures of all of it; `draws` (n,)
-    the sums that the interval is read from."""
-
-    rows: Frame
-    usd: float
-    usd_low: float | None
-    usd_high: float | None
-    draws: np.ndarray
-    source: str
-    prices_as_of: str
-    region_factor: float
-
-    def csv(self) -> str:
-        return self.rows.to_csv(index=False, float_format="%.6g")
-
-    def markdown(self) -> str:
-        names = (
-            "task",
-            "machine",
-            "calls a month",
-            "mean length s",
-            "chunks",
-            "machine hours",
-            "USD a month",
-        )
-        names = (*names, "95 %", "USD a call", "interval from")
-        lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
-        for row in self.rows.to_dict("records"):
-            cells = (
-                row["task"],
-                f"{row['gpu']} ({row['backend']})",
-                f"{row['per_month']:.0f}",
-                "-" if np.isnan(row["seconds_mean"]) else f"{row['seconds_mean']:.1f}",
-                row["chunks"],
-                "-" if np.isnan(row["machine_hours"]) else f"{row['machine_hours']:.2f}",
-                _usd(row["usd"]),
-                _interval(row["usd_low"], row["usd_high"]),
-                f"{row['usd_per_call']:.5f}",
-                row["interval_from"],
-            )
-            lines.append(f"| {' | '.join(cells)} |")
-        low, high = self.usd_low, self.usd_high
-        shown = _interval(np.nan if low is None else low, np.nan if high is None else high)
-        lines += [
-            f"| **all** | | | | | | **{_usd(self.usd)}** | **{shown}** | | |",
-            "",
-            f"Mix: {self.source}. Prices of {self.prices_as_of}, region factor {self.region_factor:g}.",
-            "",
-        ]
-        notes = {
-            f"- {row['task']}: {row['basis']} {row['notes']}".rstrip() for row in self.rows.to_dict("records")
-        }
-        return "\n".join([*lines, *sorted(notes)]) + "\n"
 
 
 def project(
@@ -146,7 +88,7 @@ class _World:
             seen = self.random.integers(days, size=(draws, days))
             month = self.random.integers(days, size=(draws, round(DAYS)))
             self.month = np.take_along_axis(seen, month, axis=1)
-        self._models: dict[tuple[str, str | None, str], tuple[np.ndarray, np.ndarray]] = {}
+        self._models: dict[tuple[str, str | None, str, bool | None], tuple[np.ndarray, np.ndarray]] = {}
 
     def calls(self, workload: Workload) -> np.ndarray:
         """(draws,) calls in the month."""
@@ -163,7 +105,7 @@ class _World:
 
     def model(self, c: Coefficients) -> tuple[np.ndarray, np.ndarray]:
         """(draws, terms) values of `c.terms`, and (draws,) the error common to all runs, as a factor."""
-        name = (c.task, c.gpu, c.backend)
+        name = c.identity
         if name not in self._models:
             values = np.array([c.value(term) for term in c.terms])
             if c.covariance is None or not c.degrees:
@@ -191,7 +133,13 @@ class _Row:
         cls, workload: Workload, known: Sequence[Coefficients], region_factor: float, world: _World
     ) -> _Row:
         try:
-            c = find(known, workload.task, gpu=workload.gpu, backend=workload.backend)
+            c = find(
+                known,
+                workload.task,
+                gpu=workload.gpu,
+                backend=workload.backend,
+                enlarged=workload.enlarged,
+            )
         except BadInput:
             if not workload.values_usd:
                 raise
@@ -239,6 +187,7 @@ def _from_model(workload: Workload, c: Coefficients, world: _World) -> _Row:
     return _Row(
         {
             "task": workload.task,
+            "work": named(workload.task, c.enlarged),
             "gpu": c.gpu or "CPU",
             "backend": c.backend,
             "per_month": workload.per_month,
@@ -269,6 +218,7 @@ def _from_ledger(workload: Workload, region_factor: float, world: _World) -> _Ro
     return _Row(
         {
             "task": workload.task,
+            "work": named(workload.task, workload.enlarged),
             "gpu": "as run",
             "backend": workload.backend or "several backends",
             "per_month": workload.per_month,
@@ -329,11 +279,3 @@ def _few(world: _World, workload: Workload) -> list[str]:
 
 def _range(chunks: Sequence[int]) -> str:
     return str(chunks[0]) if len(set(chunks)) == 1 else f"{min(chunks)} to {max(chunks)}"
-
-
-def _usd(value: float) -> str:
-    return f"{value:,.2f}" if value >= 1 else f"{value:.4f}"
-
-
-def _interval(low: float, high: float) -> str:
-    return "-" if np.isnan(low) or np.isnan(high) else f"{_usd(low)} to {_usd(high)}"

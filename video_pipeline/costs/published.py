@@ -120,6 +120,7 @@ def published_fit(*, table: str | None = None) -> Fit:
         source="published",
         as_of=published().documents["gpu_task"].updated,
         work=WORK,
+        enlarged=True,
         terms=TERMS,
     )
 

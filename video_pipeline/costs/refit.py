@@ -3,7 +3,8 @@
 Belongs here: which runs go into a model, and which of several models is used. Does not belong here: the fit
 itself (`model.py`), reading experiments (`experiment_results.py`), where models are kept (`stored.py`).
 
-A model is of one task, in the version that ran last, on one backend and one type of GPU. Runs come from the
+A model is of one task, in the version that ran last, on one backend and one type of GPU; renders that the
+network enlarged and those that it did not have a model each. Runs come from the
 ledger and from experiments; they are never fitted together, because an experiment repeats one clip under
 quiet conditions and the ledger has whatever people asked for. The ledger's model is used where it has at
 least `ENOUGH_RUNS` runs of `ENOUGH_LENGTHS` lengths, the experiments' where not, and else the published one.
@@ -16,8 +17,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
+from video_pipeline.costs.enlarging import enlarged_rows
 from video_pipeline.costs.experiment_results import RUN_COLUMNS, experiment_runs
-from video_pipeline.costs.predict import TERMS, Coefficients, Rates, predict
+from video_pipeline.costs.predict import TERMS, Coefficients, Rates, named, predict
 from video_pipeline.costs.stored import FittedModel, FittedModels, Frame, Point, family
 from video_pipeline.errors import BadInput, Internal
 from video_pipeline.machine import usable_cores
@@ -34,20 +36,25 @@ MOST_RUNS = 400
 MOST_POINTS = 200
 
 Source = Literal["experiments", "ledger"]
+Identity = tuple[str, str | None, str, bool | None]
+"""Task, GPU, backend and whether the network enlarged: `Coefficients.identity`."""
+
+_HOW = {None: "", True: " with the network", False: " without the network"}
 
 
 def refit(ledger: Frame, experiments: Path | None = None) -> FittedModels:
     """Models of all that `ledger` (as `costs.ledger.load` gives it) and the folder of experiments' results
     have runs of. `BadInput` for a file there that is no series."""
-    found: dict[tuple[str, str | None, str], list[FittedModel]] = {}
+    found: dict[Identity, list[FittedModel]] = {}
     missing: list[str] = []
     sources: tuple[tuple[Source, Frame], ...] = (
         ("ledger", ledger_runs(ledger)),
         ("experiments", experiment_runs(experiments)),
     )
     for source, runs in sources:
-        for (task, backend, gpu), group in runs.groupby(["task", "backend", "gpu"], dropna=False):
-            of = (str(task), gpu if isinstance(gpu, str) else None, str(backend))
+        groups = runs.groupby(["task", "gpu", "backend", "enlarged"], dropna=False)
+        for (task, gpu, backend, enlarged), group in groups:
+            of = (str(task), gpu if isinstance(gpu, str) else None, str(backend), _told(enlarged))
             fitted = _fitted(group, of, source)
             if isinstance(fitted, str):
                 missing.append(fitted)
@@ -61,6 +68,12 @@ def refit(ledger: Frame, experiments: Path | None = None) -> FittedModels:
     return FittedModels(models=tuple(models), not_fitted=tuple(sorted(missing)))
 
 
+def _told(value: Any) -> bool | None:
+    import pandas as pd
+
+    return None if pd.isna(value) else bool(value)
+
+
 def ledger_runs(ledger: Frame) -> Frame:
     """The ledger's runs in the columns of `RUN_COLUMNS`: attempts that ended well. `chunks` is calls side by
     side, which only a fan-out has; `gpu_seconds` is then the seconds of all its workers, GPU or not. Previews
@@ -69,6 +82,7 @@ def ledger_runs(ledger: Frame) -> Frame:
     chunks that an earlier one had made."""
     import pandas as pd
 
+    ledger = ledger.assign(enlarged=enlarged_rows(ledger))
     rows = ledger[(ledger["status"] == "ok") & (ledger["frames"].fillna(0) > 0) & (ledger["wall_s"] > 0)]
     rows = rows[rows["task"] != "process_framing_ai_chunk"]
     tells = rows.groupby("task")["video_seconds"].transform("count") > 0
@@ -81,7 +95,8 @@ def ledger_runs(ledger: Frame) -> Frame:
     several = rows["chunks"] > 1
     made = pd.DataFrame(
         {
-            **{name: rows[name] for name in ("version", "backend", "wall_s", "video_seconds", "started_at")},
+            **{name: rows[name] for name in ("version", "backend", "enlarged", "wall_s", "video_seconds")},
+            "started_at": rows["started_at"],
             "task": rows["task"].map(family),
             "frames": rows["frames"].astype(int),
             "chunks": rows["chunks"],
@@ -95,12 +110,12 @@ def ledger_runs(ledger: Frame) -> Frame:
 # One model
 
 
-def _fitted(runs: Frame, of: tuple[str, str | None, str], source: Source) -> FittedModel | str:
+def _fitted(runs: Frame, of: Identity, source: Source) -> FittedModel | str:
     """The model, or why there is none."""
     from video_pipeline.costs.model import fit
 
-    task, gpu, backend = of
-    where = f"{task} on {gpu or 'CPU'} ({backend}, {source})"
+    task, gpu, backend, enlarged = of
+    where = f"{named(task, enlarged)} on {gpu or 'CPU'} ({backend}, {source})"
     runs = runs[runs["version"] == runs["version"].max()].sort_values("started_at").tail(MOST_RUNS)
     lengths = runs["frames"].nunique()
     if len(runs) < ENOUGH_RUNS or lengths < ENOUGH_LENGTHS:
@@ -118,7 +133,8 @@ def _fitted(runs: Frame, of: tuple[str, str | None, str], source: Source) -> Fit
         "segment_frames": _segment(task, runs),
         "at_once": usable_cores() if backend == "local" else None,
         "rates": rates_of(task, gpu),
-        "work": f"what version {runs['version'].max()} was asked for, all requests alike",
+        "enlarged": enlarged,
+        "work": f"what version {runs['version'].max()} was asked for{_HOW[enlarged]}, all requests alike",
     }
     try:
         try:

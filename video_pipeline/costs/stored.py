@@ -116,28 +116,40 @@ def known_coefficients(models: FittedModels | None) -> tuple[Coefficients, ...]:
     from video_pipeline.costs.plan import shipped_plan
 
     fitted = models.used() if models is not None else ()
-    there = {(c.task, c.gpu, c.backend) for c in fitted}
-    return (*fitted, *(c for c in shipped_plan().coefficients if (c.task, c.gpu, c.backend) not in there))
+    there = {c.identity for c in fitted}
+    return (*fitted, *(c for c in shipped_plan().coefficients if c.identity not in there))
 
 
 def find(
-    known: Sequence[Coefficients], task: str, *, gpu: str | None = None, backend: str | None = None
+    known: Sequence[Coefficients],
+    task: str,
+    *,
+    gpu: str | None = None,
+    backend: str | None = None,
+    enlarged: bool | None = None,
 ) -> Coefficients:
-    """The coefficients of a task, on a GPU type and backend where these are named; Modal's before those of
-    machines of one's own. `BadInput` naming what there is where nothing was measured."""
+    """The coefficients of a task, on a GPU type and backend where these are named, and with or without the
+    network where that is said; Modal's before those of machines of one's own, and those with the network
+    before those without. `BadInput` naming what there is where nothing was measured."""
     fits = [
-        c for c in known if c.task == family(task) and gpu in (None, c.gpu) and backend in (None, c.backend)
+        c
+        for c in known
+        if c.task == family(task)
+        and gpu in (None, c.gpu)
+        and backend in (None, c.backend)
+        and enlarged in (None, c.enlarged)
     ]
     if not fits:
-        on = "".join((f" on {gpu}" if gpu else "", f" with the backend {backend}" if backend else ""))
-        there = ", ".join(f"{c.task} on {c.gpu or 'CPU'} ({c.backend})" for c in known)
+        how = {None: "", True: " enlarged by the network", False: " without the network"}[enlarged]
+        on = "".join((how, f" on {gpu}" if gpu else "", f" with the backend {backend}" if backend else ""))
+        there = ", ".join(f"{c.name} on {c.gpu or 'CPU'} ({c.backend})" for c in known)
         raise BadInput(
             f"nothing was measured of {task}{on}: there is no model to predict with",
             input=task,
             what_to_do=f"known are {there}; run the task a few times at several lengths, then the job "
             "account_costs, which fits a model",
         )
-    return min(fits, key=lambda c: c.backend != "modal")
+    return min(fits, key=lambda c: (c.backend != "modal", c.enlarged is False))
 
 
 FAMILIES = {
@@ -149,6 +161,11 @@ FAMILIES = {
 
 def family(task: str) -> str:
     return FAMILIES.get(task, task)
+
+
+ENLARGING = frozenset({"process_framing_ai", "process_multi_clip"})
+"""Families whose pictures the network enlarges where a request has it and a crop is small: with it a frame
+takes many times as long, so each of them is two kinds of work."""
 
 
 _TYPES = {"json": "application/json", "csv": "text/csv", "md": "text/markdown", "html": "text/html"}

@@ -68,8 +68,9 @@ import has to be here. Of the others, most need Dagster, which the images do not
 AT_HOME = frozenset(
     f"costs/{name}.py"
     for name in (
-        *("commands", "dashboard", "dashboard_data", "drift", "experiment_results", "least_squares"),
-        *("ledger", "mix", "model", "planning", "plots", "projection", "published", "refit", "thresholds"),
+        *("commands", "dashboard", "dashboard_data", "drift", "enlarging", "experiment_results"),
+        *("least_squares", "ledger", "ledger_command", "mix", "model", "planning", "plots"),
+        *("projection", "projection_table", "published", "refit", "thresholds"),
     )
 )
 """Modules that look at what was paid, with packages that no worker needs (pandas, scipy, matplotlib)."""
