@@ -15,11 +15,10 @@ from video_pipeline.clips.framing_plan import FramingPlan, crop_curve
 from video_pipeline.clips.reframe import PLAIN_GRID
 from video_pipeline.clips.request import ProcessFramingAiRequest
 from video_pipeline.clips.result import RenderPrediction
+from video_pipeline.costs.in_use import SOURCES, gpu_of, model_in_use
 from video_pipeline.costs.plan import auto_chunks, get_framing_ai_gpu_config, shipped_coefficients
 from video_pipeline.costs.predict import Coefficients, predict
 from video_pipeline.media.h264 import segment_frames
-from video_pipeline.modal_ops.specs import gpu_name
-from video_pipeline.tasks import find_task
 
 if TYPE_CHECKING:
     from video_pipeline.worker import TaskContext
@@ -36,17 +35,24 @@ def chunks_that_pay(frames: int, rate: Fraction, c: Coefficients | None) -> int:
 
 
 def model_for(request: ProcessFramingAiRequest, plan: FramingPlan, backend: str) -> Coefficients | None:
-    """Coefficients of this work on this backend's machines, for segments of this frame rate. None on machines
-    of one's own, and for a clip that no network enlarges: nothing was measured of either."""
-    if backend != "modal" or not _enlarges(request, plan):
+    """Coefficients of this work, with or without the network, on this backend's machines, for segments of
+    this frame rate: those of the deployment's own plan, or what ships. None where nothing was measured of it
+    in several numbers of chunks."""
+    own = plan.cost_plan()
+    found = model_in_use(
+        () if own is None else own.coefficients, CHUNK, backend=backend, enlarged=_enlarges(request, plan)
+    )
+    if found is None:
         return None
-    return modal_model(plan.format.frame_rate)
+    changes: dict[str, object] = {"segment_frames": segment_frames(plan.format.frame_rate)}
+    if backend != "modal":
+        changes["rates"] = None  # machines of one's own: their seconds cost nothing
+    return found.model_copy(update=changes)
 
 
 def modal_model(rate: Fraction) -> Coefficients | None:
-    """Coefficients of enlarging on the GPU that the task table states."""
-    gpu = find_task(CHUNK).hardware.gpu
-    known = None if gpu is None else shipped_coefficients(KIND, gpu_name(gpu, input=f"gpu of {CHUNK}"))
+    """The shipped coefficients of enlarging on the GPU that the task table states."""
+    known = shipped_coefficients(KIND, gpu_of(CHUNK, "modal"))
     return None if known is None else known.model_copy(update={"segment_frames": segment_frames(rate)})
 
 
@@ -61,8 +67,8 @@ def prediction_of(c: Coefficients, frames: int, chunks: int) -> RenderPrediction
     return RenderPrediction(
         **{name: getattr(found, name) for name in ("seconds", "low", "high", "usd", "usd_low", "usd_high")},
         chunks=found.chunks,
-        machine=f"{c.gpu or 'CPU'} on Modal",
-        basis=f"{c.n_runs} runs ({c.source}): {c.work}",
+        machine=f"{c.gpu or 'CPU'} on Modal" if c.backend == "modal" else "machines of one's own",
+        basis=f"{c.n_runs} runs ({SOURCES[c.source]}): {c.work}",
         model_as_of=c.as_of,
         notes=found.extrapolated,
     )

@@ -27,6 +27,7 @@ from video_pipeline.clips.result import RenderResult
 from video_pipeline.clips.shots import OutputFrame, Shot, preview_numbers, programme_frames
 from video_pipeline.clips.sources import SourceFacts, StoreSources
 from video_pipeline.clips.timeline import Programme, framed_timeline, join
+from video_pipeline.costs.in_use import plan_in_use
 from video_pipeline.errors import BadInput
 from video_pipeline.media.frames import CroppedFrame
 from video_pipeline.media.h264 import H264Settings, VideoFormat
@@ -34,6 +35,7 @@ from video_pipeline.telemetry.timing import timed_operation
 from video_pipeline.telemetry.usage import FramePace
 
 if TYPE_CHECKING:
+    from video_pipeline.costs.plan import Plan
     from video_pipeline.models.upscaler import Upscaler
     from video_pipeline.store.base import ObjectStore
     from video_pipeline.worker import TaskContext
@@ -46,13 +48,16 @@ class FramingPlan:
     programme: Programme
     format: VideoFormat
     sources: StoreSources
+    cost_plan: Callable[[], Plan | None] = lambda: None
+    """Looks up the deployment's plan of chunks, for clips that may be made in several."""
 
     @classmethod
     def of(cls, request: ProcessFramingAiRequest, store: ObjectStore, output: ClipOutput) -> FramingPlan:
         """For one clip. BadInput if its times are not in the video."""
         sources = StoreSources(store, [request.source_key], output.versions)
         timeline = framed_timeline(request, sources.facts(0).times, request.rate, sources.name(0))
-        return cls(join([timeline], "cut", 0.5, [sources.name(0)]), format_of(request), sources)
+        programme = join([timeline], "cut", 0.5, [sources.name(0)])
+        return cls(programme, format_of(request), sources, lambda: plan_in_use(store))
 
     @property
     def start_seconds(self) -> float:
