@@ -3,7 +3,9 @@ nothing again."""
 
 from __future__ import annotations
 
+import json
 import logging
+from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from types import SimpleNamespace
 from typing import Any
@@ -18,15 +20,21 @@ from tests.clips.test_parallel import calls as calls
 from tests.costs.runs_made import RATES, known
 from video_pipeline import keys
 from video_pipeline.clips.foretelling import chunks_that_pay
-from video_pipeline.costs.in_use import gpu_of, model_in_use, plan_in_use
+from video_pipeline.costs.in_use import gpu_of, model_in_use, plan_of_render
 from video_pipeline.costs.plan import Plan, shipped_coefficients, shipped_plan
 from video_pipeline.costs.predict import Coefficients, predict
 from video_pipeline.costs.stored import current, save
+from video_pipeline.errors import Transient
+from video_pipeline.keys import ClipId
 from video_pipeline.store.directory import DirectoryStore
 from video_pipeline.tasks import call_key_of, find_task
 from video_pipeline.worker import TaskContext
 
 FRAMING, CHUNK, PARALLEL = "process_framing_ai", "process_framing_ai_chunk", "process_framing_ai_parallel"
+
+
+CLIP = ClipId("acme", "goal")
+PARTS, OTHER_PARTS = (keys.clip_parts_prefix(CLIP, digit * 16) for digit in "ab")
 
 
 def own(**fields: Any) -> Coefficients:
@@ -100,10 +108,43 @@ def test_models_are_of_the_gpu_that_the_task_table_names_and_of_none_at_home() -
 
 
 def test_a_store_without_a_plan_has_none_and_one_with_a_plan_has_the_newest(store: DirectoryStore) -> None:
-    assert plan_in_use(store) is None
+    assert plan_of_render(store, PARTS) is None
     keep(store, own())
     newest = keep(store, own(s_per_frame=0.25))
-    assert plan_in_use(store) == newest
+    assert plan_of_render(store, PARTS) == newest
+
+
+def test_attempts_at_one_render_go_by_one_plan_and_other_renders_by_the_newest(store: DirectoryStore) -> None:
+    first = keep(store, own())
+    assert plan_of_render(store, PARTS) == first
+    second = keep(store, own(s_per_frame=0.25))
+    assert plan_of_render(store, PARTS) == first
+    assert plan_of_render(store, OTHER_PARTS) == second
+    (note,) = [item.key for item in store.list(PARTS)]
+    store.delete(note)
+    assert plan_of_render(store, PARTS) == second, "the note goes with the parts"
+
+
+@pytest.mark.parametrize(
+    "note", ["not json", "{}", '{"plan": "a", "noted_at": "2026-01-01T00:00:00"}', None]
+)
+def test_a_note_of_a_render_that_failed_long_ago_or_that_is_damaged_holds_nobody(
+    store: DirectoryStore, note: str | None
+) -> None:
+    """The longest call takes four hours: what is older was left by another one."""
+    old = keep(store, own())
+    plan_of_render(store, PARTS)
+    (name,) = [item.key for item in store.list(PARTS)]
+    told = json.loads(store.get(name))
+    newest = keep(store, own(s_per_frame=0.25))
+    for hours, wanted in ((3.9, old), (4.1, newest)):
+        told["noted_at"] = (datetime.now(UTC) - timedelta(hours=hours)).isoformat()
+        store.put(name, json.dumps(told).encode())
+        if note is None:
+            assert plan_of_render(store, PARTS) == wanted
+    if note is not None:
+        store.put(name, note.encode())
+        assert plan_of_render(store, PARTS) == newest
 
 
 @pytest.mark.parametrize("damage", ["not json", '{"framing_ai": 5}', None])
@@ -118,7 +159,7 @@ def test_a_plan_that_cannot_be_read_stops_nobody_and_is_said_in_the_log(
     else:
         store.put(pointer.files["json"], damage.encode())
     with caplog.at_level(logging.WARNING):
-        assert plan_in_use(store) is None
+        assert plan_of_render(store, PARTS) is None
     assert pointer.files["json"] in caplog.text
     assert "the tables that ship" in caplog.text
 
@@ -144,6 +185,7 @@ def test_auto_goes_by_the_deployments_plan_and_says_so_beside_the_outcome(
     assert result.prediction.machine == ("T4 on Modal" if backend == "modal" else "machines of one's own")
     assert desk.last is not None
     assert desk.last.usage.predicted_s is not None
+    assert [key for key in desk.stored() if "/parts/" in key] == [], "the note went with the parts"
 
 
 def test_auto_without_a_plan_says_that_it_went_by_what_was_published(
@@ -183,6 +225,26 @@ def test_a_new_plan_makes_no_other_call_and_renders_nothing_again(
     assert (again.made, again.recipe, again.sha256) == (False, before.recipe, before.sha256)
     assert len(calls.calls) == made, "no chunk was rendered"
     assert again.prediction == before.prediction, "what was foretold of the render that was made"
+
+
+def test_a_second_attempt_after_a_new_plan_cuts_where_the_first_did(
+    desk: Desk, calls: FanOutDouble, backend: str
+) -> None:
+    fields, facts = uneven_film(desk), {"backend": backend, "gpu": "T4" if backend == "modal" else None}
+    keep(desk.store, own(**facts))
+
+    def fail(chunk: Any) -> Any:
+        if chunk.start_frame == 0:
+            raise Transient("the store is away")
+        return chunk
+
+    calls.before = fail
+    with pytest.raises(Transient):
+        desk.run(PARALLEL, **fields)
+    keep(desk.store, own(**facts, join_s=1000.0))
+    calls.before = lambda request: request
+    assert len(desk.run(PARALLEL, **fields).chunks) == 4, "by the new plan it would be one"
+    assert len(desk.run(PARALLEL, "another", **fields).chunks) <= 1
 
 
 def test_the_plan_lies_where_the_cost_assets_put_it(store: DirectoryStore) -> None:

@@ -27,7 +27,7 @@ from video_pipeline.clips.result import RenderResult
 from video_pipeline.clips.shots import OutputFrame, Shot, preview_numbers, programme_frames
 from video_pipeline.clips.sources import SourceFacts, StoreSources
 from video_pipeline.clips.timeline import Programme, framed_timeline, join
-from video_pipeline.costs.in_use import plan_in_use
+from video_pipeline.costs.in_use import plan_of_render
 from video_pipeline.errors import BadInput
 from video_pipeline.media.frames import CroppedFrame
 from video_pipeline.media.h264 import H264Settings, VideoFormat
@@ -49,7 +49,7 @@ class FramingPlan:
     format: VideoFormat
     sources: StoreSources
     cost_plan: Callable[[], Plan | None] = lambda: None
-    """Looks up the deployment's plan of chunks, for clips that may be made in several."""
+    """Looks up the deployment's plan that a clip's calls go by, where it may be made in several."""
 
     @classmethod
     def of(cls, request: ProcessFramingAiRequest, store: ObjectStore, output: ClipOutput) -> FramingPlan:
@@ -57,7 +57,7 @@ class FramingPlan:
         sources = StoreSources(store, [request.source_key], output.versions)
         timeline = framed_timeline(request, sources.facts(0).times, request.rate, sources.name(0))
         programme = join([timeline], "cut", 0.5, [sources.name(0)])
-        return cls(programme, format_of(request), sources, lambda: plan_in_use(store))
+        return cls(programme, format_of(request), sources, lambda: plan_of_render(store, output.parts_prefix))
 
     @property
     def start_seconds(self) -> float:

@@ -111,6 +111,11 @@ def read_plan(store: ObjectStore) -> Plan | None:
     return _read(store, PLAN_KIND, Plan)
 
 
+def read_plan_at(store: ObjectStore, key: str) -> Plan:
+    """The plan under a key that a pointer names, or named once. `BadInput` if it cannot be read."""
+    return _read_at(store, key, Plan)
+
+
 def known_coefficients(models: FittedModels | None) -> tuple[Coefficients, ...]:
     """What predictions are made with: the fitted models, and the published ones of what has none."""
     from video_pipeline.costs.plan import shipped_plan
@@ -175,7 +180,10 @@ def _read(store: ObjectStore, kind: Kind, model: type[Model]) -> Model | None:
     pointer = current(store, kind)
     if pointer is None:
         return None
-    key = pointer.files["json"]
+    return _read_at(store, pointer.files["json"], model)
+
+
+def _read_at(store: ObjectStore, key: str, model: type[Model]) -> Model:
     try:
         return model.model_validate_json(store.get(key))
     except (ObjectMissing, ValidationError) as error:
