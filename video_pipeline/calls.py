@@ -1,12 +1,12 @@
 """Call records: who works on a call, whether it is alive, whether it should stop, and how it ended.
 
-Belongs here: the two objects a call leaves in the store (`calls/{key}.json`, the claim; `results/{key}.json`,
-the truth), how a claim is taken, renewed, taken over and lost. Does not belong here: starting workers
-(`compute`) or running tasks (`worker`).
+Belongs here: the two objects a call leaves in the store (`calls/{key}.json`, which a worker claims;
+`results/{key}.json`, the truth), reading and changing them. Does not belong here: how a worker takes, renews
+and loses a call (`claims`), starting workers (`compute`) or running tasks (`worker`).
 
-The claim is taken by create-if-absent and changed by compare-and-swap only, so of any number of racing
-workers one wins. A claim is lost when its heartbeat is older than `LOST_AFTER_S`, or at once when it names a
-process of this machine that no longer runs.
+A call's record is created if absent and changed by compare-and-swap only. Its worker is lost when its
+heartbeat is older than `LOST_AFTER_S`, or at once when it names a process of this machine that no longer
+runs.
 """
 
 from __future__ import annotations
@@ -268,7 +268,7 @@ def change_call(
         if changed is None:
             return record
         try:
-            _put_call(store, tenant, changed, if_match=etag)
+            put_call(store, tenant, changed, if_match=etag)
         except PreconditionFailed:
             time.sleep(0.02)
             continue
@@ -276,7 +276,7 @@ def change_call(
     raise Transient("the call record is being changed by too many at once", input=keys.call_key(tenant, key))
 
 
-def _put_call(
+def put_call(
     store: ObjectStore,
     tenant: str,
     record: CallRecord,
@@ -284,6 +284,7 @@ def _put_call(
     if_match: str | None = None,
     if_none_match: bool = False,
 ) -> None:
+    """Writes the record where the condition holds. `PreconditionFailed` if another was faster."""
     conditional = store.conditional_writes()
     store.put(
         keys.call_key(tenant, record.key),
@@ -298,82 +299,6 @@ def _put_call(
         found = read_call(store, tenant, record.key)
         if found is None or found[0].worker != record.worker:
             raise PreconditionFailed("another worker wrote the call record", input=record.key)
-
-
-class Claim:
-    """This process's hold on a call. Renewed by `heartbeat`; `owned` turns False when somebody took it."""
-
-    def __init__(self, store: ObjectStore, tenant: str, record: CallRecord) -> None:
-        self._store = store
-        self._tenant = tenant
-        self.record = record
-        self.owned = True
-
-    @classmethod
-    def take(cls, store: ObjectStore, record: CallRecord) -> Claim | CallRecord:
-        """The claim, or the record of the worker that holds it. Takes over finished and lost calls."""
-        # A server that ignores conditions would let this record replace that of a worker that lives.
-        look_first = not store.conditional_writes()
-        for _ in range(20):
-            found = read_call(store, record.tenant, record.key) if look_first else None
-            if found is None:
-                try:
-                    _put_call(store, record.tenant, record, if_none_match=True)
-                    return cls(store, record.tenant, record)
-                except PreconditionFailed:
-                    found = read_call(store, record.tenant, record.key)
-            if found is None:
-                continue
-            holder, etag = found
-            if holder.is_alive() and not record.worker.is_rerun_of(holder.worker):
-                return holder
-            successor = record.model_copy(update={"attempt": holder.attempt + 1})
-            try:
-                _put_call(store, record.tenant, successor, if_match=etag)
-            except PreconditionFailed:
-                continue
-            if holder.state == "running":
-                enter_lost(store, holder)
-            return cls(store, record.tenant, successor)
-        raise Transient("the claim changes hands too fast to take", input=record.key)
-
-    def heartbeat(self, progress: dict[str, Any] | None = None) -> str | None:
-        """Renews the claim; returns the reason for which the call should be cancelled, if any.
-
-        Sets `owned` to False when another worker holds the call: this one must stop and publish nothing.
-        """
-
-        def renew(record: CallRecord) -> CallRecord | None:
-            if record.worker != self.record.worker or record.state != "running":
-                return None
-            record.heartbeat_at = time.time()
-            record.progress = progress or record.progress
-            return record
-
-        record = change_call(self._store, self._tenant, self.record.key, renew)
-        self._note(record)
-        return record.cancel_requested if record is not None and self.owned else None
-
-    def cancel_requested(self) -> str | None:
-        """Reads the record without renewing it."""
-        found = read_call(self._store, self._tenant, self.record.key)
-        self._note(found[0] if found else None)
-        return found[0].cancel_requested if found and self.owned else None
-
-    def finish(self) -> None:
-        """Marks the call finished. The result record is written before, never after."""
-
-        def end(record: CallRecord) -> CallRecord | None:
-            if record.worker != self.record.worker:
-                return None
-            record.state = "finished"
-            record.heartbeat_at = time.time()
-            return record
-
-        change_call(self._store, self._tenant, self.record.key, end)
-
-    def _note(self, record: CallRecord | None) -> None:
-        self.owned = record is not None and record.worker == self.record.worker
 
 
 def request_cancel(store: ObjectStore, tenant: str, key: str, reason: str) -> CallRecord | None:

@@ -30,13 +30,13 @@ from pydantic import BaseModel, ConfigDict
 from video_pipeline import keys
 from video_pipeline.calls import (
     CallRecord,
-    Claim,
     ErrorRecord,
     ResultRecord,
     WorkerIdentity,
     read_result,
     write_result,
 )
+from video_pipeline.claims import Claim
 from video_pipeline.compute.children import end_those_left, left_by_a_killed_attempt
 from video_pipeline.costs.entries import partition_of
 from video_pipeline.errors import ErrorKind, Internal, PipelineError, TimedOut

@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from video_pipeline.calls import HEARTBEAT_S, Claim, ErrorRecord, failed_result, write_result
+from video_pipeline.calls import HEARTBEAT_S, ErrorRecord, failed_result, write_result
+from video_pipeline.claims import Claim
 from video_pipeline.errors import PipelineError, TimedOut
 from video_pipeline.telemetry.usage import Usage
 

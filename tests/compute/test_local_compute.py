@@ -10,7 +10,8 @@ import pytest
 
 from tests.compute.conftest import wait_until_claimed
 from video_pipeline import keys
-from video_pipeline.calls import Claim, read_call
+from video_pipeline.calls import read_call
+from video_pipeline.claims import Claim
 from video_pipeline.compute.follow import follow
 from video_pipeline.compute.local import LocalCompute
 from video_pipeline.store.base import ObjectStore

@@ -23,7 +23,6 @@ from tests.doubles.tasks import Orchestration
 from video_pipeline import keys
 from video_pipeline.calls import (
     CallRecord,
-    Claim,
     ErrorRecord,
     WorkerIdentity,
     change_call,
@@ -32,6 +31,7 @@ from video_pipeline.calls import (
     read_result,
     write_result,
 )
+from video_pipeline.claims import Claim
 from video_pipeline.compute.base import CallOptions, Handle
 from video_pipeline.compute.follow import CallFailed, follow, run_call
 from video_pipeline.compute.local import LocalCompute

@@ -11,7 +11,6 @@ import pytest
 
 from video_pipeline.calls import (
     CallRecord,
-    Claim,
     ErrorRecord,
     WorkerIdentity,
     change_call,
@@ -20,6 +19,7 @@ from video_pipeline.calls import (
     read_result,
     write_result,
 )
+from video_pipeline.claims import Claim
 from video_pipeline.errors import Transient
 from video_pipeline.modal_ops import entry
 from video_pipeline.models import kept

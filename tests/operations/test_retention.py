@@ -28,8 +28,9 @@ from tests.operations.retention_world import (
     temporary_file,
 )
 from video_pipeline import keys
-from video_pipeline.calls import CallRecord, Claim, read_call
+from video_pipeline.calls import CallRecord, read_call
 from video_pipeline.captions.publish import publish
+from video_pipeline.claims import Claim
 from video_pipeline.clips.current import current_renders, set_current
 from video_pipeline.clips.result import RenderResult
 from video_pipeline.errors import BadInput

@@ -1,7 +1,7 @@
 """What the ledger is written from: one entry for each attempt of each call, an object of its own.
 
 Belongs here: the entry, its name in the store, writing it once. Does not belong here: who writes it
-(`calls.write_result`, `calls.Claim.take`), the table made of entries (`costs.ledger`), prices.
+(`calls.write_result`, `claims.Claim.take`), the table made of entries (`costs.ledger`), prices.
 
 An entry's name is made of the attempt alone (when it was claimed, the call, its number), so that whoever is
 second in telling how an attempt ended, a worker or the one that buries it, writes nothing.

@@ -58,7 +58,7 @@ DRIVER_CAPABILITIES = "compute,utility,video"
 """Without `video` the driver's container runtime leaves libnvcuvid out, and NVDEC does not start."""
 
 SHIPPED = frozenset(
-    {"__init__", "calls", "captions", "clips", "compute", "costs", "errors", "keys", "machine"}
+    {"__init__", "calls", "captions", "claims", "clips", "compute", "costs", "errors", "keys", "machine"}
     | {"machine_parts", "machine_probe", "media", "modal_ops", "models", "sampling", "scratch", "settings"}
     | {"store", "streaming", "strict", "tasks", "telemetry", "tracking", "worker", "worker_watch"}
 )

@@ -43,7 +43,8 @@ from typing import Literal
 from pydantic import ValidationError
 
 from video_pipeline import keys
-from video_pipeline.calls import CallRecord, Claim, ResultRecord, WorkerIdentity, read_call, write_result
+from video_pipeline.calls import CallRecord, ResultRecord, WorkerIdentity, read_call, write_result
+from video_pipeline.claims import Claim
 from video_pipeline.operations.retention_references import References
 from video_pipeline.operations.retention_units import Owner, Place, Unit
 from video_pipeline.store.base import ObjectInfo, ObjectMissing, ObjectStore, PreconditionFailed
