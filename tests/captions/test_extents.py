@@ -112,6 +112,22 @@ def test_a_boundary_says_what_stands_beside_it() -> None:
     assert (third.start_beside, third.end_beside) == ("empty", "video_edge")
 
 
+def test_a_caption_at_the_videos_edge_is_as_sure_as_its_sample_shows_one() -> None:
+    pairs = certain([1, 1, 1, 1, 1])
+    (sure,) = extents_of(pairs)
+    assert min(sure.start_confidence, sure.end_confidence) > 0.9
+    for pair, label, edge in ((0, "empty_valid", "start"), (3, "valid_empty", "end")):
+        doubtful = pairs.copy()
+        for direction, told in enumerate((label, "valid_empty" if label == "empty_valid" else "empty_valid")):
+            doubtful[pair, direction] = 0.01
+            doubtful[pair, direction, LABELS.index("same")] = 0.57
+            doubtful[pair, direction, LABELS.index(told)] = 0.4
+        (found,) = extents_of(doubtful)
+        assert (found.first_frame, found.end_frame) == (0, 5)
+        confidences = {"start": found.start_confidence, "end": found.end_confidence}
+        assert confidences.pop(edge) < 0.9 < min(confidences.values())
+
+
 def test_posteriors_and_path_agree_with_the_enumeration_of_all_paths() -> None:
     """The definition: every run of states, every label on it, weighed by its evidence."""
     rng = np.random.default_rng(1)

@@ -112,3 +112,35 @@ def test_a_cut_at_an_end_is_told_by_its_first_picture_without_the_caption() -> N
 def test_a_cut_is_not_clear_between_too_few_pictures() -> None:
     planes = film([0.0] * 12 + [1.0] * 3, "moving")
     assert follow(planes, [at / FPS for at in range(15)], 12, end=False).short
+
+
+def test_a_cut_is_not_clear_after_too_few_pictures_without_the_caption() -> None:
+    planes = film([0.0] + [1.0] * 14, "moving")
+    assert follow(planes, [at / FPS for at in range(15)], 1, end=False).short
+    planes = film([1.0] * 14 + [0.0], "moving")
+    assert follow(planes, [at / FPS for at in range(15)], 14, end=True).short
+
+
+def test_of_four_pictures_nothing_is_said() -> None:
+    planes = film([0.0, 0.0, 1.0, 1.0], "moving")
+    assert follow(planes, [at / FPS for at in range(4)], 2, end=False) == Course(short=True)
+
+
+@pytest.mark.parametrize("length", [5, 8])
+def test_a_fade_out_is_crossed_at_half_opacity_too(length: int) -> None:
+    alphas = fading(length)[::-1]
+    planes = film(alphas, "moving")
+    found = follow(planes, [at / FPS for at in range(len(planes))], 22, end=True).fade
+    assert found is not None
+    assert found.seconds * FPS == pytest.approx(14.5 + length / 2, abs=0.5)
+
+
+def test_a_fade_from_one_caption_to_another_alike_is_left_to_the_network() -> None:
+    """More than a quarter is there before it rises: what rises is not all of a caption."""
+    planes = film([0.4] * 15 + [0.4 + 0.06 * (at + 1) for at in range(10)] + [1.0] * 15, "moving")
+    assert follow(planes, [at / FPS for at in range(len(planes))], 16, end=False).fade is None
+
+
+def test_a_drift_over_many_seconds_is_no_fade() -> None:
+    planes = film([at / 39 for at in range(40)], "moving")
+    assert follow(planes, [0.25 * at for at in range(40)], 20, end=False).fade is None

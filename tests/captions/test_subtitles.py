@@ -112,3 +112,38 @@ def test_hours_are_counted_on() -> None:
         "end": boundary(Fraction(3600 * 11 + 62)),
     }
     assert "11:01:01,000 --> 11:01:02,000" in to_srt(document(caption(1, 0, 9, text="a", **late)))
+
+
+def test_a_caption_before_the_clocks_zero_begins_with_it() -> None:
+    """An edit list may show the first picture a moment before the movie's own zero."""
+    ends = {"start": boundary(Fraction(-3, 100)), "end": boundary(Fraction(1))}
+    assert to_srt(document(caption(1, 0, 9, text="a", **ends))).startswith(
+        "1\n00:00:00,000 --> 00:00:01,000\n"
+    )
+
+
+def test_times_are_rounded_to_the_nearest_millisecond_halves_up() -> None:
+    ends = {"start": boundary(Fraction(14996, 10000)), "end": boundary(Fraction(15005, 10000))}
+    assert "00:00:01,500 --> 00:00:01,501" in to_srt(document(caption(1, 0, 9, text="a", **ends)))
+
+
+def test_a_moment_is_given_to_an_empty_cue_only_where_the_next_one_leaves_room() -> None:
+    start, end = boundary(Fraction(1)), boundary(Fraction(10003, 10000))
+    first = caption(1, 0, 1, text="a", start=start, end=end)
+    for next_at, ends_at in ((Fraction(10004, 10000), 0), (Fraction(1001, 1000), 1), (Fraction(2), 1)):
+        later = caption(2, 1, 9, text="b", start=boundary(next_at), end=boundary(Fraction(3)))
+        cue, following = srt.parse(to_srt(document(first, later)))
+        assert cue.end - cue.start == timedelta(milliseconds=ends_at)
+        assert cue.end <= following.start
+
+
+def test_a_vtt_file_says_what_it_was_made_of() -> None:
+    text = to_vtt(document(caption(1, 0, 9, text="a")))
+    assert text.startswith(f"WEBVTT\n\nNOTE demo/street, text recipe {'2' * 16}\n\n")
+    assert "00:00:00.000 --> 00:00:00.900" in text
+
+
+def test_captions_in_the_middle_are_placed_there_and_those_in_the_lower_third_are_not() -> None:
+    for top, placed in ((300, True), (390, True), (410, False)):
+        strip = Strip(left=0, top=top, width=1280, height=160, display_width=1280, display_height=720)
+        assert (" line:" in to_vtt(document(caption(1, 0, 9, text="a"), strip=strip))) is placed

@@ -58,6 +58,39 @@ def test_at_a_low_rate_a_window_still_has_the_samples_around_its_boundary() -> N
     ]
 
 
+def test_windows_stay_inside_the_video() -> None:
+    assert reach(extent(2, 97)) == [
+        (1, "start", "empty_valid", 0, 2, 7),
+        (1, "end", "valid_empty", 91, 97, 99),
+    ]
+
+
+def test_windows_come_in_the_order_in_which_they_begin() -> None:
+    """A touching caption's start reaches back further than the end of the one before it."""
+    found = reach(
+        extent(0, 2, "video_edge", "other_caption"),
+        extent(2, 30, "other_caption"),
+        extent(33, 34),
+        extent(60, 90),
+    )
+    assert [first for _, _, _, first, _, _ in found] == sorted(first for _, _, _, first, _, _ in found)
+    assert sorted((number, end) for number, end, *_ in found) == [
+        (1, "end"), (2, "end"), (2, "start"), (3, "end"), (3, "start"), (4, "end"), (4, "start"),
+    ]  # fmt: skip
+
+
+def test_the_edges_of_the_video_have_no_window() -> None:
+    assert reach(extent(0, 100, "video_edge", "video_edge")) == []
+
+
+def test_a_window_within_another_does_not_cut_it_short() -> None:
+    wanted = Wanted(
+        [100 * k for k in range(10)],
+        [Span(1, "end", 4, "different", 1, 8), Span(2, "start", 4, "different", 2, 5)],
+    )
+    assert [pts for pts in range(50, 1000, 100) if wanted.between(pts)] == [150, 250, 350, 450, 550, 650, 750]
+
+
 def test_pictures_are_wanted_inside_windows_only() -> None:
     wanted = Wanted(
         [100 * k for k in range(10)],
