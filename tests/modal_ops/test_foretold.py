@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from video_pipeline.compute.base import CallOptions
+from video_pipeline.costs.plan import shipped_plan
 from video_pipeline.costs.predict import Coefficients, predict
 from video_pipeline.costs.stored import (
     MODELS_KIND,
+    PLAN_KIND,
     FittedModel,
     FittedModels,
     find,
@@ -215,6 +217,23 @@ def test_a_source_that_is_no_video_is_said_by_its_name(settings: Settings, store
     learn(store, model(task, "A10"))
     with pytest.raises(BadInput, match="street"):
         ask(task, PASS, settings, store)
+
+
+def test_a_framed_clip_goes_by_the_deployments_own_plan_and_foretelling_writes_nothing(
+    settings: Settings, store: ObjectStore
+) -> None:
+    own = shipped_plan()
+    dearer = tuple(one.model_copy(update={"s_per_frame": 2 * one.s_per_frame}) for one in own.coefficients)
+    text = own.model_copy(update={"coefficients": dearer}).model_dump_json()
+    shipped = ask("process_framing_ai", {**CLIP, **CROP}, settings, store)
+    save(store, PLAN_KIND, {"json": text.encode()})
+    before = {item.key for item in store.list("")}
+    now = ask("process_framing_ai", {**CLIP, **CROP}, settings, store)
+    assert shipped is not None
+    assert now is not None
+    assert now.seconds > 1.5 * shipped.seconds
+    assert ask("process_framing_ai_parallel", {**CLIP, **CROP}, settings, store) is not None
+    assert {item.key for item in store.list("")} == before
 
 
 FORETOLD = Foretold(81.4, 15.2, 147.6, 0.0233, 1200, None, "2026-02-09", 6, "published")

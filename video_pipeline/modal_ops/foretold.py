@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
 from video_pipeline.costs.predict import Coefficients, predict
-from video_pipeline.costs.stored import family, known_coefficients, read_models
+from video_pipeline.costs.stored import family, known_coefficients, read_models, read_plan
 from video_pipeline.modal_ops.guard import Foretold, prices
 from video_pipeline.modal_ops.specs import FunctionSpec
 from video_pipeline.store.base import ObjectStore
@@ -173,7 +173,10 @@ def _framing(request: BaseModel, store: ObjectStore) -> _Work | None:
     assert isinstance(request, ProcessFramingAiRequest)
     if request.preview is not None:
         return None
-    plan = FramingPlan.of(request, store, framed_output(store, request))
+    # The plan of the day, and not the one that a render notes for its attempts: nothing is written here.
+    plan = replace(
+        FramingPlan.of(request, store, framed_output(store, request)), cost_plan=lambda: read_plan(store)
+    )
     model = model_for(request, plan, "modal")
     if model is None:
         return None
