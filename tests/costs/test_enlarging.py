@@ -180,7 +180,7 @@ PLAIN = known(
 )
 """Ten seconds for each worker, and 4 ms a frame."""
 
-OVERLAY = known(task="render_overlay", gpu=None, source="ledger")
+OVERLAY = known(task="render_overlay", gpu=None, chunks_range=(1, 1), source="ledger")
 
 
 def test_a_model_without_the_network_takes_nothing_from_the_published_one_with_it() -> None:
@@ -268,6 +268,18 @@ def test_the_command_tells_of_the_kind_that_is_asked_for(
     assert "published single runs" in auto
     assert "on T4 (modal), without the network" in never
     assert "12 calls in the ledger" in never
+
+
+def test_the_command_says_where_auto_would_not_go_by_the_model_it_shows(
+    learnt: DirectoryStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ("--task", FRAMING, "--duration", "10", "--upscale", "never")
+    assert "does not go by this model" not in said(capsys, *asked)
+    alone = PLAIN.model_copy(update={"chunks_range": (1, 1)})
+    save(learnt, "models", {"json": models_of(alone).model_dump_json().encode()})
+    assert "`auto` does not go by this model" in said(capsys, *asked)
+    save(learnt, "models", {"json": models_of(OVERLAY).model_dump_json().encode()})
+    assert "auto" not in said(capsys, "--task", "render_overlay", "--duration", "10")
 
 
 @pytest.mark.parametrize("more", [("--task", "render_overlay", "--duration", "5"), ("--mix", "ledger")])

@@ -70,7 +70,13 @@ def test_a_task_with_enough_runs_gets_a_model_that_recovers_what_they_were_made_
     assert c.held_out_error < 0.1
     assert len(model.points) == 12
     assert c.rates is not None
-    assert "12 calls in the ledger" in coefficients_note(c)
+    note = coefficients_note(c)
+    assert "12 calls in the ledger" in note
+    assert "rough guide" not in note
+    off = coefficients_note(c.model_copy(update={"held_out_error": 0.16}))
+    assert off.endswith("Error on a configuration left out: 16 %. More than 15 % off: a rough guide.")
+    unknown = coefficients_note(c.model_copy(update={"held_out_error": None}))
+    assert unknown.endswith("Error on a configuration left out: unknown: a rough guide.")
 
 
 def test_few_runs_are_no_model_and_it_says_how_many_are_wanted(store: DirectoryStore) -> None:

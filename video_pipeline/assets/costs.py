@@ -267,8 +267,9 @@ def prediction_drift(store: StoreResource) -> dg.AssetCheckResult:
         metadata["by_task"] = drift_table(found)
     if found.drifted:
         metadata["what_to_do"] = (
-            "look whether code, machines or the work itself changed; calls with wrong predictions get their "
-            "chunks by them, so make new tables from new runs: python -m video_pipeline.costs.thresholds"
+            "look whether code, machines or the work itself changed; clips get their chunks by the same "
+            "models, which this job fits to the newest runs: not_fitted of cost_model says of what there "
+            "are too few"
         )
     return dg.AssetCheckResult(
         passed=not found.drifted,

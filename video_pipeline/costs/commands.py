@@ -125,7 +125,7 @@ def _check_deadline(arguments: argparse.Namespace) -> None:
 
 
 def _told(arguments: argparse.Namespace, c: Coefficients, frames: int) -> list[str]:
-    from video_pipeline.costs.plan import COUNTS, auto_chunks, choose_chunks
+    from video_pipeline.costs.plan import COUNTS, auto_chunks, choose_chunks, tells_counts_apart
     from video_pipeline.costs.predict import predict
     from video_pipeline.costs.refit import coefficients_note
 
@@ -164,6 +164,8 @@ def _told(arguments: argparse.Namespace, c: Coefficients, frames: int) -> list[s
         f"Chosen: {choice.chunks} {'chunk' if choice.chunks == 1 else 'chunks'}. {_why(arguments, choice)}",
     ]
     lines += [f"  {note}" for note in choice.notes]
+    if c.task == "process_framing_ai" and not tells_counts_apart(c):
+        lines.append("  `auto` does not go by this model, which has seen one number of chunks alone")
     lines.append(f"From: {coefficients_note(c)}")
     if c.work:
         lines.append(f"Work: {c.work}.")

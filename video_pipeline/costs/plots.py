@@ -10,6 +10,7 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+from video_pipeline.costs.drift import LIMIT
 from video_pipeline.costs.plan import COUNTS
 from video_pipeline.costs.predict import Coefficients, predict
 from video_pipeline.costs.projection_table import Projection
@@ -17,9 +18,6 @@ from video_pipeline.costs.stored import FittedModels, Frame
 
 COLOURS = ("#1f4e8c", "#e0a030", "#3d9a50", "#c03a2b", "#7a5ca8", "#3aa6a6", "#8c6d4f", "#8c9bb0")
 """Told apart by people who see no red or green, in print too; the last one is for all that is left."""
-
-DRIFT = 0.15
-"""How far a prediction may be off: the band in the picture, and the limit of `prediction_drift`."""
 
 
 def cost_by_day(rows: Frame) -> bytes:
@@ -67,10 +65,10 @@ def measured_against_predicted(models: FittedModels) -> bytes:
     ends = [max(low, 1e-3), high]
     axes.fill_between(
         ends,
-        [end * (1 - DRIFT) for end in ends],
-        [end * (1 + DRIFT) for end in ends],
+        [end * (1 - LIMIT) for end in ends],
+        [end * (1 + LIMIT) for end in ends],
         color="#dfe5ee",
-        label=f"{100 * DRIFT:.0f} % off",
+        label=f"{100 * LIMIT:.0f} % off",
     )
     axes.plot(ends, ends, color="#555555", linewidth=0.8)
     for number, model in enumerate(used):

@@ -17,6 +17,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
+from video_pipeline.costs.drift import LIMIT
 from video_pipeline.costs.enlarging import enlarged_rows
 from video_pipeline.costs.experiment_results import RUN_COLUMNS, experiment_runs
 from video_pipeline.costs.predict import TERMS, Coefficients, Rates, named, predict
@@ -203,6 +204,8 @@ def coefficients_note(c: Coefficients) -> str:
     )
     if c.source == "published":
         text += ". Single runs of another code: an order of magnitude, no promise"
-    elif c.held_out_error is None or c.held_out_error > 0.15:
-        text += ". More than 15 % off: a rough guide"
+    elif c.held_out_error is None:
+        text += ": a rough guide"
+    elif c.held_out_error > LIMIT:
+        text += f". More than {100 * LIMIT:.0f} % off: a rough guide"
     return text + "."
