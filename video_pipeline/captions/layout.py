@@ -150,11 +150,13 @@ class LayoutFinder:
         seen = f"{best.score:.1f} different captions at {best.shown} of {len(standing)} moments"
         if not best.changes:
             return self._nothing(f"no band shows text that stands and changes: {seen} at most", bands)
-        region = self._edges.region(best)
+        drawn = self._edges.region(best)
+        region = drawn or _whole(best)
+        how = "where strokes came and went" if drawn else "the whole band, whose strokes are too faint"
         reasons = (
             f"rows {region.top:.3f} to {region.top + region.height:.3f} of the picture: {seen}",
             f"the next band that does not touch it shows {_elsewhere(bands, region):.1f}",
-            f"columns {region.left:.3f} to {region.left + region.width:.3f}: where strokes came and went",
+            f"columns {region.left:.3f} to {region.left + region.width:.3f}: {how}",
         )
         examples = tuple(self._kept[:: max(1, len(self._kept) // 6)][:6])
         return Layout(region, True, reasons, bands, tuple(self._moments), examples)
@@ -192,6 +194,13 @@ def _strip(picture: CroppedFrame, top: float, height: float) -> np.ndarray:
     return np.ascontiguousarray(picture.y[first : first + max(16, round(height * rows)), left:right])
 
 
+def _whole(band: Band) -> CropRegion:
+    left, right = SIDES
+    return CropRegion(
+        left=left, top=round(band.top, 4), width=round(right - left, 4), height=round(band.height, 4)
+    )
+
+
 def _elsewhere(bands: Sequence[Band], region: CropRegion) -> float:
     apart = [
         band.score
@@ -222,8 +231,9 @@ class _EdgeCounts:
             counts = self._by_band.setdefault(int(index), np.zeros(edges.shape, np.uint16))
             counts += edges
 
-    def region(self, band: Band) -> CropRegion:
-        """The rows and columns of the strokes in and around `band`, with room around them."""
+    def region(self, band: Band) -> CropRegion | None:
+        """The rows and columns of the strokes in and around `band`, with room around them; None where no
+        stroke has an edge of `EDGE` (blurred letters, or letters hardly lighter than what is behind them)."""
         index = self._bands.index((band.top, band.height))
         counts, every = self._by_band[index].astype(np.float32), self._all
         assert every is not None
@@ -233,6 +243,8 @@ class _EdgeCounts:
         low = max(0, round((band.top - band.height / 2) * rows))
         high = min(rows, round((band.top + 1.5 * band.height) * rows))
         profile = _smooth(counts[low:high].sum(axis=1), max(1, rows // 120))
+        if profile.max() == 0:
+            return None
         first, last = _around_peak(profile, 0.18)
         top, bottom = low + first, low + last
         room = max(0.35 * (bottom - top), 0.02 * rows)

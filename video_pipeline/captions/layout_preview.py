@@ -30,7 +30,9 @@ def render_preview(layout: Layout) -> bytes:
     size = (2 * (_WIDTH + _GAP) + _BARS + 2 * _GAP, below + 24 * len(layout.reasons) + _GAP)
     sheet = Image.new("RGB", size, _BACKGROUND)
     draw = ImageDraw.Draw(sheet)
-    best = max((band.score for band in layout.bands), default=1.0) or 1.0
+    most = max((band.score for band in layout.bands), default=1.0) or 1.0
+    # The one that was taken: of a higher score may be one thing that was called another now and then.
+    taken = next((band for band in layout.bands if band.changes), None)
     for index, picture in enumerate(pictures):
         left, top = _GAP + index % 2 * (_WIDTH + _GAP), _GAP + index // 2 * (height + _GAP)
         sheet.paste(picture.resize((_WIDTH, height), Image.Resampling.LANCZOS), (left, top))
@@ -47,8 +49,8 @@ def render_preview(layout: Layout) -> bytes:
             bars = _GAP + 2 * (_WIDTH + _GAP)
             for band in layout.bands:
                 middle = top + (band.top + band.height / 2) * height
-                colour = _MARK if band is layout.bands[0] else _DIM
-                draw.line((bars, middle, bars + _BARS * band.score / best, middle), fill=colour, width=3)
+                colour = _MARK if band is taken else _DIM
+                draw.line((bars, middle, bars + _BARS * band.score / most, middle), fill=colour, width=3)
     for line, reason in enumerate(layout.reasons):
         draw.text((_GAP, below + 24 * line), reason, _INK, font)
     buffer = io.BytesIO()
