@@ -144,7 +144,7 @@ def test_two_lines_are_one_region() -> None:
 
 
 def test_captions_too_faint_for_an_edge_are_given_the_whole_band() -> None:
-    """Blurred letters, or letters hardly lighter than the picture: seen by the network, without a sharp step."""
+    """Blurred letters, or letters hardly lighter than the picture: seen by the network, no step is sharp."""
     layout = laid_out([{BOTTOM: 1.0}] * 9)
     top, height = BANDS[BOTTOM]
     assert layout.found
