@@ -57,6 +57,15 @@ def test_cost_is_of_workers_and_of_the_call_that_waits_for_them() -> None:
     assert predict(known(), 400, 4).usd is None
 
 
+def test_a_whole_clip_is_paid_by_its_own_machine_and_a_part_by_a_chunks() -> None:
+    rates = RATES.model_copy(update={"whole_usd_per_s": 0.004, "orchestrator_usd_per_s": 0.0})
+    c = known(chunk_fixed_s=2.0, rates=rates)
+    assert predict(c, 400, 1).usd == pytest.approx(0.004 * (2 + 40))
+    assert predict(c, 400, 2).usd == pytest.approx(0.001 * (2 * 2 + 40))
+    # Two chunks of a clip of one segment are one call with the whole of it.
+    assert predict(c.model_copy(update={"segment_frames": 400}), 400, 2).usd == pytest.approx(0.004 * 42)
+
+
 def test_a_fixed_cost_that_could_not_be_told_is_taken_as_paid_by_every_worker() -> None:
     c = known(not_determined=("chunk_fixed_s",), join_s_per_chunk=3.0)
     assert predict(c, 400, 4).gpu_seconds == pytest.approx(4 * (10 + 3) + 40)
@@ -72,7 +81,30 @@ def test_the_interval_adds_what_is_unknown_of_the_parameters_to_the_spread_of_a_
     assert found.usd is not None
     assert found.usd_low is not None
     assert found.usd_high is not None
-    assert 0 <= found.usd_low < found.usd < found.usd_high
+    # Start-up is waited for by the call that spreads, and paid by nobody else.
+    per_frame, start = 0.001 * 100 + 0.0001 * 100, 0.0001
+    usd = per_frame * 0.1 + start * 10
+    wide = 2 * ((per_frame**2 * 1e-4 + start**2 * 4) + (0.1 * usd) ** 2) ** 0.5
+    assert (found.usd_low, found.usd_high) == (pytest.approx(usd - wide), pytest.approx(usd + wide))
+
+
+def test_no_run_is_expected_to_take_or_cost_less_than_nothing() -> None:
+    c = known(covariance=((1e-2, 0.0), (0.0, 400.0)), relative_sd=0.5, t95=4.0, rates=RATES)
+    found = predict(c, 100, 1)
+    assert (found.low, found.usd_low) == (0, 0)
+
+
+def test_what_two_parameters_share_counts_in_the_interval() -> None:
+    """x' C x with a covariance between them: they err together, or make up for each other."""
+    errors = {
+        sign: predict(
+            known(covariance=((1e-4, sign * 0.01), (sign * 0.01, 4.0)), relative_sd=0.0, t95=1.0), 100, 1
+        )
+        for sign in (-1, 1)
+    }
+    for sign, found in errors.items():
+        wide = (100**2 * 1e-4 + 2 * sign * 0.01 * 100 + 4) ** 0.5
+        assert found.high == pytest.approx(20 + wide)
 
 
 def test_without_degrees_of_freedom_there_is_no_interval() -> None:
@@ -85,10 +117,15 @@ def test_the_difference_of_two_counts_forgets_what_they_share() -> None:
     c = known(covariance=((0.0, 0.0), (0.0, 1e6)), relative_sd=0.1, t95=2.0)
     gain, low, high = difference(c, 400, 4, 1)
     assert gain == low == high == pytest.approx(30)
+    unsure = known(covariance=((1e-4, 0.0), (0.0, 1e6)), relative_sd=0.1, t95=2.0)
+    gain, low, high = difference(unsure, 400, 4, 1)
+    assert (low, high) == (pytest.approx(30 - 2 * 300 * 0.01), pytest.approx(30 + 2 * 300 * 0.01))
+    assert difference(unsure, 400, 1, 4)[0] == pytest.approx(-30)
 
 
 def test_what_lies_outside_of_the_measurements_is_said() -> None:
     assert predict(known(), 500, 8).extrapolated == ()
+    assert predict(known(), 1000, 1).extrapolated == predict(known(), 100, 8).extrapolated == ()
     assert predict(known(), 5000, 16).extrapolated == (
         "5000 frames: measured were 100 to 1000",
         "16 chunks: measured were 1 to 8",
@@ -108,7 +145,7 @@ def test_no_work_is_refused(frames: int, chunks: int) -> None:
 
 def test_predicting_and_planning_import_no_scipy_and_no_pandas() -> None:
     code = (
-        "import sys, video_pipeline.costs.plan, video_pipeline.costs.predict;"
+        "import sys, video_pipeline.costs.plan, video_pipeline.costs.predict, video_pipeline.costs.in_use;"
         "assert not {'scipy', 'pandas', 'torch'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
