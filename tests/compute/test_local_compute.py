@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -24,6 +25,20 @@ def test_a_terminated_worker_is_preempted_not_cancelled(compute: LocalCompute, s
     record = follow(compute, handle)
     assert record.error is not None
     assert record.error.kind == "preempted"
+
+
+def test_a_worker_ends_with_its_task_and_waits_for_no_thread_of_it(
+    compute: LocalCompute, store: ObjectStore, tmp_path: Path
+) -> None:
+    journal = tmp_path / "journal"
+    handle = compute.submit("double", {"do": "linger", "seconds": 60, "journal": str(journal)})
+    assert follow(compute, handle).status == "ok"
+    # Followed to the end of its process: what was to be told of it has been.
+    assert compute.describe(handle)["state"] == "finished"
+    call = read_call(store, handle.tenant, handle.key)
+    assert call is not None
+    assert call[0].worker.process() is None
+    assert journal.read_text() == "told of the end"
 
 
 def test_a_claim_without_a_heartbeat_for_a_minute_is_taken_over(store: ObjectStore) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Literal
@@ -34,6 +36,7 @@ class Behaviour(BaseModel):
         "die",
         "die_once",
         "ignore_cancel",
+        "linger",
         "memory",
         "wrong_type",
     ] = "return"
@@ -78,6 +81,9 @@ def run(request: Behaviour, context: TaskContext) -> BaseModel:
             os.kill(os.getpid(), signal.SIGKILL)
         case "ignore_cancel":
             time.sleep(request.seconds)
+        case "linger" if request.journal:
+            threading.Thread(target=time.sleep, args=(request.seconds,)).start()
+            atexit.register(Path(request.journal).write_text, "told of the end")
         case "sleep":
             started = time.monotonic()
             while (passed := time.monotonic() - started) < request.seconds:

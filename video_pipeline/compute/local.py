@@ -41,7 +41,7 @@ from video_pipeline.tasks import call_key_of, find_task, tenant_of
 from video_pipeline.worker import EVENT_PREFIX, EXIT_TAKEN, CallFile
 
 LEAVING_S = 5.0
-"""How long a finished worker's process is waited for: an interpreter with torch takes about half a second."""
+"""How long a finished worker's process is waited for; it ends in some 10 ms (`worker_end`)."""
 CANCEL_GRACE_S = 8.0
 """How long a cancelled worker may take to stop in an orderly way before it is killed."""
 
