@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from video_pipeline import keys
-from video_pipeline.captions.manifest import BrokenObject, Kind, Manifest, put_object, write_manifest
+from video_pipeline.captions import publish as module
+from video_pipeline.captions.manifest import (
+    BrokenObject,
+    Kind,
+    Manifest,
+    put_object,
+    read_manifest,
+    write_manifest,
+)
 from video_pipeline.captions.publish import publish, read_current
-from video_pipeline.errors import BadInput
+from video_pipeline.errors import BadInput, Cancelled, Transient
 from video_pipeline.keys import VideoId
 from video_pipeline.settings import Settings
 from video_pipeline.store import open_store
-from video_pipeline.store.base import ObjectStore
+from video_pipeline.store.base import ObjectStore, PreconditionFailed
 
 VIDEO = VideoId("acme", "clip")
 FRAMES, OTHER_FRAMES = "f" * 16, "e" * 16
@@ -156,13 +166,116 @@ def test_a_damaged_pointer_is_said_and_not_overwritten(store: ObjectStore) -> No
 
 
 def test_a_manifest_states_the_hash_of_every_byte(store: ObjectStore, tmp_path: Path) -> None:
-    import hashlib
-
-    from video_pipeline.captions.manifest import read_manifest
-
     prefix = artefact(store, "frames", FRAMES)
     found = read_manifest(store, prefix)
     assert found is not None
     for item in found[0].objects:
         assert item.sha256 == hashlib.sha256(store.get(item.key)).hexdigest()
     assert found[1] == hashlib.sha256(store.get(prefix + "manifest.json")).hexdigest()
+
+
+def test_what_is_published_says_what_it_is_and_replaces_what_was(store: ObjectStore) -> None:
+    publish(store, VIDEO, {"chunks": artefact(store, "chunks", "a" * 16)})
+    publication = publish(store, VIDEO, {"chunks": artefact(store, "chunks", "b" * 16, objects=5)})
+    assert (publication.published, publication.kept, publication.dropped) == (["chunks"], [], {})
+    assert publication.changed
+    found = read_current(store, VIDEO)
+    assert found is not None
+    current = found[0]
+    assert publication.current == current
+    assert (current.tenant, current.video, current.source_version) == ("acme", "clip", "v1")
+    assert current.source_key == "acme/client/videos/clip/video.mp4"
+    assert (current.frames_recipe, current.frame_count, current.frame_rate) == (FRAMES, 10, "10")
+    chunks = current.artefacts["chunks"]
+    prefix = keys.chunks_prefix(VIDEO, "b" * 16)
+    assert (chunks.recipe, chunks.frames_recipe) == ("b" * 16, FRAMES)
+    assert chunks.manifest_key == prefix + "manifest.json"
+    assert chunks.manifest_sha256 == hashlib.sha256(store.get(chunks.manifest_key)).hexdigest()
+    assert (chunks.objects, chunks.bytes) == (5, 5 * len(b"chunks 0"))
+
+
+def test_the_loser_of_a_race_looks_again_and_keeps_what_the_winner_published(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = {"chunks": artefact(store, "chunks", "a" * 16)}
+    theirs = {"extents": artefact(store, "extents", "b" * 16)}
+    put = type(store).put
+    races: list[str] = []
+
+    def overtaken(self: Any, key: str, *arguments: Any, **options: Any) -> Any:
+        if key == keys.current_key(VIDEO) and not races:
+            races.append(key)
+            publish(store, VIDEO, theirs)
+        return put(self, key, *arguments, **options)
+
+    monkeypatch.setattr(type(store), "put", overtaken)
+    publication = publish(store, VIDEO, mine)
+    assert races
+    assert publication.kept == ["extents"]
+    found = read_current(store, VIDEO)
+    assert found is not None
+    assert set(found[0].artefacts) == {"chunks", "extents"}
+
+
+def test_who_loses_every_race_gives_up_and_may_try_again(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prefixes: dict[Kind, str] = {"chunks": artefact(store, "chunks", "a" * 16)}
+
+    def lose(*_: object, **__: object) -> None:
+        raise PreconditionFailed("somebody was faster")
+
+    monkeypatch.setattr(type(store), "put", lose)
+    monkeypatch.setattr(module.time, "sleep", lambda _seconds: None)
+    with pytest.raises(Transient, match="too many at once"):
+        publish(store, VIDEO, prefixes)
+
+
+def test_a_server_without_conditional_writes_is_read_back(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prefixes: dict[Kind, str] = {"chunks": artefact(store, "chunks", "a" * 16)}
+    put, conditions = type(store).put, []
+
+    def noting(self: Any, key: str, *arguments: Any, **options: Any) -> Any:
+        conditions.append({name for name in ("if_match", "if_none_match") if options.get(name)})
+        return put(self, key, *arguments, **options)
+
+    monkeypatch.setattr(type(store), "put", noting)
+    monkeypatch.setattr(type(store), "conditional_writes", lambda self: False)
+    monkeypatch.setattr(module.time, "sleep", lambda _seconds: None)
+    assert publish(store, VIDEO, prefixes).changed
+    assert conditions == [set()]
+
+    def another_writes(_seconds: float) -> None:
+        put(store, keys.current_key(VIDEO), b"another's")
+
+    monkeypatch.setattr(module.time, "sleep", another_writes)
+    with pytest.raises(Transient, match="no conditional writes") as caught:
+        publish(store, VIDEO, {"chunks": artefact(store, "chunks", "c" * 16)})
+    assert "one place only" in str(caught.value.what_to_do)
+
+
+def test_publishing_can_be_cancelled_and_leaves_the_pointer(store: ObjectStore) -> None:
+    publish(store, VIDEO, {"frames": artefact(store, "frames", FRAMES)})
+    before = store.get(keys.current_key(VIDEO))
+
+    def cancelled() -> None:
+        raise Cancelled("enough")
+
+    with pytest.raises(Cancelled, match="enough"):
+        publish(store, VIDEO, {"chunks": artefact(store, "chunks", "a" * 16)}, check_cancelled=cancelled)
+    assert store.get(keys.current_key(VIDEO)) == before
+
+
+def test_equal_sets_give_equal_bytes_in_whatever_order_they_came(store: ObjectStore) -> None:
+    kinds: dict[Kind, str] = {
+        "frames": artefact(store, "frames", FRAMES),
+        "chunks": artefact(store, "chunks", "a" * 16),
+    }
+    publish(store, VIDEO, kinds)
+    first = store.get(keys.current_key(VIDEO))
+    store.delete(keys.current_key(VIDEO))
+    for kind in reversed(kinds):
+        publish(store, VIDEO, {kind: kinds[kind]})
+    assert store.get(keys.current_key(VIDEO)) == first
