@@ -6,6 +6,7 @@ partition keeps in the store. Does not belong here: media, models, torch. Pure p
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 from typing import Annotated, Literal
 
@@ -20,12 +21,16 @@ STAGES: tuple[Stage, ...] = ("cropped_frames", "caption_frame_extents", "vp9_chu
 """The stages of one pass, in the order in which a frame meets them; also the assets' names."""
 
 MAX_RATE = 240
+_RATE = re.compile(r"\s*[+-]?\d{1,20}(\.\d{1,20}|/\d{1,20})?\s*")
+"""A rate as text. `Fraction` takes exponents too, and would work on "1e99999999" for hours."""
 
 
 def _to_rate(value: object) -> Fraction:
     """A rate in Hz from a number, `"30000/1001"` or `"12.5"`; a float counts as its shortest decimal."""
     if isinstance(value, bool) or not isinstance(value, int | float | str | Fraction):
         raise ValueError(f"{value!r} is not a frame rate: a number or a fraction such as '30000/1001'")
+    if isinstance(value, str) and not _RATE.fullmatch(value):
+        raise ValueError(f"{value[:40]!r} is not a frame rate: a number or a fraction such as '30000/1001'")
     try:
         rate = Fraction(repr(value) if isinstance(value, float) else value)
     except (ValueError, ZeroDivisionError):
