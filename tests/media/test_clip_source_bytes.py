@@ -1,8 +1,8 @@
 """How much of a file a part of it costs to read, by the kind of index the file has.
 
-The known limit: a fragmented file without `sidx` is opened by walking through its fragments. That reads some
-0.4 of its bytes each time it is opened, so also in each chunk of a parallel render. The part itself costs no
-more than in a plain file. A `sidx` (`-movflags +dash+global_sidx`) takes the limit away; `mfra` does not.
+A fragmented file without `sidx` is opened by looking at the header of each fragment: that reads some 0.4 of
+its bytes here, where each look reads on. The part itself costs no more than in a plain file. What a source in
+a store costs, whose headers are fetched by themselves, is in `tests/clips/test_source_bytes.py`.
 """
 
 from __future__ import annotations

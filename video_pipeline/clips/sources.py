@@ -10,14 +10,14 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import cast
 
 from video_pipeline.errors import Transient
 from video_pipeline.media.clip_source import ClipSource
 from video_pipeline.media.container import Source
-from video_pipeline.media.mp4.headers_at_hand import HEAD_BYTES, FragmentHeaders, fetch_headers
+from video_pipeline.media.mp4.headers_at_hand import HEAD_BYTES, FragmentHeaders, ReadRange, fetch_headers
 from video_pipeline.store.base import ObjectStore
-from video_pipeline.store.reader import StoreReader
+from video_pipeline.store.reader import FileReader, StoreReader
+from video_pipeline.telemetry.timing import timed_operation
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,26 +100,33 @@ class StoreSources:
                     what_to_do="run it again: the new source makes a clip of its own",
                 )
             try:
-                yield cast(Source, self._headers_of(key, reader).over(reader))
+                yield self._headers_of(key, reader).over(reader)
             finally:
                 with self._counting:
                     self.bytes_read += reader.bytes_fetched
 
     def _headers_of(self, key: str, reader: StoreReader) -> FragmentHeaders:
-        version = reader.version
+        at = key, reader.version
         with self._looking:
-            if (key, version) not in self._headers:
-                head = reader.read(HEAD_BYTES)
-                found = fetch_headers(
-                    lambda start, stop: self._store.get_range(key, start, stop, version=version),
-                    head,
-                    reader.size,
-                )
+            if at not in self._headers:
+                with timed_operation("index", {"key": key}):
+                    self._headers[at] = self._fetch_headers(key, reader)
                 reader.seek(0)
-                self._headers[key, version] = found
-                with self._counting:
-                    self.bytes_read += found.bytes_read
-            return self._headers[key, version]
+            return self._headers[at]
+
+    def _fetch_headers(self, key: str, reader: StoreReader) -> FragmentHeaders:
+        head = reader.read(HEAD_BYTES)
+        if isinstance(reader, FileReader):
+            # It reads no more than it is asked for, and has its version even if that is replaced meanwhile.
+            return fetch_headers(_in_turn(reader), head, reader.size)
+        found = fetch_headers(
+            lambda start, stop: self._store.get_range(key, start, stop, version=reader.version),
+            head,
+            reader.size,
+        )
+        with self._counting:
+            self.bytes_read += found.bytes_read
+        return found
 
     def how_read(self, number: int) -> str | None:
         """What was done to read only parts of a fragmented source, or why nothing was, for people; None
@@ -130,3 +137,15 @@ class StoreSources:
     def notes(self) -> tuple[str, ...]:
         """What was done to the pictures of each source that was opened, said once."""
         return tuple(dict.fromkeys(note for facts in self._facts.values() for note in facts.notes))
+
+
+def _in_turn(reader: StoreReader) -> ReadRange:
+    """Ranges through a reader, which is for one thread at a time."""
+    turn = threading.Lock()
+
+    def read(start: int, stop: int) -> bytes:
+        with turn:
+            reader.seek(start)
+            return reader.read(stop - start)
+
+    return read

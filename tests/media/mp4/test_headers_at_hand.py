@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from fractions import Fraction
+from typing import BinaryIO, cast
 
 import numpy as np
 import pytest
@@ -16,7 +17,6 @@ from tests.fixtures.media_factory import VARIANTS, MediaFactory
 from tests.media.mp4.boxes_made import box, full, u32
 from video_pipeline.errors import BadInput, Transient
 from video_pipeline.media.clip_source import ClipSource
-from video_pipeline.media.container import Source
 from video_pipeline.media.mp4 import headers_at_hand
 from video_pipeline.media.mp4.headers_at_hand import HEAD_BYTES, FragmentHeaders, fetch_headers
 from video_pipeline.media.stream_copy import copy_range
@@ -29,8 +29,8 @@ def fetched(data: bytes, read: Callable[[int, int], bytes] | None = None) -> Fra
     return fetch_headers(read or (lambda start, stop: data[start:stop]), data[:HEAD_BYTES], len(data))
 
 
-def view(data: bytes, inner: io.BytesIO | None = None) -> Source:
-    return fetched(data).over(inner or io.BytesIO(data))  # type: ignore[return-value]
+def view(data: bytes) -> BinaryIO:
+    return cast(BinaryIO, fetched(data).over(io.BytesIO(data)))
 
 
 def fragments(count: int, media: int, *, between: bytes = b"") -> bytes:
@@ -176,7 +176,7 @@ def test_over_a_slow_connection_they_are_fetched_side_by_side(planted: bool) -> 
     took = time.perf_counter() - began
     assert len(threads) > 4
     assert headers.bytes_read < 0.05 * len(data)
-    reader = headers.over(io.BytesIO(data))
+    reader = cast(BinaryIO, headers.over(io.BytesIO(data)))
     for place in places(data, b"mfhd\0\0\0\0"):
         reader.seek(place)
         assert reader.read(40) == data[place : place + 40]

@@ -28,6 +28,8 @@ from video_pipeline.media.mp4.seek import header_in
 ReadRange = Callable[[int, int], bytes]
 """Gives bytes `start` to `stop` (half-open) of the file, cut at its end; called from several threads."""
 
+Reader = BinaryIO | io.RawIOBase | io.BufferedIOBase
+
 HEAD_BYTES = 64 << 10
 """The movie box of a fragmented file holds no samples, or those of one fragment: 1 to 10 KiB."""
 
@@ -97,7 +99,7 @@ class FragmentHeaders:
         rest = memoryview(self._blocks[start])[position - start :]
         return rest if len(rest) else None
 
-    def over(self, reader: BinaryIO | io.RawIOBase) -> HeadersAtHand | BinaryIO | io.RawIOBase:
+    def over(self, reader: Reader) -> Reader:
         """A view of `reader` with the headers at hand; `reader` itself if there are none."""
         return HeadersAtHand(reader, self) if self._blocks else reader
 
@@ -108,7 +110,7 @@ class HeadersAtHand(io.RawIOBase):
     A read may give fewer bytes than were asked for, as a raw stream's may, and gives none only at the end.
     """
 
-    def __init__(self, inner: BinaryIO | io.RawIOBase, headers: FragmentHeaders) -> None:
+    def __init__(self, inner: Reader, headers: FragmentHeaders) -> None:
         self._inner = cast(BinaryIO, inner)
         self._headers = headers
         self._position = 0
