@@ -138,7 +138,7 @@ def test_without_text_no_recogniser_is_made(monkeypatch: pytest.MonkeyPatch, nar
 def test_each_caption_is_read_once_from_its_own_pictures_and_those_beside_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    read: list[tuple[list[float], float | None, float | None]] = []
+    read: list[tuple[Any, ...]] = []
 
     def reading(_recogniser: object, shown: list[np.ndarray], before: Any, after: Any) -> CaptionText:
         assert all(strip.shape == (16, 32, 3) and strip.dtype == np.uint8 for strip in shown)

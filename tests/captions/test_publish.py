@@ -197,8 +197,8 @@ def test_what_is_published_says_what_it_is_and_replaces_what_was(store: ObjectSt
 def test_the_loser_of_a_race_looks_again_and_keeps_what_the_winner_published(
     store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mine = {"chunks": artefact(store, "chunks", "a" * 16)}
-    theirs = {"extents": artefact(store, "extents", "b" * 16)}
+    mine: dict[Kind, str] = {"chunks": artefact(store, "chunks", "a" * 16)}
+    theirs: dict[Kind, str] = {"extents": artefact(store, "extents", "b" * 16)}
     put = type(store).put
     races: list[str] = []
 

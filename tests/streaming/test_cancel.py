@@ -96,3 +96,28 @@ def test_a_callback_sees_the_token_set_and_may_use_it() -> None:
     token.add_callback(lambda: seen.append((token.wait(0), token.reason)))
     token.cancel("why")
     assert seen == [(True, "why")]
+
+
+def test_a_handler_that_interrupts_whoever_holds_the_lock_does_not_wait_for_itself() -> None:
+    """A signal comes in the very thread that has just looked at the token, between two of its lines."""
+    token = CancellationToken()
+    called: list[str] = []
+    token.add_callback(lambda: called.append("told"))
+
+    def interrupted() -> None:
+        with token._condition:
+            token.cancel("a signal")
+
+    Asker(interrupted).ended()
+    assert called == ["told"]
+
+
+def test_a_wake_up_that_found_nobody_asleep_is_made_up_for() -> None:
+    """A handler sets the token after its thread has looked and before it sleeps: there is nobody to wake."""
+    token = CancellationToken()
+    waiter = Asker(token.wait)
+    assert waiter.is_waiting()
+    began = time.monotonic()
+    token._cancelled = True
+    assert waiter.ended().result is True
+    assert time.monotonic() - began < 1

@@ -183,3 +183,25 @@ def test_many_threads_on_both_sides_lose_and_double_nothing() -> None:
     assert sorted(number for number, _ in taken) == list(range(400))
     assert sorted(item for _, item in taken) == [*range(200), *range(1000, 1200)]
     assert channel.maximum <= 3
+
+
+def test_a_handler_that_interrupts_whoever_holds_the_lock_does_not_wait_for_itself() -> None:
+    channel = filled(1, 1)
+
+    def interrupted() -> None:
+        with channel._condition:
+            channel.stop()
+
+    Asker(interrupted).ended()
+    with pytest.raises(Stopped):
+        channel.get()
+
+
+def test_a_wake_up_that_found_nobody_asleep_is_made_up_for() -> None:
+    full, empty = filled(1, 1), Channel(1)
+    waiting = [Asker(lambda: full.put("no room")), Asker(empty.get)]
+    assert all(one.is_waiting() for one in waiting)
+    began = time.monotonic()
+    full._stopped = empty._stopped = True
+    assert all(isinstance(one.ended().error, Stopped) for one in waiting)
+    assert time.monotonic() - began < 1

@@ -107,3 +107,21 @@ def test_any_interleaving_of_workers_sends_everything_once_and_in_order(seed: in
     for thread in threads:
         assert thread.ended().error is None
     assert sent == [number for number in range(300) for _ in range(number % 3)]
+
+
+def test_a_handler_that_interrupts_whoever_holds_the_lock_does_not_wait_for_itself() -> None:
+    order = Reorder(2)
+
+    def interrupted() -> None:
+        with order._condition:
+            order.stop()
+
+    Asker(interrupted).ended()
+
+
+def test_a_wake_up_that_found_nobody_asleep_is_made_up_for() -> None:
+    order = Reorder(1)
+    ahead = Asker(lambda: order.hand_in(1, ["x"], lambda _: None))
+    assert ahead.is_waiting()
+    order._stopped = True
+    assert isinstance(ahead.ended().error, Stopped)
