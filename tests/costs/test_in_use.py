@@ -125,9 +125,7 @@ def test_attempts_at_one_render_go_by_one_plan_and_other_renders_by_the_newest(s
     assert plan_of_render(store, PARTS) == second, "the note goes with the parts"
 
 
-@pytest.mark.parametrize(
-    "note", ["not json", "{}", '{"plan": "a", "noted_at": "2026-01-01T00:00:00"}', None]
-)
+@pytest.mark.parametrize("note", ["not json", "{}", '{"plan": "a", "noted_at": "2026-01-01T00:00:00"}', None])
 def test_a_note_of_a_render_that_failed_long_ago_or_that_is_damaged_holds_nobody(
     store: DirectoryStore, note: str | None
 ) -> None:
@@ -172,8 +170,9 @@ def test_auto_goes_by_the_deployments_plan_and_says_so_beside_the_outcome(
 ) -> None:
     gpu = "T4" if backend == "modal" else None
     mine = own(backend=backend, gpu=gpu)
-    # Work that pays in chunks; what ships would keep 7 s in fewer.
     keep(desk.store, mine)
+    contexts: list[TaskContext] = []
+    desk.before_run = contexts.append
     result = desk.run(PARALLEL, **uneven_film(desk))
     assert result.prediction is not None
     assert len(result.chunks) == result.prediction.chunks == 4
@@ -183,8 +182,8 @@ def test_auto_goes_by_the_deployments_plan_and_says_so_beside_the_outcome(
     assert result.prediction.seconds == found.seconds
     assert result.prediction.usd == (found.usd if backend == "modal" else None), "at home seconds are free"
     assert result.prediction.machine == ("T4 on Modal" if backend == "modal" else "machines of one's own")
-    assert desk.last is not None
-    assert desk.last.usage.predicted_s is not None
+    assert contexts[0].usage.predicted_s == found.seconds
+    assert contexts[0].usage.predicted_usd == result.prediction.usd
     assert [key for key in desk.stored() if "/parts/" in key] == [], "the note went with the parts"
 
 
@@ -217,13 +216,15 @@ def test_a_new_plan_makes_no_other_call_and_renders_nothing_again(
     fields = uneven_film(desk)
     request = find_task(PARALLEL).parse_request({"tenant_id": TENANT, "clip_id": "c1", **fields})
     key = call_key_of(find_task(PARALLEL), request, desk.store)
+    mine = own(backend=backend, gpu="T4" if backend == "modal" else None)
+    keep(desk.store, mine)
     before = desk.run(PARALLEL, **fields)
     made = len(calls.calls)
-    keep(desk.store, own(backend=backend, gpu="T4" if backend == "modal" else None, join_s=1000.0))
+    keep(desk.store, mine.model_copy(update={"join_s": 1000.0}))
     assert call_key_of(find_task(PARALLEL), request, desk.store) == key
     again = desk.run(PARALLEL, **fields)
     assert (again.made, again.recipe, again.sha256) == (False, before.recipe, before.sha256)
-    assert len(calls.calls) == made, "no chunk was rendered"
+    assert len(calls.calls) == made == 4, "no chunk was rendered"
     assert again.prediction == before.prediction, "what was foretold of the render that was made"
 
 
