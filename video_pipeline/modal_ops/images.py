@@ -60,7 +60,8 @@ DRIVER_CAPABILITIES = "compute,utility,video"
 SHIPPED = frozenset(
     {"__init__", "calls", "captions", "claims", "clips", "compute", "costs", "errors", "keys", "machine"}
     | {"machine_parts", "machine_probe", "media", "modal_ops", "models", "sampling", "scratch", "settings"}
-    | {"store", "streaming", "strict", "tasks", "telemetry", "tracking", "worker", "worker_watch"}
+    | {"store", "streaming", "strict", "tasks", "telemetry", "tracking", "worker", "worker_end"}
+    | {"worker_watch"}
 )
 """Top-level modules of ours that go along: what tasks, their workers and the app are made of. What they
 import has to be here. Of the others, most need Dagster, which the images do not have."""
