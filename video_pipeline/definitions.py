@@ -23,6 +23,7 @@ from video_pipeline.assets.clips import (
 )
 from video_pipeline.assets.costs import cost_assets, cost_checks
 from video_pipeline.assets.health import health_checks
+from video_pipeline.assets.machines import machines
 from video_pipeline.assets.samples import sample_pass
 from video_pipeline.jobs import default_jobs
 from video_pipeline.resources.compute import ComputeResource
@@ -33,7 +34,7 @@ from video_pipeline.sensors import default_sensors
 
 caption_assets = [source_video, caption_layout, caption_pass, captions, wasabi_upload]
 clip_assets = [clip, player_detections, overlay_clip, framed_clip, multi_clip, annotated_compilation]
-default_assets = [*caption_assets, sample_pass, *clip_assets, *cost_assets]
+default_assets = [*caption_assets, sample_pass, *clip_assets, *cost_assets, machines]
 
 
 def build_definitions(*, resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:

@@ -81,6 +81,13 @@ account_costs = dg.define_asset_job(
 )
 
 
+probe_machines = dg.define_asset_job(
+    "probe_machines",
+    selection=dg.AssetSelection.groups("machines"),
+    description="Asks the machines that run tasks what they have, and says what tasks would miss there.",
+)
+
+
 class RegisterConfig(dg.Config):
     """Whose videos, samples and clips to look for."""
 
@@ -135,5 +142,6 @@ default_jobs = [
     register_videos,
     check_health,
     account_costs,
+    probe_machines,
     clean_up,
 ]

@@ -50,8 +50,9 @@ from video_pipeline.errors import BadInput
 from video_pipeline.keys import VideoId, source_key
 from video_pipeline.machine_probe import ProbeRequest, ProbeResult
 from video_pipeline.media.geometry import CropRegion
-from video_pipeline.modal_ops.deploy import CPU, latest_deployment
+from video_pipeline.modal_ops.deploy import latest_deployment
 from video_pipeline.modal_ops.guard import cost_of
+from video_pipeline.modal_ops.probing import CPU
 from video_pipeline.modal_ops.specs import app_name
 from video_pipeline.sampling.request import RunInferenceResult
 from video_pipeline.settings import Settings, load_settings

@@ -15,8 +15,9 @@ from tests.conftest import ROOT
 from tests.servers.modal_loopback.launch import ModalLoopback
 from tests.servers.seaweedfs import SeaweedFS
 from video_pipeline import machine_parts
-from video_pipeline.modal_ops.deploy import DeploymentRecord, Probed, latest_deployment
+from video_pipeline.modal_ops.deploy import DeploymentRecord, latest_deployment
 from video_pipeline.modal_ops.images import shipped_files
+from video_pipeline.modal_ops.probing import Probed
 from video_pipeline.settings import load_settings
 from video_pipeline.store import open_store
 from video_pipeline.store.base import ObjectStore
@@ -71,6 +72,8 @@ def test_a_deployment_is_probed_recorded_and_printed(
     assert "deployed video-pipeline-staging (ap-" in done.stdout
     assert "probe on cpu: as needed" in done.stdout
     assert "encoders: libvpx-vp9, libx264, aac" in done.stdout
+    assert "cost: probe on 2 cores, 8 GiB: at most " in done.stdout, "the bound is said, and before it starts"
+    assert done.stdout.index("cost: ") < done.stdout.index("deployed video-pipeline-staging")
 
 
 def images_of(server: ModalLoopback, app: str) -> dict[str, str]:
@@ -140,6 +143,17 @@ def test_a_secret_that_is_missing_is_named_with_what_to_do(
     assert done.returncode == 2, f"{done.stdout}\n{done.stderr}"
     assert "'wasabi' not found" in done.stderr
     assert "create the secrets wasabi and wandb-secret" in done.stderr
+
+
+def test_a_secret_without_the_keys_of_the_bucket_is_named_before_anything_runs(
+    modal_server: tuple[ModalLoopback, dict[str, str]], tmp_path: Path, seaweedfs: SeaweedFS
+) -> None:
+    secrets = {"wasabi": {"WASABI_ACCESS_KEY_READWRITE": "one of two"}, "wandb-secret": {}}
+    with ModalLoopback(tmp_path / "half", secrets) as server:
+        done = deploy((server, {**seaweedfs.environment, **server.environment}), "--probe")
+    assert done.returncode == 2, f"{done.stdout}\n{done.stderr}"
+    assert "'wasabi' lacks ['WASABI_SECRET_KEY_READWRITE']" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_wrong_token_is_named(modal_server: tuple[ModalLoopback, dict[str, str]]) -> None:

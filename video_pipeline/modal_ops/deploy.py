@@ -1,7 +1,7 @@
 """`python -m video_pipeline.modal_ops.deploy [--env staging]`: deploy the app, probe it, record it.
 
 Belongs here: the order of these steps, the record and what is printed. Does not belong here: what is deployed
-(`app`), or what a probe asks (`machine_probe`).
+(`app`), or probing (`probing`).
 
 Exit codes: 0 deployed, and every probe found what its machine must have; 1 deployed, but a probe failed, or
 Modal was away; 2 the command, the environment or Modal's answer to it is wrong, nothing was deployed.
@@ -14,27 +14,19 @@ import hashlib
 import os
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 from pydantic import BaseModel, ConfigDict
 
 from video_pipeline import __version__, keys
-from video_pipeline.calls import ResultRecord
-from video_pipeline.compute.base import CallOptions
-from video_pipeline.compute.follow import CallFailed, run_call
 from video_pipeline.errors import BadInput, Internal, PipelineError, Transient
-from video_pipeline.machine_probe import Need, ProbeRequest
-from video_pipeline.modal_ops.guard import check_cost, prices
-from video_pipeline.modal_ops.specs import app_name, deployed_specs, spec_for
+from video_pipeline.modal_ops.guard import prices
+from video_pipeline.modal_ops.probing import Probed, check_probes, machines_of_the_table, probe_machines
+from video_pipeline.modal_ops.specs import app_name, deployed_specs
 from video_pipeline.settings import Settings, load_settings
 from video_pipeline.store import open_store
 from video_pipeline.store.base import ObjectStore
-from video_pipeline.tasks import all_tasks, find_task
-
-NEEDS: tuple[Need, ...] = ("encoders", "fonts")
-NEEDS_OF_A_GPU: tuple[Need, ...] = ("gpu", "nvdec", "torch_cuda", *NEEDS)
-CPU = "cpu"
+from video_pipeline.tasks import all_tasks
 
 
 class DeployedFunction(BaseModel):
@@ -48,19 +40,6 @@ class DeployedFunction(BaseModel):
     memory_mib: int
     timeout_s: int
     image: str
-
-
-class Probed(BaseModel):
-    """One probe: `gpu` is a GPU type or "cpu"; `error` says what the machine must have and has not."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    gpu: str
-    ok: bool
-    call: str | None = None
-    missing: list[str] = []
-    error: str | None = None
-    report_key: str | None = None
 
 
 class DeploymentRecord(BaseModel):
@@ -98,17 +77,16 @@ def deploy(settings: Settings, *, probe: Sequence[str] | None = None) -> Deploym
             what_to_do="set VIDEO_PIPELINE_COMPUTE=modal and VIDEO_PIPELINE_STORE=s3://BUCKET",
         )
     store = open_store(settings)
-    wanted = list(dict.fromkeys(probe)) if probe is not None else _machines_of_the_table(settings)
-    for gpu in wanted:
-        check_cost(find_task("probe"), _options(gpu), settings, calls=len(wanted))
+    wanted = list(dict.fromkeys(probe)) if probe is not None else machines_of_the_table(settings)
+    for cost in check_probes(wanted, settings):
+        print(f"cost: {cost}")
     app_id = _deploy(settings)
     record = _record(settings, app_id, store)
     key = keys.deployment_key(record.app, record.at)
     _store(store, key, record)
     print(f"deployed {record.app} ({app_id}), {len(record.functions)} functions: {store.uri}/{key}")
     if wanted:
-        with ThreadPoolExecutor(len(wanted)) as pool:
-            record.probes = list(pool.map(lambda gpu: _probe(gpu, settings, store), wanted))
+        record.probes = probe_machines(wanted, settings, store)
         _store(store, key, record)
     return record
 
@@ -191,41 +169,6 @@ def _record(settings: Settings, app_id: str, store: ObjectStore) -> DeploymentRe
 
 def _store(store: ObjectStore, key: str, record: DeploymentRecord) -> None:
     store.put(key, record.model_dump_json(indent=2).encode(), content_type="application/json")
-
-
-def _machines_of_the_table(settings: Settings) -> list[str]:
-    """Each GPU type that a deployed task asks for, in the order of the table, then the CPU."""
-    gpus = [spec_for(task, settings).gpu for task in all_tasks(settings).values()]
-    return [*dict.fromkeys(gpu for gpu in gpus if gpu is not None), CPU]
-
-
-def _options(gpu: str) -> CallOptions:
-    return CallOptions(gpu=None if gpu == CPU else gpu)
-
-
-def _probe(gpu: str, settings: Settings, store: ObjectStore) -> Probed:
-    """Runs the deployed `probe` on such a machine; a failure is told, not raised: the app is deployed."""
-    from video_pipeline.compute import open_compute
-
-    request = ProbeRequest(needs=NEEDS if gpu == CPU else NEEDS_OF_A_GPU)
-    try:
-        _, record = run_call(open_compute(settings, store), "probe", request, _options(gpu))
-    except CallFailed as failed:
-        return _probed(gpu, failed.record, error=str(failed))
-    except PipelineError as error:
-        return Probed(gpu=gpu, ok=False, error=str(error))
-    return _probed(gpu, record, error=None)
-
-
-def _probed(gpu: str, record: ResultRecord, *, error: str | None) -> Probed:
-    return Probed(
-        gpu=gpu,
-        ok=error is None,
-        call=record.worker.call_id,
-        missing=list((record.result or {}).get("missing", [])),
-        error=error,
-        report_key=record.report_keys.get("probe.txt"),
-    )
 
 
 def _show(probed: Probed, store: ObjectStore) -> None:
