@@ -127,7 +127,7 @@ class DeployedApp:
             except errors.RemoteError as error:
                 detail = str(error) or "Modal ended it and gave no reason"
                 return Outcome("failed", kind=_kind_of_text(detail), detail=detail)
-            except (*self._of_the_service(), errors.AuthError, errors.VersionError):
+            except (*self._of_the_service(), *self._of_the_caller()):
                 raise
             except Exception as error:
                 # The function's own exception: it failed before its worker could begin.
@@ -167,6 +167,11 @@ class DeployedApp:
             errors.ResourceExhaustedError,
             errors.ClientClosed,
         )
+
+    def _of_the_caller(self) -> tuple[type[Exception], ...]:
+        """What is wrong with who asks, whatever became of the call."""
+        errors = self._modal.exception
+        return errors.AuthError, errors.PermissionDeniedError, errors.VersionError, errors.InvalidError
 
     @contextmanager
     def _our_errors(self, about: str) -> Iterator[None]:
