@@ -19,6 +19,7 @@ from video_pipeline.captions.intake import (
     pass_request,
     reading_request,
 )
+from video_pipeline.captions.plan import layout_prefix_of, source_of
 from video_pipeline.captions.request import STAGES, CaptionRequest
 from video_pipeline.errors import BadInput
 from video_pipeline.keys import VideoId
@@ -44,9 +45,10 @@ def wish(store: ObjectStore, text: str) -> None:
 
 
 def test_a_video_is_stored_whole_with_its_request_beside_it(store: ObjectStore, tmp_path: Path) -> None:
-    key = add(store, given(tmp_path))
+    footage = bytes(range(256)) * 20_000
+    key = add(store, given(tmp_path, content=footage))
     assert key == "acme/client/videos/clip/video.mp4"
-    assert store.get(key) == b"footage"
+    assert store.get(key) == footage
     assert find_source(store, VIDEO) == key
     assert load_caption_request(store, VIDEO) == CaptionRequest(
         crop_region=BAND, frame_rate=Fraction(25, 2), preset="small"
@@ -158,6 +160,27 @@ def test_what_a_person_wrote_stands_in_every_request(store: ObjectStore, tmp_pat
         assert reading.ocr
     layout = layout_request(store, VIDEO)
     assert (layout.video_key, layout.model_key) == (key, "acme/server/own.safetensors")
+
+
+def test_a_region_that_was_found_is_taken_where_no_person_gave_one(
+    store: ObjectStore, tmp_path: Path
+) -> None:
+    add(store, given(tmp_path), crop=None)
+    with pytest.raises(BadInput, match="captions stand is not known") as caught:
+        crop_of(store, VIDEO)
+    assert caught.value.input == f"{store.uri}/acme/server/videos/clip/caption_request.json"
+    version = source_of(store, find_source(store, VIDEO)).version
+    where = layout_prefix_of(store, layout_request(store, VIDEO), source_version=version)
+    store.put(where + "layout.json", json.dumps({"crop_region": BAND.model_dump()}).encode())
+    assert crop_of(store, VIDEO) == BAND
+    # A person's word ranks above what was found; another source has a place of its own.
+    own = CropRegion(left=0.2, top=0.1, width=0.6, height=0.2)
+    wish(store, CaptionRequest(crop_region=own).model_dump_json())
+    assert crop_of(store, VIDEO) == own
+    wish(store, CaptionRequest().model_dump_json())
+    store.put(find_source(store, VIDEO), b"other footage")
+    with pytest.raises(BadInput, match="captions stand is not known"):
+        crop_of(store, VIDEO)
 
 
 @pytest.mark.parametrize("text", ["0.1,0.75,0.8,0.2", " 0.1, 0.75 ,0.8,0.2 "])

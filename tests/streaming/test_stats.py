@@ -194,6 +194,26 @@ def test_the_report_names_every_stage_and_says_why_there_is_no_gpu_figure() -> N
     assert (encode[:2], encode[5]) == (["encode", "2"], "16.7")
 
 
+def test_every_figure_of_a_stage_stands_in_its_own_column() -> None:
+    stage = StageStats("stage", 3, 71, 72, 6.5, 4.25, 1.5, 2.5, 0.75, queue_mean=3.5, queue_max=9)
+    text = performance_report(report_of(stage), frames=690, pairs=0, chunks=0, gpu=None)
+    _, row = (line.split() for line in text.splitlines() if line.startswith("stage "))
+    # 690 frames in (6.5 - 0.75) / 3 s.
+    assert row == ["stage", "3", "71", "6.50", "4.25", "360.0", "1.50", "2.50", "0.75", "3.5", "/", "9"]
+    assert "Pairs" not in text
+    assert "Chunks" not in text
+
+
+def test_a_stage_that_took_no_time_has_no_rate() -> None:
+    stages = StageStats("none", busy_s=0.0004), StageStats("little", busy_s=0.0005)
+    text = performance_report(report_of(*stages, wall=0.5), frames=10, pairs=0, chunks=0, gpu=None)
+    rates = {
+        line.split()[0]: line.split()[5] for line in text.splitlines() if line.startswith(("none", "little"))
+    }
+    assert rates == {"none": "-", "little": "20000.0"}
+    assert "Throughput: 20.0 frames/s" in text
+
+
 def test_the_report_fits_its_width_even_for_an_hour() -> None:
     hour = StageStats("encode_and_more_words", 16, 36000, 1478, 99999.9, 99999.9, 9999.9, 9999.9, 9999.9)
     text = performance_report(
