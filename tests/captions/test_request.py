@@ -93,6 +93,17 @@ def test_a_wrong_field_is_named(change: dict[str, object], says: str) -> None:
         find_task("crop_and_infer_caption_frame_extents").parse_request({**REQUEST, **change})
 
 
+def test_the_defaults_are_those_that_the_documents_state() -> None:
+    wish = CaptionRequest()
+    assert (wish.crop_region, wish.frame_rate, wish.preset, wish.model_key) == (None, 10, "fast", None)
+    of_pass = CropAndInferRequest.model_validate(REQUEST)
+    assert (of_pass.frame_rate, of_pass.encoder_workers, of_pass.inference_batch_size) == (10, None, 32)
+    assert (of_pass.preset, of_pass.model_key, of_pass.stages) == ("fast", None, STAGES)
+    reading = ReadCaptionsRequest.model_validate(REQUEST)
+    assert (reading.ocr, reading.chunks) == (True, True)
+    assert reading.as_pass() == of_pass
+
+
 def test_the_order_of_stages_does_not_matter() -> None:
     backwards = CropAndInferRequest.model_validate({**REQUEST, "stages": list(reversed(STAGES))})
     assert backwards == CropAndInferRequest.model_validate(REQUEST)

@@ -56,6 +56,34 @@ def test_ends_in_one_sample_interval_do_not_cross_either() -> None:
     assert held[1, "end"].pts == held[2, "start"].pts == 95
 
 
+def test_captions_that_change_at_one_picture_keep_what_each_look_said_of_it() -> None:
+    extents = [extent(0, 10, "video_edge", "other_caption"), extent(10, 20, "other_caption")]
+    looked = by_end(change(1, "end", 10, 98, 0.9), change(2, "start", 10, 98, 0.7))
+    moved, held = settled(extents, looked)
+    assert held == looked
+    assert (moved[0].end_confidence, moved[1].start_confidence) == (0.9, 0.7)
+
+
+def test_the_looks_that_were_given_are_not_changed() -> None:
+    extents = [extent(0, 10, "video_edge"), extent(12, 20)]
+    looked = by_end(change(1, "end", 12, 119, 0.9), change(2, "start", 11, 108, 0.8))
+    before = dict(looked)
+    settled(extents, looked)
+    assert looked == before
+
+
+def test_captions_that_come_together_touch() -> None:
+    moved, _ = settled(
+        [extent(0, 10, "video_edge"), extent(12, 20)], by_end(change(2, "start", 10, 100, 0.9))
+    )
+    assert (moved[0].end_beside, moved[1].start_beside) == ("other_caption", "other_caption")
+
+
+def test_the_videos_edges_stay_what_they_are() -> None:
+    (moved,), _ = settled([extent(0, 20, "video_edge", "video_edge")], {})
+    assert (moved.start_beside, moved.end_beside) == ("video_edge", "video_edge")
+
+
 def test_ends_that_were_not_looked_at_stay() -> None:
     assert settled([extent(3, 9)], {}) == ([extent(3, 9)], {})
 
