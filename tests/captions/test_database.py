@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -191,3 +192,9 @@ def test_stable_rows_are_all_columns_but_those_of_the_single_run(tmp_path: Path)
     other = Direction("empty_valid", 0.6, (0.1, 0.05, 0.15, 0.6, 0.1))
     assert first != made("other value", pair(0, other), pair(1))
     assert first != made("other weights", pair(0), pair(1), model_version="n" * 16)
+
+
+def test_pairs_are_written_by_another_thread_than_the_one_that_opens_and_closes(tmp_path: Path) -> None:
+    with opened(tmp_path / "extents.db") as database, ThreadPoolExecutor(1) as stage:
+        stage.submit(database.add, [pair(0)]).result()
+        assert database.finish(2) == 1
