@@ -131,9 +131,9 @@ def test_an_empty_store_is_told_what_to_do_and_fails_nothing(
 def test_framing_with_and_without_the_network_is_told_apart_in_what_the_assets_show(
     instance: dg.DagsterInstance, store: ObjectStore, folder: Path
 ) -> None:
-    task = {"task": "process_framing_ai"}
-    enter_runs(store, **task, usage={"gpu_type": "T4", "model_load_time_ms": 900.0})
-    enter_runs(store, first=100, **task, usage={"gpu_type": "T4"})
+    task = "process_framing_ai"
+    enter_runs(store, task=task, usage={"gpu_type": "T4", "model_load_time_ms": 900.0})
+    enter_runs(store, first=100, task=task, usage={"gpu_type": "T4"})
     whole = {"frames": 600, "video_seconds": 20.0, "chunks": 2, "map_dispatch_ms": 1.0, "wall_s": 21.0}
     for number in range(200, 206, 2):
         key = enter(store, number, task="process_framing_ai_parallel", usage=whole)

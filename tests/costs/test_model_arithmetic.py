@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -86,7 +87,7 @@ def test_held_out_runs_are_foretold_by_the_fit_to_all_others_with_terms_chosen_f
     found = fitted(runs).by_configuration
     assert found is not None
     for frames, chunks, wall, predicted in found.rows:
-        others = runs[(runs["frames"] != frames) | (runs["chunks"] != chunks)]
+        others: Any = runs[(runs["frames"] != frames) | (runs["chunks"] != chunks)]
         assert predicted == pytest.approx(
             predict(fitted(others).coefficients, frames, chunks).seconds, rel=1e-6
         )

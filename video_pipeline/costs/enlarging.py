@@ -21,7 +21,7 @@ def enlarged_rows(ledger: Frame) -> Any:
     ledger's index, NA for tasks that never load it. An attempt of a fan-out is told by all of its chunks."""
     import pandas as pd
 
-    loaded = ledger["model_load_time_ms"].notna()
+    loaded: Any = ledger["model_load_time_ms"].notna()
     of_chunks = set(ledger.loc[loaded & ledger["parent"].notna(), "parent"])
     told = (loaded | ledger["key"].isin(of_chunks)).astype("boolean")
     return told.where(ledger["task"].map(family).isin(ENLARGING), pd.NA)
