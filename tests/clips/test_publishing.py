@@ -18,11 +18,13 @@ from tests.clips.films import (
     tone,
     whole_picture,
 )
-from video_pipeline.clips import finishing
+from video_pipeline.clips import finishing, publishing
+from video_pipeline.clips.publishing import clip_recipe
 from video_pipeline.clips.result import ClipManifest, RenderResult
 from video_pipeline.errors import BadInput, Cancelled, Internal, Transient
 from video_pipeline.store.base import ObjectInfo
 from video_pipeline.store.directory import DirectoryStore
+from video_pipeline.tasks import find_task
 
 
 class WatchedStore(DirectoryStore):
@@ -31,12 +33,14 @@ class WatchedStore(DirectoryStore):
     def __init__(self, root: Path) -> None:
         super().__init__(root)
         self.written: list[str] = []
+        self.how: dict[str, dict[str, Any]] = {}
         self.fails_at: str | None = None
 
     def put(self, key: str, data: Any, **how: Any) -> ObjectInfo:
         if self.fails_at is not None and key.endswith(self.fails_at):
             raise Transient("the store went away", input=key)
         self.written.append(key)
+        self.how[key] = how
         return super().put(key, data, **how)
 
 
@@ -106,6 +110,23 @@ def test_a_render_leaves_its_clip_its_picture_and_its_manifest_and_nothing_else(
     info = desk.store.head(source)
     assert info is not None
     assert manifest.sources == {source: info.version}
+    assert (manifest.kind, manifest.recipe) == (task, result.recipe)
+    assert (manifest.tenant, manifest.clip) == (TENANT, "c1")
+
+
+def test_what_is_written_says_its_type_and_its_hash_to_the_store(
+    desk: Desk, store: WatchedStore, request_of: dict[str, Any]
+) -> None:
+    """A browser plays a clip from a link only where the store says that it is one."""
+    result = desk.run("extract_clip", **request_of["extract_clip"])
+    types = {
+        result.output_key: "video/mp4",
+        result.picture_key: "image/png",
+        result.manifest_key: "application/json",
+    }
+    assert {key: store.how[key]["content_type"] for key in types} == types
+    for key in (result.output_key, result.picture_key):
+        assert store.how[key]["sha256"] == hashlib.sha256(desk.store.get(key)).hexdigest()
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -185,6 +206,45 @@ def test_a_clip_whose_file_was_cut_off_is_made_again(desk: Desk, request_of: dic
     first = desk.run("extract_clip", **request_of["extract_clip"])
     desk.store.put(first.output_key, desk.store.get(first.output_key)[:-1])
     assert desk.run("extract_clip", **request_of["extract_clip"]).made
+
+
+@pytest.mark.parametrize("content", [b"{", b"{}", b'{"schema_version": 2}'])
+def test_a_clip_whose_manifest_cannot_be_read_is_made_again(
+    desk: Desk, request_of: dict[str, Any], content: bytes
+) -> None:
+    first = desk.run("extract_clip", **request_of["extract_clip"])
+    assert first.manifest_key is not None
+    desk.store.put(first.manifest_key, content)
+    again = desk.run("extract_clip", **request_of["extract_clip"])
+    assert again.made
+    assert (again.output_key, again.sha256) == (first.output_key, first.sha256)
+    assert not desk.run("extract_clip", **request_of["extract_clip"]).made
+
+
+def test_a_recipe_is_made_of_the_request_with_numbers_as_they_were_written(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[dict[str, Any]] = []
+
+    def recipe(**fields: Any) -> str:
+        taken.append(fields)
+        return "recipe"
+
+    monkeypatch.setattr(publishing, "recipe_hash", recipe)
+    framing = {"keyframes": [crop_at(0.1, x=1 / 3)], "segments": [{"start": 0.5, "end": 1, "speed": 0.5}]}
+    task = find_task("process_framing_ai")
+    asked = task.parse_request(
+        {"tenant_id": TENANT, "clip_id": "c1", "source_key": f"{TENANT}/v.mp4", "preview": 3, **framing}
+    )
+    assert clip_recipe("kind", 7, asked, {"key": "version"}) == "recipe"
+    (fields,) = taken
+    assert (fields["kind"], fields["version"], fields["inputs"]) == ("kind", 7, {"key": "version"})
+    assert set(fields["shipped"]) == {"encoder", "upscaler"}
+    request = fields["request"]
+    assert "preview" not in request
+    assert (request["clip_id"], request["output_width"]) == ("c1", 810)
+    assert (request["keyframes"][0]["time"], request["keyframes"][0]["x"]) == ("0.1", repr(1 / 3))
+    assert request["segments"] == [{"start": "0.5", "end": "1.0", "speed": "0.5", "keep": True}]
 
 
 @pytest.mark.parametrize("name", ["clip.mp4", "before_after.png", "manifest.json"])

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from video_pipeline import keys
 from video_pipeline.clips.request import ClipTask
 from video_pipeline.clips.result import ClipManifest, ClipObject, RenderResult
@@ -81,10 +83,9 @@ class ClipOutput:
     def existing(self) -> RenderResult | None:
         """The finished clip of this recipe, if all of it is there in the sizes that were written."""
         try:
-            data = self._store.get(keys.manifest_key(self.prefix))
-        except ObjectMissing:
+            manifest = ClipManifest.model_validate_json(self._store.get(keys.manifest_key(self.prefix)))
+        except (ObjectMissing, ValidationError):  # the latter: damaged, or with another version's fields
             return None
-        manifest = ClipManifest.model_validate_json(data)
         for item in manifest.objects:
             info = self._store.head(item.key)
             if info is None or info.size != item.size:
