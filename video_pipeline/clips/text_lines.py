@@ -87,11 +87,6 @@ class Paragraph:
             )
         self._faces: Mapping[str, Face] = faces_for(self.text + ELLIPSIS, input=input)
 
-    @property
-    def files(self) -> frozenset[str]:
-        """Names of the font files it is drawn with."""
-        return frozenset(face.path.name for face in self._faces.values())
-
     def lines(self, width: float, most: int) -> tuple[list[Line], int]:
         """At most `most` lines of at most `width` pixels, and how many characters were left out.
 
@@ -108,7 +103,8 @@ class Paragraph:
                 lines.append(self._line("".join(rest[:kept]).rstrip() + ELLIPSIS))
                 return lines, sum(map(len, rest[kept:]))
             lines.append(self._line("".join(rest[:count]).strip()))
-            rest = rest[count:]
+            # No line is empty: what was looked at may have ended just before a space.
+            rest = rest[count + 1 :] if rest[count : count + 1] == [" "] else rest[count:]
         return lines, sum(map(len, rest))
 
     def _fitting(self, pieces: Sequence[str], width: float) -> int:

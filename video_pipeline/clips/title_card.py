@@ -119,7 +119,8 @@ class Card:
                 what_to_do="render at 120 lines and 160 columns at least, or leave the annotation out.",
             )
         first += self._gap if first else 0
-        tags = self._text(" · ".join(said.tags), "tags", MOST_TAG_LINES, room - first)
+        tagged = " · ".join(tag for tag in said.tags if tag.split())
+        tags = self._text(tagged, "tags", MOST_TAG_LINES, room - first)
         second = _height(tags) + self._gap if tags else 0
         notes = self._text(said.notes, "notes", self.height, room - first - second)
         third = _height(notes) or -self._gap  # no gap after what comes last
