@@ -36,6 +36,8 @@ from video_pipeline.store.directory import DirectoryStore
 CLIP = ClipId(TENANT, "c1")
 KEY = f"{TENANT}/client/videos/street/video.mp4"
 CUT = {"source_key": KEY, "start": 1.0, "end": 2.0}
+A_MULTI_CLIP = {"clips": [{"clip": "other", "keyframes": [crop_at()]}]}
+A_COMPILATION = {"clips": [{"clip": "other", "name": "A"}]}
 STAGES: tuple[Stage, ...] = ("clip", "overlay_clip", "framed_clip", "multi_clip", "annotated_compilation")
 
 
@@ -76,13 +78,36 @@ def test_a_request_is_read_back_as_it_was_put_there(desk: Desk) -> None:
         ({}, "name a source_key, multi_clip or compilation"),
         ({"source_key": KEY}, "a source_key needs start and end"),
         ({"start": 1.0}, "need a source_key"),
+        ({"end": 1.0}, "need a source_key"),
+        ({"players": {}}, "need a source_key"),
+        ({"overlay": {}}, "need a source_key"),
         ({"framing": {"keyframes": [crop_at()]}}, "need a source_key"),
+        ({"source_key": KEY, "start": 1.0}, "a source_key needs start and end"),
+        ({"source_key": KEY, "end": 1.0}, "a source_key needs start and end"),
+        ({**CUT, "players": {"timestamps": []}}, "players.timestamps"),
+        ({**CUT, "players": {"min_confidence": 1.1}}, "players.min_confidence"),
+        ({**CUT, "players": {"min_confidence": -0.1}}, "players.min_confidence"),
+        ({"multi_clip": {"clips": []}}, "multi_clip.clips"),
+        ({"compilation": {"clips": []}}, "compilation.clips"),
+        ({"compilation": {**A_COMPILATION, "transition_seconds": 0}}, "compilation.transition_seconds"),
+        ({"compilation": {**A_COMPILATION, "transition_seconds": 10.1}}, "compilation.transition_seconds"),
+        ({"multi_clip": {**A_MULTI_CLIP, "transition_seconds": 0}}, "multi_clip.transition_seconds"),
+        ({"multi_clip": {**A_MULTI_CLIP, "transition_seconds": 10.1}}, "multi_clip.transition_seconds"),
         ({**CUT, "farming": {}}, "farming"),
         ({**CUT, "overlay": {"strenght": 0.5}}, "strenght"),
         ({**CUT, "framing": {"keyframes": [crop_at(2), crop_at(1)]}}, "order of time"),
         ({"compilation": {"clips": [{"name": "A"}]}}, "name either source_key or clip"),
         ({"compilation": {"clips": [{"name": "A", "clip": "a", "source_key": KEY}]}}, "name either"),
         ({"multi_clip": {"clips": [{"clip": "A B", "keyframes": [crop_at()]}]}}, "not a valid clip name"),
+        ({"compilation": {**A_COMPILATION, "output_width": 640}}, "belong together"),
+        ({"compilation": {**A_COMPILATION, "output_width": 641, "output_height": 360}}, "output_width"),
+        ({"compilation": {**A_COMPILATION, "output_width": 640, "output_height": 14}}, "output_height"),
+        ({"compilation": {**A_COMPILATION, "output_width": 9000, "output_height": 360}}, "output_width"),
+        ({"compilation": {**A_COMPILATION, "annotation_seconds": 0}}, "annotation_seconds"),
+        ({"compilation": {**A_COMPILATION, "annotation_seconds": 36_001}}, "annotation_seconds"),
+        ({**CUT, "players": {"weights_key": "other/w.safetensors"}}, "does not lie under"),
+        ({**CUT, "framing": {"keyframes": [crop_at()], "weights_key": "other/w"}}, "does not lie under"),
+        ({"multi_clip": {**A_MULTI_CLIP, "weights_key": "other/w"}}, "does not lie under"),
         ({**CUT, "source_key": "other/video.mp4"}, "does not lie under the request's tenant"),
         ({"compilation": {"clips": [{"name": "A", "source_key": "other/a.mp4"}]}}, "does not lie under"),
     ],
@@ -188,6 +213,56 @@ def test_every_time_of_a_section_is_moved_and_nothing_else_is(desk: Desk) -> Non
     assert [(part.start, part.end, part.speed) for part in framed.segments] == [(0.0, 0.25, 0.5)]
     players = intake.players_request(desk.store, CLIP, request)
     assert players.timestamps == (0.0, 0.5)
+
+
+def test_a_trim_from_before_the_clip_begins_means_its_beginning(desk: Desk) -> None:
+    set_current(desk.store, CLIP, "clip", finished("cut", 1.1))
+    framing = {"keyframes": [crop_at(1)], "trim_start": 1.0, "trim_end": 1.5}
+    framed = intake.framing_request(desk.store, CLIP, asked(**CUT, framing=framing))
+    assert (framed.trim_start, framed.trim_end) == (0.0, 0.4)
+
+
+def test_people_are_not_looked_for_before_the_clip_begins_but_for_a_rounded_time(desk: Desk) -> None:
+    set_current(desk.store, CLIP, "clip", finished("cut", 1.1))
+    edge = intake.players_request(desk.store, CLIP, asked(**CUT, players={"timestamps": [1.05, 1.1, 1.35]}))
+    assert edge.timestamps == (0.0, 0.0, 0.25)
+    said = r"at 1.04, 0.5 s, before the clip begins at 1.100 s"
+    with pytest.raises(BadInput, match=said) as caught:
+        intake.players_request(desk.store, CLIP, asked(**CUT, players={"timestamps": [1.04, 1.5, 0.5]}))
+    assert caught.value.input == clip_request_key(CLIP)
+
+
+def test_everything_else_that_a_section_says_reaches_its_task(desk: Desk) -> None:
+    set_current(desk.store, CLIP, "clip", finished("cut", 1.0))
+    set_current(desk.store, ClipId(TENANT, "other"), "clip", finished("other"))
+    joined = {"transition": "fade", "transition_seconds": 10.0}
+    request = asked(
+        **CUT,
+        mode="copy",
+        encoding={"crf": 20},
+        players={"rate": "1/2", "min_confidence": 1.0, "draw": False},
+        overlay={},
+        framing={"keyframes": [crop_at(1)], "num_chunks": 3, "output_width": 100, "output_height": 180},
+        multi_clip={**A_MULTI_CLIP, **joined, "fps": "50"},
+        compilation={**A_COMPILATION, **joined, "fps": "50", "output_width": 640, "output_height": 384},
+    )
+    cut = intake.extract_request(CLIP, request)
+    assert (cut.source_key, cut.start, cut.end, cut.mode, cut.encoding.crf) == (KEY, 1.0, 2.0, "copy", 20)
+    assert (cut.tenant_id, cut.clip_id) == (TENANT, "c1")
+    players = intake.players_request(desk.store, CLIP, request)
+    assert (players.rate, players.min_confidence, players.draw) == ("1/2", 1.0, False)
+    over = intake.overlay_request(desk.store, CLIP, request)
+    assert (over.highlight_regions, over.encoding.crf) == ((), 20)
+    set_current(desk.store, CLIP, "overlay_clip", finished("lit", 0.0))
+    framed = intake.framing_request(desk.store, CLIP, request)
+    assert (framed.num_chunks, framed.output_width, framed.encoding.crf) == (3, 100, 20)
+    for made in (
+        intake.multi_clip_request(desk.store, CLIP, request),
+        intake.compilation_request(desk.store, CLIP, request),
+    ):
+        assert (made.transition, made.transition_seconds, made.fps) == ("fade", 10.0, "50")
+        assert made.encoding.crf == 20
+    assert intake.compilation_request(desk.store, CLIP, request).output_width == 640
 
 
 def test_players_are_looked_for_once_a_second_unless_it_is_said_when(desk: Desk) -> None:

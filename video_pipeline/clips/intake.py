@@ -21,6 +21,7 @@ from video_pipeline.clips.current import Stage, current_renders
 from video_pipeline.clips.detect_request import DetectionRate, DetectPlayersBatchRequest
 from video_pipeline.clips.request import (
     MAX_CLIPS,
+    MAX_SIDE,
     Annotations,
     CreateAnnotatedCompilationRequest,
     Encoding,
@@ -100,10 +101,16 @@ class CompilationSection(StrictModel):
     clips: tuple[CompilationItem, ...] = Field(min_length=1, max_length=MAX_CLIPS)
     transition: Transition = "cut"
     transition_seconds: float = Field(default=0.5, gt=0, le=10)
-    output_width: int | None = None
-    output_height: int | None = None
+    output_width: int | None = Field(default=None, ge=16, le=MAX_SIDE, multiple_of=2)
+    output_height: int | None = Field(default=None, ge=16, le=MAX_SIDE, multiple_of=2)
     fps: Rate | None = None
-    annotation_seconds: float | None = None
+    annotation_seconds: float | None = Field(default=None, gt=0, le=36_000, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _a_size_has_two_sides(self) -> CompilationSection:
+        if (self.output_width is None) != (self.output_height is None):
+            raise ValueError("output_width and output_height belong together")
+        return self
 
 
 class ClipRequest(StrictModel):
@@ -167,7 +174,8 @@ def _checked(clip: ClipId, data: Any, name: str) -> ClipRequest:
         *(asked.multi_clip.clips if asked.multi_clip else ()),
         *(asked.compilation.clips if asked.compilation else ()),
     ]
-    for key in (asked.source_key, *(item.source_key for item in items)):
+    networks = [part.weights_key for part in (asked.players, asked.framing, asked.multi_clip) if part]
+    for key in (asked.source_key, *(item.source_key for item in items), *networks):
         if key is not None:
             check_key(key, tenant=clip.tenant)
     return asked
