@@ -246,6 +246,21 @@ def test_other_shapes_and_rates_are_fitted_into_the_first_clip_s(desk: Desk) -> 
     assert np.abs(samples[int(1.1 * 48000) :]).max() < 0.01
 
 
+def test_a_compilation_may_have_a_size_and_a_rate_of_its_own(desk: Desk) -> None:
+    key = desk.film(size=LARGE, frames=25)
+    clips = [{"source_key": key, "name": "A"}]
+    size = {"output_width": 480, "output_height": 320}
+    result = desk.run("create_annotated_compilation", clips=clips, fps="50", **size, encoding=SMOOTH)
+    assert (result.width, result.height, result.frame_rate) == (480, 320, "50")
+    assert (result.frames, result.duration_seconds) == (50, 1.0)
+    clip = shown(desk.fetch(result.output_key))
+    assert [one.time for one in clip] == [Fraction(n, 50) for n in range(50)]
+    # 640x384 in 480 columns is 288 high, with 16 rows of black above; the bar hides the lower bits.
+    assert all(np.abs(one.y[:14].astype(int) - 16).max() <= 3 for one in clip[::10])
+    assert clip[48].y[16 + 3 * 36 + 10 : 16 + 3 * 36 + 26, 120:360].mean() == pytest.approx(LIGHT, abs=4)
+    assert clip[10].y[16 + 3 * 36 + 10 : 16 + 3 * 36 + 26, 120:360].mean() == pytest.approx(DARK, abs=4)
+
+
 def test_text_too_long_for_its_place_is_shortened_and_the_result_says_so(desk: Desk) -> None:
     key = desk.film(size=LARGE, frames=3)
     clips = [

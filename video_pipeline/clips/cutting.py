@@ -243,6 +243,7 @@ def _copy(context: TaskContext, sources: StoreSources, start: Fraction, stop: Fr
 def _publish_copy(
     context: TaskContext, output: ClipOutput, sources: StoreSources, copied: _Copied
 ) -> RenderResult:
+    context.usage.bytes_read = sources.bytes_read
     return store_clip(
         context,
         output,

@@ -42,12 +42,7 @@ VERSION = 1
 def process_multi_clip(request: ProcessMultiClipRequest, context: TaskContext) -> RenderResult:
     """Clips, each with its own crop and speeds, joined with transitions: one load of the network."""
     began = time.monotonic()
-    output = ClipOutput(
-        context.store,
-        "process_multi_clip",
-        VERSION,
-        request,
-    )
+    output = ClipOutput(context.store, "process_multi_clip", VERSION, request)
     existing = None if request.preview else output.existing()
     if existing is not None:
         return existing
@@ -65,6 +60,7 @@ def process_multi_clip(request: ProcessMultiClipRequest, context: TaskContext) -
         path = context.scratch / "clip.mp4"
         rendered = frames.render(path, plan.sound())
         facts = frames.facts()
+    context.usage.bytes_read = sources.bytes_read
     return finish_render(
         context,
         output,

@@ -90,6 +90,7 @@ def process_framing_ai_parallel(
         rendered, path = _join(context, output, plan, results)
         rendered.before, rendered.after = _pair(plan, path)
         fields = _facts(results, records)
+        context.usage.bytes_read = plan.sources.bytes_read  # its sound and one picture; chunks say theirs
         result = finish_render(
             context,
             output,
@@ -115,8 +116,10 @@ def process_framing_ai_parallel(
 
 
 def _in_one_call(request: ProcessFramingAiRequest, context: TaskContext) -> RenderResult:
-    """What needs no chunks, in a call of its own: this task runs where no GPU is."""
+    """What needs no chunks, in a call of its own: this task runs where no GPU is. Its reports are this one's."""
     (record,) = fan_out(context, KIND, [request])
+    for name, key in record.report_keys.items():
+        context.attach_report(name, context.store.get(key))
     return RenderResult.model_validate(record.result)
 
 
