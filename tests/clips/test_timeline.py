@@ -271,6 +271,34 @@ def test_a_last_piece_too_short_for_a_frame_is_not_heard_over_the_next_clip() ->
     assert (second.offset, second.samples) == (48000, 48000)
 
 
+@pytest.mark.parametrize(
+    ("transition", "curve"), [("cut", "linear"), ("fade", "linear"), ("dissolve", "equal_power")]
+)
+def test_only_sounds_that_are_heard_together_keep_their_power(transition: Transition, curve: str) -> None:
+    """Equal power where two sounds add up that have nothing in common; a fade to silence is even."""
+    clip = whole(Fraction(0), Fraction(1), Fraction(10))
+    first, second = join([clip, clip], transition, 0.4, ["a", "b"]).audio_spans()
+    assert first.curve == second.curve == curve
+    length = {"cut": (0, 0), "fade": (9600, 9600), "dissolve": (19200, 19200)}[transition]
+    assert (first.fade_in, first.fade_out, second.fade_in, second.fade_out) == (0, length[0], length[1], 0)
+
+
+def test_a_transition_shorter_than_a_frame_is_one_frame_and_one_of_half_a_frame_more_is_rounded_up() -> None:
+    clip = whole(Fraction(0), Fraction(1), Fraction(10))
+    for seconds, frames in ((0.01, 1), (0.14, 1), (0.15, 2), (0.3, 3)):
+        assert join([clip, clip], "dissolve", seconds, ["a", "b"]).frames == 20 - frames
+    programme = join([clip, clip], "fade", 0.3, ["a", "b"])
+    assert [(placed.fade_in, placed.fade_out) for placed in programme.clips] == [(0, 1), (2, 0)]
+
+
+def test_a_clip_may_be_just_as_long_as_its_transitions() -> None:
+    rate = Fraction(10)
+    clips = [whole(Fraction(0), Fraction(n, 10), rate) for n in (10, 4, 10)]
+    assert join(clips, "dissolve", 0.2, ["a", "b", "c"]).frames == 20
+    with pytest.raises(BadInput, match=r"lasts 0.40 s, too short for its transitions of 0.60 s"):
+        join(clips, "dissolve", 0.3, ["a", "b", "c"])
+
+
 @pytest.mark.parametrize("rate", RATES)
 @pytest.mark.parametrize("transition", ["cut", "fade", "dissolve"])
 def test_borders_do_not_drift_over_500_clips(rate: Fraction, transition: Transition) -> None:
