@@ -97,6 +97,7 @@ def test_whole_objects_are_verified_without_a_word(store: ObjectStore) -> None:
     [
         ("gone", "is missing"),
         ("longer", r"has \d+ bytes, its manifest says \d+"),
+        ("shorter", r"has \d+ bytes, its manifest says \d+"),
         ("other", "another SHA-256"),
     ],
 )
@@ -108,7 +109,8 @@ def test_each_damage_to_any_object_is_found_and_named(
     if damage == "gone":
         store.delete(key)
     else:
-        store.put(key, store.get(key) + b"x" if damage == "longer" else b"P" + store.get(key)[1:])
+        whole = store.get(key)
+        store.put(key, {"longer": whole + b"x", "shorter": whole[:-1], "other": b"P" + whole[1:]}[damage])
     with pytest.raises(BrokenObject, match=says) as caught:
         verify_objects(store, written)
     assert caught.value.input == key
