@@ -137,7 +137,7 @@ def test_a_part_with_fewer_pictures_than_its_call_said_is_not_joined(
         return records
 
     after_the_calls(monkeypatch, calls, lose_one)
-    with pytest.raises(Internal, match="its picture lasts 5.900000 s"):
+    with pytest.raises(Internal, match=r"its picture lasts 5\.900000 s"):
         desk.run("process_framing_ai_parallel", num_chunks=3, **quick_film(desk))
 
 

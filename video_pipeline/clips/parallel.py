@@ -116,7 +116,7 @@ def process_framing_ai_parallel(
 
 
 def _in_one_call(request: ProcessFramingAiRequest, context: TaskContext) -> RenderResult:
-    """What needs no chunks, in a call of its own: this task runs where no GPU is. Its reports are this one's."""
+    """What needs no chunks, in a call of its own, whose reports this one shows: it runs where no GPU is."""
     (record,) = fan_out(context, KIND, [request])
     for name, key in record.report_keys.items():
         context.attach_report(name, context.store.get(key))
