@@ -84,6 +84,8 @@ def test_imports_point_one_way() -> None:
         "jobs",
         "cleanup_job",
         "run_launcher",
+        "code_server",
+        "run_host",
         "schedules",
         "sensors",
         "failures",

@@ -77,7 +77,7 @@ class Place:
     # Processes
 
     def _command(self, name: str) -> list[str]:
-        code = ["dagster", "api", "grpc", "-h", "127.0.0.1", "-p", str(self.code_port)]
+        code = ["python", "-m", "video_pipeline.code_server", "-h", "127.0.0.1", "-p", str(self.code_port)]
         commands = {
             "code": [*code, "-m", "video_pipeline.definitions", "--location-name", "video_pipeline"],
             "daemon": ["dagster-daemon", "run", *self._workspace],
@@ -125,14 +125,24 @@ class Place:
     def process(self, name: str) -> psutil.Popen:
         return self._processes[name]
 
+    def run_hosts(self) -> list[psutil.Process]:
+        """The processes from which runs are forked: one for each code server, also for killed ones."""
+        forks = self._host_and_forks()
+        return [process for process, parent in forks.values() if parent not in forks]
+
     def run_workers(self) -> list[psutil.Process]:
         """The processes in which Dagster executes runs, also those whose code server was killed."""
-        found: list[psutil.Process] = []
+        forks = self._host_and_forks()
+        return [process for process, parent in forks.values() if parent in forks]
+
+    def _host_and_forks(self) -> dict[int, tuple[psutil.Process, int]]:
+        """The hosts of runs and the runs, by number, with their parents': a fork has its host's command."""
+        found: dict[int, tuple[psutil.Process, int]] = {}
         for process in psutil.process_iter():
             try:
                 own = process.environ().get("DAGSTER_HOME") == str(self.home)
-                if own and "spawn_main" in " ".join(process.cmdline()):
-                    found.append(process)
+                if own and "multiprocessing.forkserver" in " ".join(process.cmdline()):
+                    found[process.pid] = process, process.ppid()
             except psutil.Error:
                 continue
         return found
@@ -156,7 +166,7 @@ class Place:
 
     def kill_with_workers(self) -> None:
         """SIGKILL to the code server and all runs' workers at once, as where their container goes."""
-        workers = self.run_workers()
+        workers = [*self.run_hosts(), *self.run_workers()]
         self.kill("code")
         for worker in workers:
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -167,7 +177,8 @@ class Place:
         return (self.folder / f"{name}.log").read_text(errors="replace")
 
     def end(self) -> None:
-        for process in [*self._processes.values(), *self.run_workers(), *self.task_workers()]:
+        runs = [*self.run_hosts(), *self.run_workers()]
+        for process in [*self._processes.values(), *runs, *self.task_workers()]:
             try:
                 process.send_signal(signal.SIGKILL)
                 process.wait(10)

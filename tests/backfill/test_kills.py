@@ -39,7 +39,14 @@ PER_VIDEO_S = 60
 """What a video may take on a machine with much other work; 10 s on two idle cores."""
 
 TASKS = {"crop_and_infer_caption_frame_extents", "read_captions"}
-VICTIMS = {"run worker": 3, "daemon": 2, "code server": 1, "code server and workers": 2, "webserver": 1}
+VICTIMS = {
+    "run worker": 3,
+    "run host": 1,
+    "daemon": 2,
+    "code server": 1,
+    "code server and workers": 2,
+    "webserver": 1,
+}
 """What is killed, and how often compared with the others."""
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600 + KILLS * 60)]
@@ -169,13 +176,17 @@ def kill_now_and_then(place: Place, chance: random.Random) -> Counter[str]:
                 workers[number % len(workers)].kill()
             except psutil.NoSuchProcess:
                 continue
+        elif victim == "run host":
+            for host in place.run_hosts():
+                host.kill()
         elif victim == "code server and workers":
             place.kill_with_workers()
         else:
             place.kill({"code server": "code"}.get(victim, victim))
         killed[victim] += 1
         print(f"{time.strftime('%H:%M:%S')} killed: {victim}")
-        if victim != "run worker":
+        # The code server starts a host again by itself, and the queue a run.
+        if victim not in ("run worker", "run host"):
             time.sleep(pause)
             place.start("code" if "code" in victim else victim)
     return killed
