@@ -6,7 +6,7 @@ cost. Does not belong here: the work (`stream`), the result (`account`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -98,15 +98,21 @@ class VideoLog:
 
 @dataclass(frozen=True, eq=False)
 class PlannedUnit:
-    """A unit of one video on its way: `wanted` by frame number within the visit."""
+    """A unit of one video on its way: `wanted` and `costs` by frame number within the visit, also of frames
+    that are in other units."""
 
     video: int
     source: RangeSource
     index: VideoIndex
     decoder: MemoryDecoder
     unit: Unit
-    wanted: dict[int, Wanted]
-    costs: dict[int, Cost]
+    wanted: Mapping[int, Wanted]
+    costs: Mapping[int, Cost]
+
+    @property
+    def numbers(self) -> list[int]:
+        """The frames that are in this unit."""
+        return [number for group in self.unit.groups for number, _ in group.wanted]
 
 
 @dataclass(frozen=True, eq=False)

@@ -59,6 +59,7 @@ class Indexes:
             if known.result() is stale:
                 mine: Future[VideoIndex] = Future()
                 self._open[source.cache_key] = mine
+                self._saved.pop(source.cache_key, None)
             else:
                 return known.result()
         log.info("%s: the file is another one than its stored index was made of", source.name)
@@ -75,18 +76,20 @@ class Indexes:
         mine.set_result(index)
         return index
 
-    def save(self) -> None:
-        """Keep every index that has grown since it was last kept."""
+    def save(self, source: RangeSource | None = None) -> None:
+        """Keep the video's index, or every one, if it has grown since it was last kept."""
         if self.keeper is None:
             return
-        for key, future in list(self._open.items()):
+        for key in [source.cache_key] if source is not None else list(self._open):
+            future = self._open[key]
             if not future.done() or future.exception() is not None:
                 continue
             index = future.result()
             extent = len(index.fragments.loaded()) if index.fragments is not None else 0
-            if index.identity.tag is None or self._saved.get(key) == extent:
-                continue
-            self._saved[key] = extent
+            with self._lock:
+                if index.identity.tag is None or self._saved.get(key) == extent:
+                    continue
+                self._saved[key] = extent
             self.keeper.put(stored_name(key), dump_index(index))
 
     def _load(self, source: RangeSource) -> VideoIndex | None:

@@ -45,9 +45,10 @@ class FolderKeeper:
     def put(self, name: str, data: bytes) -> None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self.folder, delete=False) as file:
-                file.write(data)
-            os.replace(file.name, self.folder / name)
+            with tempfile.TemporaryDirectory(dir=self.folder, prefix=".") as scratch:
+                whole = Path(scratch) / name
+                whole.write_bytes(data)
+                os.replace(whole, self.folder / name)
         except OSError as error:
             log.warning("an index cannot be stored: %s", error)
 

@@ -101,7 +101,8 @@ class _Run:
         import torch
 
         from video_pipeline.sampling.decoders import DecoderChooser
-        from video_pipeline.sampling.stream import Context, SampleStream
+        from video_pipeline.sampling.plan_stage import Context
+        from video_pipeline.sampling.stream import SampleStream
 
         # One thread per stage: torch's own would take the cores that decode, and spin.
         threads = torch.get_num_threads()
