@@ -32,7 +32,11 @@ def test_an_offline_run_is_kept_with_its_artifacts_and_the_place_wandb_looks_for
     )
     assert (tracked.mode, tracked.note) == ("offline", None)
     folder = Path(str(tracked.url_or_path)).parent
+    # As an attempt that was killed while it stored its own run has left it.
+    store.put("acme/samples/s/wandb/offline-run-20261121_180000-abcdefgh/run-abcdefgh.wandb", b"half")
     assert runner._store_tracked(folder, store, "acme/samples/s/") == "acme/samples/s/wandb/"
+    kept = [item.key for item in store.list("acme/samples/s/") if item.key.endswith(".wandb")]
+    assert [Path(key).name for key in kept] == [log.name for log in folder.glob("offline-run-*/*.wandb")]
     (log,) = folder.glob("offline-run-*/*.wandb")
     # What the run refers to: all of it is kept, and would be found if the folder lay there again.
     named = re.findall(re.escape(str(folder)).encode() + rb"/[ -~]*?/staging/\w{11}", log.read_bytes())

@@ -196,7 +196,10 @@ def _tracked(
 def _store_tracked(folder: Path, store: ObjectStore, prefix: str) -> str:
     """Keep an offline run's files in the store, with the artifacts staged beside it and a note of how to
     upload them: wandb writes where its artifacts lie into the run as absolute paths, so `wandb sync` finds
-    them only in a copy of that folder at its old place."""
+    them only in a copy of that folder at its old place. What a killed attempt has left there of its own run
+    goes first: `wandb sync` would upload both."""
+    for left in list(store.list(f"{prefix}wandb/")):
+        store.delete(left.key)
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             store.put(f"{prefix}wandb/{path.relative_to(folder).as_posix()}", path.read_bytes())
