@@ -1,14 +1,30 @@
-"""`video-pipeline sample` and `index`, as a person types them."""
+"""`video-pipeline sample`, `add-sample` and `index`, as a person types them."""
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import re
+import signal
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+from PIL import Image
 
 from tests.fixtures.media_factory import DEMO_CLIP
+from tests.servers.ranges import Fault, RangeServer
+from video_pipeline import keys
 from video_pipeline.cli import main
+from video_pipeline.models.image_classifier import SHIPPED_WEIGHTS
+from video_pipeline.sampling.commands import DECODED_FRAMES, _Progress
+from video_pipeline.sampling.runner import run_inference_impl
+from video_pipeline.settings import load_settings
+from video_pipeline.store import open_store
+from video_pipeline.streaming.pipeline import ProgressSnapshot
 
 
 @pytest.fixture(autouse=True)
@@ -16,24 +32,90 @@ def _not_tracked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "disabled")
 
 
+def sampled(folder: Path, *arguments: str) -> dict[str, Any]:
+    """The result of `sample` on the demo clip; its exit code must be 0."""
+    assert main(["sample", "--video-url", str(DEMO_CLIP), "--output", str(folder), *arguments]) == 0
+    return json.loads((folder / "result.json").read_text())
+
+
 def test_sample_writes_frames_result_and_reports_and_needs_no_store(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def no_store(*_: object) -> None:
+        raise AssertionError("the store was opened")
+
+    monkeypatch.setattr("video_pipeline.store.open_store", no_store)
     out = tmp_path / "out"
-    arguments = ["sample", "--video-url", str(DEMO_CLIP), "--num-batches", "2", "--output", str(out)]
-    assert main(arguments) == 0
-    assert len(list((out / "decoded_frames").glob("*.png"))) == 2
-    assert json.loads((out / "result.json").read_text())["delivered"] == 2
-    assert {"bandwidth_report.html", "timing_waterfall.html", "picture_grid.png"} <= {
+    result = sampled(out, "--num-batches", "2")
+    assert result["delivered"] == 2
+    assert {"bandwidth_report.html", "timing_waterfall.html", "picture_grid.png", "result.json"} <= {
         path.name for path in out.iterdir()
     }
-    assert "2 of 2 frames" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "2 of 2 frames" in said
+    for name in ("bandwidth_report.html", "timing_waterfall.html", "picture_grid.png"):
+        assert str(out / name) in said
 
 
-def test_sample_fails_when_no_frame_was_delivered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_picture_is_the_one_of_its_name(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = sampled(out, "--timestamps", "40", "1", "20")
+    assert [row["requested_seconds"] for row in result["frames"]] == [40, 1, 20]
+    for row in result["frames"]:
+        alone = run_inference_impl(
+            video_url=str(DEMO_CLIP), timestamps=[row["requested_seconds"]], return_frame_png=True
+        )
+        path = out / DECODED_FRAMES / f"batch_{row['batch']:05d}_video_00000_frame_000.png"
+        wanted = Image.open(io.BytesIO(alone["frame_png_bytes_list"][0]))
+        assert Image.open(path).tobytes() == wanted.tobytes()
+
+
+def test_a_folder_that_is_used_again_holds_the_last_sample_alone(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    sampled(out, "--num-batches", "3")
+    (out / DECODED_FRAMES / "mine.png").write_bytes(b"somebody else's")
+    sampled(out, "--num-batches", "1")
+    names = {path.name for path in (out / DECODED_FRAMES).iterdir()}
+    assert names == {"batch_00000_video_00000_frame_000.png", "mine.png"}
+    sampled(out, "--no-frames")
+    assert {path.name for path in (out / DECODED_FRAMES).iterdir()} == {"mine.png"}
+    assert not (out / "picture_grid.png").exists()
+
+
+def test_options_reach_the_run(tmp_path: Path) -> None:
+    def times(*arguments: str) -> list[float]:
+        rows = sampled(tmp_path / "out", "--no-frames", *arguments)["frames"]
+        return [row["requested_seconds"] for row in rows]
+
+    default = times("--num-batches", "3")
+    assert all(seconds < 10 for seconds in default)
+    assert times("--num-batches", "3") == default
+    assert times("--num-batches", "3", "--random-seed", "7") != default
+    assert times("--num-batches", "3", "--strategy", "uniform", "--offset-max-seconds", "end") == [7, 21, 35]
+    assert max(times("--num-batches", "3", "--strategy", "uniform", "--offset-max-seconds", "1.5")) == 1.25
+    assert times("--timestamps", "2", "--frames-per-sample", "3", "--frame-stride-seconds", "0.5") == [
+        2,
+        2.5,
+        3,
+    ]
+
+
+def test_a_classifier_of_ones_own_has_labels_from_a_file(tmp_path: Path) -> None:
+    labels = tmp_path / "labels.txt"
+    labels.write_text("\n".join(f"class {number}" for number in range(1000)))
+    own = ["--weights", str(SHIPPED_WEIGHTS), "--architecture", "efficientnet_lite0"]
+    result = sampled(tmp_path / "out", *own, "--labels", str(labels), "--no-frames")
+    assert result["top_classes"][0].startswith("class ")
+
+
+def test_sample_fails_when_no_frame_was_delivered_and_says_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     missing = str(tmp_path / "nothing.mp4")
     assert main(["sample", "--video-url", missing, "--output", str(tmp_path / "out")]) == 1
-    assert "there is no such file" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert f"batch 0  video 0  frame 0  FAILED: there is no such file [{missing}]" in said.err
+    assert "0 of 1 frames" in said.out
 
 
 def test_an_index_that_was_kept_is_at_hand_for_the_next_sample(
@@ -42,5 +124,77 @@ def test_an_index_that_was_kept_is_at_hand_for_the_next_sample(
     assert main(["index", str(DEMO_CLIP), "--output", str(tmp_path / "clip.vpindex")]) == 0
     assert "1260 pictures" in capsys.readouterr().out
     assert (tmp_path / "clip.vpindex").stat().st_size > 1000
-    assert main(["sample", "--video-url", str(DEMO_CLIP), "--output", str(tmp_path / "out")]) == 0
-    assert json.loads((tmp_path / "out" / "result.json").read_text())["index_bytes"] == 0
+    assert sampled(tmp_path / "out")["index_bytes"] == 0
+
+
+def test_a_tenants_index_is_kept_in_the_store_and_not_on_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("VIDEO_PIPELINE_STORE", str(tmp_path / "store"))
+    assert main(["index", str(DEMO_CLIP), "--tenant", "acme"]) == 0
+    assert "1260 pictures" in capsys.readouterr().out
+    kept = list(open_store(load_settings()).list(keys.indexes_prefix("acme")))
+    assert len(kept) == 1
+    assert not (load_settings().state_dir / "indexes").exists()
+
+
+def test_add_sample_takes_options_as_json_and_a_bare_name_as_true(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("VIDEO_PIPELINE_STORE", str(tmp_path / "store"))
+    add = ["add-sample", "--tenant", "acme", "--sample", "look", "--video-url", "https://host/a.mp4"]
+    options = ["num_batches=4", 'strategy="uniform"', "return_frame_png=false", "offset_max_seconds=null"]
+    assert main([*add, *(part for option in options for part in ("--option", option))]) == 0
+    assert "its partition is acme--look" in capsys.readouterr().out
+    stored = json.loads(open_store(load_settings()).get(keys.sample_request_key("acme", "look")))
+    assert stored == {
+        "video_urls": ["https://host/a.mp4"],
+        "num_batches": 4,
+        "strategy": "uniform",
+        "return_frame_png": False,
+        "offset_max_seconds": None,
+    }
+    assert main([*add, "--option", "return_frame_png"]) == 0
+    stored = json.loads(open_store(load_settings()).get(keys.sample_request_key("acme", "look")))
+    assert stored == {"video_urls": ["https://host/a.mp4"]}
+    capsys.readouterr()
+    assert main([*add, "--option", "strategy=uniform"]) != 0
+    assert "strategy" in capsys.readouterr().err
+
+
+def test_a_long_sample_tells_how_far_it_is_and_ends_on_ctrl_c(
+    server: RangeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("video_pipeline.sampling.commands.TELL_EVERY_S", 0.5)
+    server.faults = [Fault("stall", "h264_faststart.mp4")]
+    urls = [server.url("h264_b.mp4"), server.url("h264_faststart.mp4")]
+    said: list[str] = []
+
+    def interrupt() -> None:
+        deadline = time.monotonic() + 30
+        while not any("0 of 2 frames" in line for line in said) and time.monotonic() < deadline:
+            said.append(capsys.readouterr().err)
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    before = signal.getsignal(signal.SIGINT)
+    arguments = ["sample", *(part for url in urls for part in ("--video-url", url))]
+    began = time.perf_counter()
+    assert main([*arguments, "--output", str(tmp_path / "out")]) == 130
+    assert time.perf_counter() - began < 30
+    assert signal.getsignal(signal.SIGINT) is before
+    assert re.search(r"0 of 2 frames after \d+ s, 0\.0/s", "".join(said))
+    assert "cancelled: interrupted" in capsys.readouterr().err
+
+
+def test_progress_is_told_every_few_seconds_and_not_of_short_samples(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    tell = _Progress(40)
+    for second, done in ((1, 0), (4, 3), (6, 0), (9, 10), (12, 20)):
+        tell(ProgressSnapshot({"collect": done}, float(second)))
+    assert capsys.readouterr().err.splitlines() == [
+        "0 of 40 frames after 6 s, 0.0/s",
+        "20 of 40 frames after 12 s, 1.7/s, 12 s left",
+    ]

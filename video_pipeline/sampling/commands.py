@@ -6,13 +6,20 @@ Belongs here: arguments and what is printed. Does not belong here: anything else
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from video_pipeline.streaming.cancel import CancellationToken
+    from video_pipeline.streaming.pipeline import ProgressSnapshot
 
 DECODED_FRAMES = "decoded_frames"
+TELL_EVERY_S = 5.0
 
 
 def add_sampling_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -71,7 +78,8 @@ def add_sampling_commands(commands: argparse._SubParsersAction[argparse.Argument
 def run_sample_command(arguments: argparse.Namespace) -> int:
     """Prints what was seen and what it cost, writes frames, reports and the whole result into a folder.
 
-    Exit code 0 if at least one frame was delivered, 1 if none was.
+    Tells on the way how far it is. Exit code 0 if at least one frame was delivered, 1 if none was; Ctrl-C
+    cancels it.
     """
     from video_pipeline.sampling.runner import run_inference_impl
     from video_pipeline.settings import load_settings
@@ -81,7 +89,9 @@ def run_sample_command(arguments: argparse.Namespace) -> int:
     settings = load_settings()
     folder: Path = arguments.output
     extra = {} if arguments.timestamps else {"num_batches": arguments.num_batches}
-    with use_recorder(Recorder()):
+    batches = len(arguments.timestamps) or arguments.num_batches
+    total = len(arguments.video_url) * batches * arguments.frames_per_sample
+    with use_recorder(Recorder()), _cancelled_by_ctrl_c() as cancel:
         result = run_inference_impl(
             video_urls=arguments.video_url,
             force_no_proxy=arguments.force_no_proxy,
@@ -99,11 +109,49 @@ def run_sample_command(arguments: argparse.Namespace) -> int:
             timestamps=arguments.timestamps,
             decoder=arguments.decoder,
             classifier=_classifier(arguments),
+            cancel=cancel,
+            on_progress=_Progress(total),
             **extra,
         )
     _save(result, folder)
     _print(result, folder)
     return 0 if result["delivered"] else 1
+
+
+class _Progress:
+    """Prints a line each TELL_EVERY_S seconds: nothing of a sample that is done sooner."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._told_s = 0.0
+
+    def __call__(self, snapshot: ProgressSnapshot) -> None:
+        if snapshot.elapsed_s - self._told_s < TELL_EVERY_S:
+            return
+        self._told_s = snapshot.elapsed_s
+        done = snapshot.items["collect"]
+        rate = done / snapshot.elapsed_s
+        left = f", {(self._total - done) / rate:.0f} s left" if done else ""
+        line = f"{done} of {self._total} frames after {snapshot.elapsed_s:.0f} s, {rate:.1f}/s{left}"
+        print(line, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def _cancelled_by_ctrl_c() -> Iterator[CancellationToken]:
+    """A token that the first Ctrl-C cancels; the second one ends the program as ever."""
+    from video_pipeline.streaming.cancel import CancellationToken
+
+    cancel = CancellationToken()
+
+    def stop(_number: int, _frame: object) -> None:
+        signal.signal(signal.SIGINT, before)
+        cancel.cancel("interrupted")
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield cancel
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def run_add_sample(arguments: argparse.Namespace) -> int:
@@ -158,10 +206,16 @@ def _classifier(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _save(result: dict[str, Any], folder: Path) -> None:
-    """`result.json` and the frames, named as in the store."""
+    """`result.json` and the frames, named as in the store; those of a sample before this one go."""
+    from video_pipeline.sampling.runner import REPORTS
+
     pictures = result.pop("frame_png_bytes_list", [])
     delivered = [row for row in result["frames"] if row["delivered"]]
     (folder / DECODED_FRAMES).mkdir(parents=True, exist_ok=True)
+    for left in (folder / DECODED_FRAMES).glob("batch_*_video_*_frame_*.png"):
+        left.unlink()
+    if not pictures:
+        (folder / REPORTS["picture_grid"]).unlink(missing_ok=True)
     for row, png in zip(delivered, pictures, strict=False):
         name = f"batch_{row['batch']:05d}_video_{row['video']:05d}_frame_{row['frame']:03d}.png"
         (folder / DECODED_FRAMES / name).write_bytes(png)
@@ -169,6 +223,8 @@ def _save(result: dict[str, Any], folder: Path) -> None:
 
 
 def _print(result: Mapping[str, Any], folder: Path) -> None:
+    from video_pipeline.sampling.runner import REPORTS
+
     for row in result["frames"]:
         place = f"batch {row['batch']}  video {row['video']}  frame {row['frame']}"
         if not row["delivered"]:
@@ -192,8 +248,8 @@ def _print(result: Mapping[str, Any], folder: Path) -> None:
         print(f"note: {note}")
     if result["wandb_run"]:
         print(f"W&B: {result['wandb_run']}")
-    pages = " and ".join(str(folder / page) for page in ("bandwidth_report.html", "timing_waterfall.html"))
-    print(f"open {pages}; frames are in {folder / DECODED_FRAMES}/")
+    made = [folder / name for name in REPORTS.values() if (folder / name).exists()]
+    print(f"open {', '.join(map(str, made))}; frames are in {folder / DECODED_FRAMES}/")
 
 
 def run_index_command(arguments: argparse.Namespace) -> int:
