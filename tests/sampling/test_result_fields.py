@@ -19,6 +19,7 @@ TIMES = ("model_load", "frame_extraction", "preprocess", "inference", "total_pip
 
 
 def test_every_documented_field_is_there_and_says_what_its_name_says(server: RangeServer) -> None:
+    server.latency_s = 0.05
     server.faults = [Fault("cut", name="h264_b.mp4", nth={2}, after=100)]
     began = time.perf_counter()
     result = run_inference_impl(
@@ -57,6 +58,9 @@ def test_every_documented_field_is_there_and_says_what_its_name_says(server: Ran
     assert result["bandwidth_total_upstream_mb"] == pytest.approx(upstream / 1e6)
     assert result["bandwidth_total_downstream_mb"] == pytest.approx(downstream / 1e6)
     assert result["bandwidth_num_proxy_requests"] == len(server.log)
+
+    waited = max(len(server.requests(f"{name}.mp4")) for name in ("h264_b", "demo_fragmented"))
+    assert spent["frame_extraction"] >= 0.05 * waited >= 0.1
 
     plain, gone, fragmented = result["videos"]
     assert [video["retries"] for video in result["videos"]] == [1, 0, 0]

@@ -62,6 +62,9 @@ def test_a_damaged_picture_costs_no_other_picture_of_its_video(
     assert {time for time in times if time < 1} <= set(delivered)
     assert {time for time in times if time >= 2} <= set(delivered)
     assert result["failed"]
+    # What was read again for it is in the account too.
+    assert result["bandwidth_total_upstream_bytes"] == server.sent()
+    assert sum(row["media_bytes"] for row in result["frames"]) == result["media_bytes"]
     assert {row["error"]["kind"] for row in result["frames"] if not row["delivered"]} == {"bad_input"}
 
 
@@ -76,6 +79,31 @@ def test_every_byte_and_request_is_in_the_result_once(server: RangeServer) -> No
     assert result["index_bytes"] + result["media_bytes"] == result["bandwidth_total_upstream_bytes"]
     assert result["minimum_bytes"] == result["useful_bytes"] <= result["media_bytes"]
     assert result["pictures_decoded"] == sum(row["pictures_decoded"] for row in result["frames"])
+
+
+def test_each_frame_is_classified_as_it_would_be_alone(server: RangeServer, media: MediaFactory) -> None:
+    """Batches of the network mix frames of several videos, failed ones between them."""
+    names = ("h264_b", "gone", "demo_fragmented", "h264_faststart")
+    result = sample(server, *names, num_batches=3, offset_max_seconds=None, inference_batch_size=5)
+    assert (result["delivered"], result["failed"]) == (9, 3)
+    for row in result["frames"]:
+        if row["delivered"]:
+            alone = sample(server, names[row["video"]], timestamps=[row["requested_seconds"]])["frames"][0]
+            assert row["pts"] == alone["pts"]
+            found, wanted = (one["prediction"]["top"][0] for one in (row, alone))
+            assert found["label"] == wanted["label"]
+            assert found["confidence"] == pytest.approx(wanted["confidence"], abs=1e-5)
+    assert len(set(result["confidences"])) > 5
+
+
+def test_neighbouring_gops_of_several_batches_are_one_request(server: RangeServer, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"strategy": "uniform", "offset_max_seconds": None, "index_directory": tmp_path}
+    sample(server, "h264_b", num_batches=1, **options)
+    for batches, requests in ((12, 1), (16, 1), (17, 2)):
+        server.log.clear()
+        result = sample(server, "h264_b", num_batches=batches, **options)
+        assert result["delivered"] == batches
+        assert len(server.log) == requests
 
 
 def test_a_kept_index_costs_no_request_until_the_file_changes(

@@ -128,6 +128,19 @@ def test_latency_is_within_the_recorded_times(
     assert 0.05 <= traffic.requests[0].ended - traffic.requests[0].began < 1.0
 
 
+def test_the_wait_for_a_connection_is_not_taken_for_the_servers(
+    server: RangeServer, monkeypatch: pytest.MonkeyPatch, traffic: Traffic
+) -> None:
+    monkeypatch.setattr("video_pipeline.media.ranges.http_exchange.WAIT_FOR_CONNECTION_S", 0.05)
+    server.latency_s = 0.5
+    with HttpPool(connections_per_host=1) as pool, ThreadPoolExecutor(2) as threads:
+        source = HttpSource(server.url(NAME), pool=pool)
+        list(threads.map(lambda start: read(source, start, start + 10, traffic), (0, 100)))
+    first, second = traffic.requests
+    assert first.ended - first.began >= 0.5
+    assert 0.5 <= second.ended - second.began < 0.9
+
+
 # Redirects
 
 
@@ -265,6 +278,19 @@ def test_other_reads_of_the_pool_go_on_after_a_cancel(server: RangeServer, pool:
     source = HttpSource(server.url(NAME), pool=pool)
     for start in range(40):
         assert read(source, start, start + 10) == CONTENT[start : start + 10]
+
+
+def test_a_cancel_after_a_read_disturbs_nobody_on_the_connection_it_had(
+    server: RangeServer, pool: HttpPool, traffic: Traffic
+) -> None:
+    cancel = CancellationToken()
+    read(HttpSource(server.url(NAME), pool=pool, cancel=cancel), 0, 10)
+    server.faults = [Fault("drip", after=100, seconds=0.02)]
+    timer = threading.Timer(0.1, cancel.cancel, ["late"])
+    timer.start()
+    assert read(HttpSource(server.url(NAME), pool=pool), 0, 2000, traffic) == CONTENT[:2000]
+    timer.join()
+    assert len(traffic.requests) == server.connections == 1
 
 
 def test_headers_that_the_source_sets_itself_cannot_be_given(pool: HttpPool) -> None:
