@@ -128,6 +128,26 @@ def test_a_caption_at_the_videos_edge_is_as_sure_as_its_sample_shows_one() -> No
         assert confidences.pop(edge) < 0.9 < min(confidences.values())
 
 
+def test_without_evidence_nothing_changes_as_often_as_the_prior_says() -> None:
+    """P(boundary) before any look, shared by the three labels that are one; two labels are none."""
+    nothing_known = np.full((1, 2, 5), 0.2)
+    scores = evidence_of(nothing_known, weight=0.5, change=0.1)[0]
+    likely = dict(zip(LABELS, np.exp(scores - np.log(0.2)), strict=True))
+    assert likely == pytest.approx(
+        {"same": 0.9, "different": 0.1, "empty_empty": 0.9, "empty_valid": 0.1, "valid_empty": 0.1}
+    )
+
+
+def test_evidence_is_the_weighed_sum_of_both_directions_told_the_same_way_round() -> None:
+    pairs = np.array([[[0.5, 0.1, 0.2, 0.15, 0.05], [0.4, 0.2, 0.1, 0.05, 0.25]]])
+    scores = evidence_of(pairs, weight=0.3, change=0.5)[0] - np.log(0.5)
+    both = {"same": 0.5 * 0.4, "different": 0.1 * 0.2, "empty_empty": 0.2 * 0.1,
+            "empty_valid": 0.15 * 0.25, "valid_empty": 0.05 * 0.05}  # fmt: skip
+    assert dict(zip(LABELS, scores, strict=True)) == pytest.approx(
+        {label: 0.3 * np.log(product) for label, product in both.items()}
+    )
+
+
 def test_posteriors_and_path_agree_with_the_enumeration_of_all_paths() -> None:
     """The definition: every run of states, every label on it, weighed by its evidence."""
     rng = np.random.default_rng(1)

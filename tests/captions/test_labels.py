@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from video_pipeline.captions.labels import LABELS, pair_label, reverse
+from video_pipeline.captions.labels import LABELS, REVERSED, labels_of, pair_label, reverse
 from video_pipeline.models.caption_pairs import LABEL_COUNT
 
 
@@ -27,3 +27,20 @@ def test_an_empty_frame_beside_a_caption_is_named_in_order() -> None:
 
 def test_the_network_has_one_output_per_label() -> None:
     assert len(LABELS) == LABEL_COUNT
+
+
+def test_values_of_the_swapped_pair_are_put_in_the_order_of_the_pair() -> None:
+    of_swapped = [f"({label} of b, a)" for label in LABELS]
+    in_order = [of_swapped[place] for place in REVERSED]
+    assert in_order == [f"({reverse(label)} of b, a)" for label in LABELS]
+    assert REVERSED == [0, 1, 2, 4, 3]
+
+
+def test_labels_are_read_off_what_captions_span() -> None:
+    """Two that touch, a gap of two samples, one of a single sample, and an empty end."""
+    assert labels_of([(0, 2), (2, 4), (6, 7)], 9) == [
+        "same", "different", "same", "valid_empty", "empty_empty", "empty_valid", "valid_empty", "empty_empty",
+    ]  # fmt: skip
+    assert labels_of([(0, 4)], 4) == ["same"] * 3
+    assert labels_of([], 3) == ["empty_empty"] * 2
+    assert labels_of([(0, 1)], 1) == []

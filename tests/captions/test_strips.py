@@ -47,6 +47,8 @@ def test_the_strips_of_a_caption_are_even_and_within_it(length: int) -> None:
     assert wanted[-1] < 5 + length
     gaps = [later - earlier for earlier, later in itertools.pairwise(wanted)]
     assert not gaps or max(gaps) - min(gaps) <= 1
+    # As far from its start as from its end: captions fade at both.
+    assert abs((wanted[0] - 5) - (4 + length - wanted[-1])) <= 1
 
 
 def test_a_picture_without_the_caption_stands_clear_of_it_where_there_is_room() -> None:
