@@ -39,7 +39,8 @@ def test_values_of_the_swapped_pair_are_put_in_the_order_of_the_pair() -> None:
 def test_labels_are_read_off_what_captions_span() -> None:
     """Two that touch, a gap of two samples, one of a single sample, and an empty end."""
     assert labels_of([(0, 2), (2, 4), (6, 7)], 9) == [
-        "same", "different", "same", "valid_empty", "empty_empty", "empty_valid", "valid_empty", "empty_empty",
+        "same", "different", "same", "valid_empty",
+        "empty_empty", "empty_valid", "valid_empty", "empty_empty",
     ]  # fmt: skip
     assert labels_of([(0, 4)], 4) == ["same"] * 3
     assert labels_of([], 3) == ["empty_empty"] * 2
