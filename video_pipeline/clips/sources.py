@@ -7,16 +7,23 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 from video_pipeline.errors import Transient
 from video_pipeline.media.clip_source import ClipSource
 from video_pipeline.media.container import Source
-from video_pipeline.media.mp4.headers_at_hand import HEAD_BYTES, FragmentHeaders, ReadRange, fetch_headers
+from video_pipeline.media.mp4.headers_at_hand import (
+    HEAD_BYTES,
+    FragmentHeaders,
+    Reader,
+    ReadRange,
+    fetch_headers,
+)
+from video_pipeline.media.part_reader import PartReader
 from video_pipeline.store.base import ObjectStore
-from video_pipeline.store.reader import FileReader, StoreReader
+from video_pipeline.store.reader import BlockReader, FileReader, ReadStats, StoreReader
 from video_pipeline.telemetry.timing import timed_operation
 
 
@@ -99,11 +106,34 @@ class StoreSources:
                     input=self.name(number),
                     what_to_do="run it again: the new source makes a clip of its own",
                 )
+            parts: list[StoreReader] = []
             try:
-                yield self._headers_of(key, reader).over(reader)
+                yield self._view(key, reader, parts)
             finally:
+                for part in parts:
+                    part.close()
                 with self._counting:
-                    self.bytes_read += reader.bytes_fetched
+                    self.bytes_read += sum(one.bytes_fetched for one in (reader, *parts))
+
+    def _view(self, key: str, reader: StoreReader, parts: list[StoreReader]) -> Source:
+        """`reader` with what makes parts of the object cheap. Further readers it opens go to `parts`."""
+        headers = self._headers_of(key, reader)
+        if isinstance(reader, FileReader):
+            return headers.over(reader)
+
+        def fetch(start: int, stop: int, *, stats: ReadStats, stopped: Callable[[], bool]) -> bytes:
+            data = b"" if stopped() else self._store.get_range(key, start, stop, version=reader.version)
+            stats.add(requests=1, bytes_fetched=len(data))
+            return data
+
+        def open_until(stop: int) -> Reader:
+            if parts:
+                parts[-1].close()
+            size = min(stop, reader.size)
+            parts.append(BlockReader(fetch, name=reader.name, version=reader.version, size=size))
+            return headers.over(parts[-1])
+
+        return PartReader(headers.over(reader), open_until)
 
     def _headers_of(self, key: str, reader: StoreReader) -> FragmentHeaders:
         at = key, reader.version

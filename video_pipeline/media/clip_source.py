@@ -21,10 +21,12 @@ from video_pipeline.media.bt709 import Bt709Converter, conversion_notes
 from video_pipeline.media.container import COMPLETE, Source, media_errors, open_video
 from video_pipeline.media.decode_software import SoftwareBackend, no_pictures
 from video_pipeline.media.frames import CroppedFrame
+from video_pipeline.media.part_reader import PartReader
 from video_pipeline.media.picture_range import PictureRange, packets_from, slack
 from video_pipeline.media.pictures import LONGEST_PICTURE_S, DecodeStats, PicturePass
 from video_pipeline.media.planes import orientation_of
 from video_pipeline.media.probe import VideoProbe, describe
+from video_pipeline.media.schedule import LOOK_AHEAD
 
 ROUNDED = Fraction(1, 1000)
 """A stop may lie this much (seconds) after the end: people and editors write times in milliseconds."""
@@ -47,9 +49,10 @@ class ClipPicture:
 class ClipSource:
     """Reads parts of one video. For one thread at a time; `close()` may be called twice.
 
-    `source` is a path or a seekable binary reader, which stays the caller's to close; `name` names it in
-    errors. `threads` decode (see `SoftwareBackend`). The constructor reads the header and decodes the first
-    picture. Raises BadInput for what `open_video` and `describe` refuse, and for a video without pictures.
+    `source` is a path or a seekable binary reader, which stays the caller's to close (a `PartReader` is told
+    where each part ends); `name` names it in errors. `threads` decode (see `SoftwareBackend`). The
+    constructor reads the header and decodes the first picture. Raises BadInput for what `open_video` and
+    `describe` refuse, and for a video without pictures.
     """
 
     def __init__(self, source: Source, *, name: str, threads: int | Literal["auto"] = 1) -> None:
@@ -167,6 +170,8 @@ class ClipSource:
             self._usual_step(),
             slack(self.time_base),
         )
+        if isinstance(self._source, PartReader):
+            self._source.expect(None if stop is None else self._last_byte(stop))
         packets = self._packets(start)
         run = PicturePass(self._opened, _ONE_A_SECOND, self.stats, sampler=chosen, packets=packets)
         for shown, picture in run.run(self._backend):
@@ -184,6 +189,16 @@ class ClipSource:
             self._check_turn(turn)
             if chosen.ended_by(until):
                 return
+
+    def _last_byte(self, stop: Fraction) -> int | None:
+        """The byte behind the packets that a part up to `stop` needs; None where the index does not reach so
+        far."""
+        index = self._opened.stream.index_entries
+        # An entry's time is a DTS, which is not after its PTS.
+        last = index.search_timestamp(int(stop / self.time_base), any_frame=True)
+        if last < 0 or last + LOOK_AHEAD >= len(index):
+            return None
+        return max(entry.pos + entry.size for entry in index[last : last + LOOK_AHEAD + 1])
 
     def _packets(self, start: Fraction | None) -> Iterator[av.Packet]:
         """Packets from which the picture shown at `start` can be decoded; the decoder is ready for them."""
