@@ -17,6 +17,7 @@ from video_pipeline.calls import (
     failed_result,
     write_result,
 )
+from video_pipeline.compute import modal_state
 from video_pipeline.compute.base import Handle, Status
 from video_pipeline.compute.modal import PENDING, LogPiece, Outcome, _kind_of_text
 from video_pipeline.compute.modal_output import OutputReader
@@ -90,6 +91,29 @@ def look(store: ObjectStore, modal: DoubleOfModal) -> Status:
     return CallWatch(store, modal, HANDLE).status()  # pyright: ignore[reportArgumentType]
 
 
+class Clock:
+    """In the place of `time` where a watch looks at it: moves when a test says so."""
+
+    time = staticmethod(time.time)
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(modal_state, "time", made)
+    return made
+
+
+def watching(store: ObjectStore, modal: DoubleOfModal) -> CallWatch:
+    return CallWatch(store, modal, HANDLE)  # pyright: ignore[reportArgumentType]
+
+
 def test_a_call_without_a_heartbeat_that_modal_still_has_waits_and_is_not_lost(
     store: ObjectStore, modal: DoubleOfModal
 ) -> None:
@@ -153,6 +177,68 @@ def test_a_preempted_call_is_done_only_if_modal_does_not_run_it_again(
     change_note(store, "acme", taken, cancelled="a test asked")
     modal.says = Outcome("failed", kind="cancelled")
     assert (look(store, modal).state, look(store, modal).died) == ("lost", "cancelled")
+
+
+def test_a_worker_that_modal_started_in_the_place_of_another_runs_whatever_that_one_wrote(
+    store: ObjectStore, modal: DoubleOfModal
+) -> None:
+    note(store)
+    result(store, record(store, attempt=1), "preempted")
+    record(store, attempt=2, progress={"stage": "again"})
+    assert look(store, modal) == Status("running", progress={"stage": "again"})
+
+
+def test_what_a_worker_of_another_call_of_modals_wrote_is_the_end_though_this_one_still_waits(
+    store: ObjectStore, modal: DoubleOfModal
+) -> None:
+    note(store)
+    result(store, record(store, call_id="fc-other", state="finished"), "preempted")
+    assert look(store, modal).state == "done"
+
+
+def test_a_call_that_has_taken_long_is_still_looked_at_every_second(
+    store: ObjectStore, modal: DoubleOfModal, clock: Clock
+) -> None:
+    note(store)
+    watch = watching(store, modal)
+    assert watch.status().state == "waiting"
+    clock.now += 3600
+    assert watch.status().state == "waiting"
+    result(store, record(store, state="finished"), "internal")
+    clock.now += 0.5
+    assert watch.status().state == "waiting", "between two looks, what the last one found"
+    clock.now += 0.6
+    assert watch.status().state == "done"
+
+
+def test_an_end_that_modal_has_told_is_not_asked_for_again_but_that_of_the_next_call_is(
+    store: ObjectStore, modal: DoubleOfModal, clock: Clock
+) -> None:
+    note(store)
+    modal.says = Outcome("failed", kind="internal", detail="it broke")
+    watch = watching(store, modal)
+    for _ in range(3):
+        assert watch.status().state == "lost"
+        clock.now += 10
+    assert modal.asked == 1
+    note(store, call_id="fc-2")
+    modal.says = PENDING
+    assert watch.status().state == "waiting"
+
+
+def test_two_short_outages_are_not_one_long_one(
+    store: ObjectStore, modal: DoubleOfModal, clock: Clock
+) -> None:
+    note(store)
+    watch = watching(store, modal)
+    for says in (Transient("away"), PENDING, Transient("away")):
+        modal.says = says
+        assert watch.status().state == "waiting"
+        clock.now += 200
+    assert modal.asked == 3
+    clock.now += 200
+    with pytest.raises(Transient):
+        watch.status()
 
 
 def test_a_spawn_that_was_never_noted_is_waited_for_and_then_lost(

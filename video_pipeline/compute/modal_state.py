@@ -18,7 +18,6 @@ from video_pipeline.compute.modal import PENDING, DeployedApp, Outcome
 from video_pipeline.compute.modal_spawns import SpawnNote, read_note
 from video_pipeline.errors import Transient
 from video_pipeline.store.base import ObjectStore
-from video_pipeline.worker import EXIT_TAKEN
 
 log = logging.getLogger(__name__)
 
@@ -84,8 +83,6 @@ class CallWatch:
         last = read_result(self._store, tenant, key)
         if last is not None and (_is_of(last, record, note) or outcome.exit_code == 0):
             return Status("done", result=last)
-        if outcome.exit_code == EXIT_TAKEN and alive:
-            return running
         return Status("lost", detail=outcome.detail, died=outcome.kind)
 
     def _ask(self, note: SpawnNote | None, *, at_once: bool = False) -> Outcome:
