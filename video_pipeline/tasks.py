@@ -120,7 +120,7 @@ BUILT_IN: tuple[Task, ...] = (
     ),
     Task(
         name="read_captions",
-        version=1,
+        version=2,
         run_path="video_pipeline.captions.reading:run",
         request_path="video_pipeline.captions.request:ReadCaptionsRequest",
         result_path="video_pipeline.captions.request:ReadCaptionsResult",

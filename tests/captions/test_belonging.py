@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from video_pipeline.captions.belonging import Belonging, Box
+from video_pipeline.captions.belonging import Belonging, Box, alike
 
 CAPTION: Box = (70, 46, 250, 72)
 SECOND: Box = (70, 74, 250, 100)
@@ -102,31 +102,57 @@ def test_a_scene_that_changes_behind_a_caption_does_not_make_it_another() -> Non
     pictures = [strip(caption="Good evening.", shade=shade) for shade in range(60, 150, 10)]
     belonging = Belonging(pictures, strip(), strip())
     assert belonging.own([CAPTION]) == [True]
-    assert belonging.longest_unchanged([CAPTION]) == slice(0, 9)
+    assert belonging.runs([CAPTION]) == [slice(0, 9)]
 
 
 def test_two_captions_taken_for_one_are_told_apart() -> None:
     pictures = [strip(caption="Good evening.")] * 3 + [strip(caption="Here is the news.")] * 6
     belonging = Belonging(pictures, strip(), strip())
     assert belonging.own([CAPTION]) == [True]
-    assert belonging.longest_unchanged([CAPTION]) == slice(3, 9)
+    assert belonging.runs([CAPTION]) == [slice(0, 3), slice(3, 9)]
 
 
 def test_one_line_that_changes_is_enough_for_another_caption() -> None:
     pictures = [strip(caption="Good evening.", second="It rains.")] * 5
     pictures += [strip(caption="Good evening.", second="Stay inside, all of you.")] * 4
-    assert Belonging(pictures, None, None).longest_unchanged([CAPTION, SECOND]) == slice(0, 5)
+    assert Belonging(pictures, None, None).runs([CAPTION, SECOND]) == [slice(0, 5), slice(5, 9)]
+
+
+@pytest.mark.parametrize("other", ["Good evenang.", "Goed evening.", "Good evening?"])
+def test_a_single_letter_that_changes_makes_another_caption(other: str) -> None:
+    shades = range(60, 150, 10)
+    texts = ["Good evening."] * 5 + [other] * 4
+    pictures = [strip(caption=text, shade=shade) for text, shade in zip(texts, shades, strict=True)]
+    assert Belonging(pictures, None, None).runs([CAPTION]) == [slice(0, 5), slice(5, 9)]
+
+
+def test_a_letter_that_differs_in_one_picture_alone_makes_no_caption() -> None:
+    pictures = [strip(caption="Good evening.")] * 8 + [strip(caption="Goed evening.")]
+    assert Belonging(pictures, None, None).runs([CAPTION]) == [slice(0, 9)]
+
+
+def test_a_caption_that_fades_is_one_all_the_while() -> None:
+    pictures = [strip(caption="Good evening.", opacity=step / 8) for step in range(2, 9)]
+    assert Belonging(pictures, None, None).runs([CAPTION]) == [slice(0, 7)]
+
+
+def test_pictures_are_alike_where_each_box_shows_the_same() -> None:
+    one = strip(caption="Good evening.", second="It rains.")
+    assert alike(one, strip(caption="Good evening.", second="It rains.", shade=70), [CAPTION, SECOND])
+    other = strip(caption="Good evening.", second="Stay inside, all of you.")
+    assert alike(one, other, [CAPTION])
+    assert not alike(one, other, [CAPTION, SECOND])
 
 
 def test_a_ticker_does_not_divide_a_caption() -> None:
     pictures = [strip(caption="Good evening.", ticker_at=17 * step) for step in range(9)]
-    assert Belonging(pictures, None, None).longest_unchanged([CAPTION, TICKER]) == slice(0, 9)
+    assert Belonging(pictures, None, None).runs([CAPTION, TICKER]) == [slice(0, 9)]
 
 
 def test_one_picture_tells_nothing_by_itself() -> None:
     belonging = Belonging([strip(caption="Good evening.")], None, None)
     assert belonging.own([CAPTION, (3, 3, 3, 9)]) == [True, True]
-    assert belonging.longest_unchanged([CAPTION]) == slice(0, 1)
+    assert belonging.runs([CAPTION]) == [slice(0, 1)]
 
 
 def test_light_and_shade_behind_a_caption_do_not_make_it_part_of_the_scene() -> None:

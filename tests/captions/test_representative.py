@@ -57,16 +57,16 @@ def test_a_caption_without_pictures_is_a_mistake() -> None:
 
 def test_a_sure_reading_is_the_only_one() -> None:
     recogniser = ScriptedRecogniser(reading("Hello"))
-    found = read_caption(recogniser, pictures(9))  # pyright: ignore[reportArgumentType]
-    assert (found.text, found.ocr_calls) == ("Hello", 1)
+    (said,) = read_caption(recogniser, pictures(9))  # pyright: ignore[reportArgumentType]
+    assert (said.text.text, said.text.ocr_calls) == ("Hello", 1)
 
 
 def test_a_doubtful_reading_is_outvoted_by_two_others() -> None:
     recogniser = ScriptedRecogniser(
         reading("He11o w0rld", 0.6), reading("Hello world", 0.8), reading("Hello world", 0.7)
     )
-    found = read_caption(recogniser, pictures(9))  # pyright: ignore[reportArgumentType]
-    assert (found.text, found.ocr_calls) == ("Hello world", 3)
+    (said,) = read_caption(recogniser, pictures(9))  # pyright: ignore[reportArgumentType]
+    assert (said.text.text, said.text.ocr_calls) == ("Hello world", 3)
 
 
 def test_single_pictures_are_taken_from_within_the_caption() -> None:
@@ -77,21 +77,21 @@ def test_single_pictures_are_taken_from_within_the_caption() -> None:
 
 def test_a_script_that_cannot_be_read_is_not_tried_again() -> None:
     recogniser = ScriptedRecogniser(reading(None, 0, "script_not_readable"))
-    found = read_caption(recogniser, pictures(9))  # pyright: ignore[reportArgumentType]
-    assert (found.text, found.unread, found.ocr_calls) == (None, "script_not_readable", 1)
+    (said,) = read_caption(recogniser, pictures(9))  # pyright: ignore[reportArgumentType]
+    assert (said.text.text, said.text.unread, said.text.ocr_calls) == (None, "script_not_readable", 1)
 
 
 def test_nothing_recognised_in_the_median_is_looked_for_in_single_pictures() -> None:
     nothing = reading(None, 0, "nothing_recognised")
     recogniser = ScriptedRecogniser(nothing, nothing, reading("Oh"))
-    found = read_caption(recogniser, pictures(9))  # pyright: ignore[reportArgumentType]
-    assert (found.text, found.ocr_calls) == ("Oh", 3)
+    (said,) = read_caption(recogniser, pictures(9))  # pyright: ignore[reportArgumentType]
+    assert (said.text.text, said.text.ocr_calls) == ("Oh", 3)
 
 
 def test_a_caption_of_one_picture_is_read_once() -> None:
     recogniser = ScriptedRecogniser(reading("x", 0.2))
-    found = read_caption(recogniser, pictures(1))  # pyright: ignore[reportArgumentType]
-    assert (found.text, found.ocr_calls) == ("x", 1)
+    (said,) = read_caption(recogniser, pictures(1))  # pyright: ignore[reportArgumentType]
+    assert (said.text.text, said.text.ocr_calls) == ("x", 1)
 
 
 class FindsOneBox(ScriptedRecogniser):
@@ -102,21 +102,61 @@ class FindsOneBox(ScriptedRecogniser):
         return replace(found, boxes=((0, 0, rgb.shape[1], rgb.shape[0]),))
 
 
-def test_of_two_captions_taken_for_one_the_longer_is_read() -> None:
-    rng = np.random.default_rng(0)
-    one, other = (rng.integers(0, 255, (20, 60, 3)).astype(np.uint8) for _ in range(2))
-    recogniser = FindsOneBox(reading("Hxllo"), reading("Hello"))
-    found = read_caption(recogniser, [one] * 3 + [other] * 6)  # pyright: ignore[reportArgumentType]
-    assert (found.text, found.ocr_calls) == ("Hello", 2)
-    assert (recogniser.shown[1] == other).all()
+def noise(seed: int) -> np.ndarray:
+    """(20, 60, 3) of lettering like nothing else."""
+    return np.random.default_rng(seed).integers(0, 255, (20, 60, 3)).astype(np.uint8)
+
+
+ONE, OTHER, THIRD = noise(0), noise(1), noise(2)
+UNREADABLE = reading(None, 0, "script_not_readable")
+NOTHING = reading(None, 0, "nothing_recognised")
+
+
+def test_two_captions_taken_for_one_both_say_what_they_say() -> None:
+    recogniser = FindsOneBox(reading("Hxllo"), reading("Goodbye"), reading("Hello"))
+    said = read_caption(recogniser, [ONE] * 3 + [OTHER] * 6)  # pyright: ignore[reportArgumentType]
+    assert [(each.pictures, each.text.text, each.text.ocr_calls) for each in said] == [
+        (slice(0, 3), "Goodbye", 2),
+        (slice(3, 9), "Hello", 1),
+    ]
+    assert (recogniser.shown[1] == ONE).all()
+    assert (recogniser.shown[2] == OTHER).all()
+
+
+def test_three_captions_are_told_apart_and_so_is_a_gap_between_them() -> None:
+    recogniser = FindsOneBox(NOTHING, UNREADABLE, NOTHING, UNREADABLE, UNREADABLE)
+    pictures = [ONE] * 3 + [noise(7)] + [OTHER] * 3 + [THIRD] * 2
+    said = read_caption(recogniser, pictures)  # pyright: ignore[reportArgumentType]
+    assert [each.pictures for each in said] == [slice(0, 3), slice(4, 7), slice(7, 9)]
+    assert sum(each.text.ocr_calls for each in said) == len(recogniser.shown) == 5
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("Hello", "Hello"), ("Hello", "hello!"), ("Hëllo", "Hello"), ("Hello", "a shop\nHello")],
+)
+def test_what_says_the_same_on_both_sides_of_a_change_is_one_caption(first: str, second: str) -> None:
+    recogniser = FindsOneBox(reading("Hxllo"), reading(first), reading(second))
+    (said,) = read_caption(recogniser, [ONE] * 3 + [OTHER] * 6)  # pyright: ignore[reportArgumentType]
+    assert (said.pictures, said.text.text, said.text.ocr_calls) == (slice(0, 9), second, 3)
+
+
+def test_a_single_picture_that_is_read_with_doubt_is_no_caption() -> None:
+    recogniser = FindsOneBox(reading("Hello"), reading("Hello"), reading("Xy", 0.5))
+    (said,) = read_caption(recogniser, [ONE] * 8 + [OTHER])  # pyright: ignore[reportArgumentType]
+    assert (said.pictures, said.text.text) == (slice(0, 9), "Hello")
+
+
+def test_a_single_picture_is_no_caption_beside_what_cannot_be_read() -> None:
+    recogniser = FindsOneBox(UNREADABLE, UNREADABLE, reading("24"))
+    (said,) = read_caption(recogniser, [ONE] * 8 + [OTHER])  # pyright: ignore[reportArgumentType]
+    assert (said.pictures, said.text.unread) == (slice(0, 9), "script_not_readable")
 
 
 def test_a_part_that_cannot_be_read_does_not_undo_the_reading_of_the_whole() -> None:
-    rng = np.random.default_rng(0)
-    one, other = (rng.integers(0, 255, (20, 60, 3)).astype(np.uint8) for _ in range(2))
-    recogniser = FindsOneBox(reading("Hello"), reading(None, 0, "script_not_readable"))
-    found = read_caption(recogniser, [one] * 3 + [other] * 6)  # pyright: ignore[reportArgumentType]
-    assert (found.text, found.ocr_calls) == ("Hello", 2)
+    recogniser = FindsOneBox(reading("Hello"), NOTHING, UNREADABLE)
+    (said,) = read_caption(recogniser, [ONE] * 3 + [OTHER] * 6)  # pyright: ignore[reportArgumentType]
+    assert (said.text.text, said.text.ocr_calls) == ("Hello", 3)
 
 
 def test_lettering_that_is_there_without_the_caption_is_not_read() -> None:

@@ -169,7 +169,7 @@ def test_every_figure_of_the_set_has_its_target() -> None:
         "boundary F1 at the very sample": ("higher", 0.97),
         "captions not found": ("lower", 0.004),
         "phantom captions": ("lower", 0.02),
-        "pair labels, balanced accuracy": ("higher", 0.985),
+        "pair labels published, balanced": ("higher", 0.985),
         "character error rate": ("lower", 0.013),
         "lines read exactly": ("higher", 0.92),
         "OCR calls per caption": ("lower", 1.5),

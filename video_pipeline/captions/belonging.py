@@ -40,6 +40,8 @@ _MOST = 0.5
 """Lettering moves if more than this share of the steps are less alike than `_STILL`."""
 _SAME = 0.4
 """Lettering that does not move is another one after a step less alike than this."""
+_LETTER, _OTHER_LETTER = 0.9, 0.4
+"""Pictures of one letter are at least as alike as the former, and those of two letters by the latter less."""
 _THERE = (0.7, 0.6)
 """Least correlation and slope with a picture without the caption of lettering that stands there as well."""
 _SURELY_THERE = (0.9, 0.9)
@@ -61,8 +63,9 @@ class Belonging:
         self, pictures: Sequence[np.ndarray], before: np.ndarray | None, after: np.ndarray | None
     ) -> None:
         self._pictures = pictures
-        # Kept, because `longest_unchanged` asks for boxes that `own` was asked for; a blur is 5 ms.
+        # Kept, because `runs` asks for boxes that `own` was asked for; a blur is 5 ms.
         self._known: dict[Box, list[float]] = {}
+        self._windows: dict[Box, list[np.ndarray]] = {}
         self._without = [
             (beside, pictures[end]) for beside, end in ((before, 0), (after, -1)) if beside is not None
         ]
@@ -88,13 +91,32 @@ class Belonging:
             ]
         return own
 
-    def longest_unchanged(self, boxes: Sequence[Box]) -> slice:
-        """The longest run of pictures in which the boxes, the caption's own, show the same; the first of
-        equals. It is all of them unless a boundary between two captions was missed."""
-        steps = [each for each in map(self._steps, boxes) if not _moves(each)]
-        cuts = [i + 1 for i in range(len(self._pictures) - 1) if any(each[i] < _SAME for each in steps)]
-        runs = [slice(start, end) for start, end in pairwise([0, *cuts, len(self._pictures)])]
-        return max(runs, key=lambda run: run.stop - run.start)
+    def runs(self, boxes: Sequence[Box]) -> list[slice]:
+        """The runs of pictures in which the boxes, the caption's own, show the same, in order. It is one of
+        them all unless a boundary between two captions was missed."""
+        still = [box for box in boxes if not _moves(self._steps(box))]
+        cuts = [
+            at
+            for at in range(1, len(self._pictures))
+            if any(self._steps(box)[at - 1] < _SAME for box in still)
+            or any(_is_cut(likeness, at) for box in still for likeness in self._by_letter(box))
+        ]
+        return [slice(start, end) for start, end in pairwise([0, *cuts, len(self._pictures)])]
+
+    def _by_letter(self, box: Box) -> list[np.ndarray]:
+        """How alike each picture's fine structure is to each other's (N, N), in one window of the box after
+        the other: as wide as it is high, about a letter, each half over the next."""
+        if box not in self._windows:
+            left, top, right, bottom = box
+            size, width = bottom - top, right - left
+            fines = np.stack(self._fine_in(box)).reshape(len(self._pictures), size, width, -1)
+            starts = range(0, max(1, width - size + 1), max(1, size // 2))
+            self._windows[box] = [
+                found
+                for start in starts
+                if (found := _correlations(fines[:, :, start : start + size])) is not None
+            ]
+        return self._windows[box]
 
     def _steps(self, box: Box) -> list[float]:
         """How alike the box is before and after each step from a picture to the next: the correlation of its
@@ -113,6 +135,32 @@ class Belonging:
             fine, x, y = _fine_near(picture, box, bottom - top)
             fines.append(fine[top - y : bottom - y, left - x : right - x].ravel())
         return fines
+
+
+def _correlations(fines: np.ndarray) -> np.ndarray | None:
+    """(N, N) of the fine structure (N, height, width, 3) of one place in N pictures; None where one of them
+    has none."""
+    flat = fines.reshape(len(fines), -1)
+    products = np.stack([inner(flat, row) for row in flat])
+    energies = products.diagonal()
+    if any(_is_flat(row, float(energy)) for row, energy in zip(flat, energies, strict=True)):
+        return None
+    return products / np.sqrt(np.outer(energies, energies))
+
+
+def _is_cut(likeness: np.ndarray, at: int) -> bool:
+    """Whether all pictures before `at` show one thing, and all from there on another."""
+    count = len(likeness)
+    if not 2 <= at <= count - 2:
+        return False
+    within = min(likeness[:at, :at].min(), likeness[at:, at:].min())
+    return bool(within >= _LETTER and likeness[:at, at:].max() <= within - _OTHER_LETTER)
+
+
+def alike(one: np.ndarray, other: np.ndarray, boxes: Sequence[Box]) -> bool:
+    """Whether two pictures (H, W, 3) show the same in every box."""
+    both = Belonging([one, other], None, None)
+    return all(both._steps(box)[0] >= _SAME for box in boxes)
 
 
 def _moves(steps: Sequence[float]) -> bool:

@@ -22,8 +22,9 @@ from typing import Any
 import numpy as np
 
 from video_pipeline.captions.narrow import narrowed
+from video_pipeline.captions.parts import Part
 from video_pipeline.captions.recognise import Recogniser
-from video_pipeline.captions.representative import CaptionText, read_caption
+from video_pipeline.captions.representative import read_caption
 from video_pipeline.captions.strips import Beside, Gatherer, Strips
 from video_pipeline.captions.windows import End, Span, Window, WindowGatherer
 from video_pipeline.errors import Internal
@@ -55,11 +56,11 @@ class Change:
 
 @dataclass
 class Looked:
-    """What a look finds: changes by caption number and end, texts by caption number, and each stage's busy
-    seconds."""
+    """What a look finds: changes by caption number and end, what each caption says by its number (several
+    parts where several were taken for one), and each stage's busy seconds."""
 
     changes: dict[tuple[int, End], Change] = field(default_factory=dict)
-    texts: dict[int, CaptionText] = field(default_factory=dict)
+    parts: dict[int, list[Part]] = field(default_factory=dict)
     durations: dict[str, float] = field(default_factory=dict)
 
 
@@ -88,8 +89,8 @@ def look(
         if isinstance(item, Change):
             found.changes[item.number, item.end] = item
         else:
-            number, text = item
-            found.texts[number] = text
+            number, parts = item
+            found.parts[number] = parts
 
     pipeline = Pipeline(
         "decode",
@@ -115,7 +116,7 @@ def look(
     found.durations = {stage.name: round(stage.busy_s, 3) for stage in report.stages}
     cancel.raise_if_cancelled()
     lost = {span.number for span in spans if (span.number, span.end) not in found.changes}
-    lost |= set(strips.values()) - set(found.texts)
+    lost |= set(strips.values()) - set(found.parts)
     if lost:
         raise Internal(f"captions {sorted(lost)[:5]} were not looked at")
     return found
@@ -174,7 +175,12 @@ def _reader(*, with_text: bool) -> contextlib.AbstractContextManager[Callable[[A
             return [item]
         assert recogniser is not None
         before, after = (None if picture is None else _rgb(picture) for picture in (item.before, item.after))
-        return [(item.number, read_caption(recogniser, [_rgb(p) for p in item.pictures], before, after))]
+        said = read_caption(recogniser, [_rgb(p) for p in item.pictures], before, after)
+        shown = [picture.samples for picture in item.pictures]
+        parts = [
+            Part(shown[each.pictures.start][0], shown[each.pictures.stop - 1][-1], each.text) for each in said
+        ]
+        return [(item.number, parts)]
 
     return contextlib.nullcontext(read)
 

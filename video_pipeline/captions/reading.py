@@ -31,8 +31,10 @@ from video_pipeline.captions.manifest import (
     read_manifest,
     write_manifest,
 )
+from video_pipeline.captions.parts import divided
 from video_pipeline.captions.plan import CaptionPlan, open_source, plan_for, read_model, text_recipe_of
 from video_pipeline.captions.recognise import recogniser_version
+from video_pipeline.captions.representative import CaptionText
 from video_pipeline.captions.request import Artefact, ReadCaptionsRequest, ReadCaptionsResult
 from video_pipeline.captions.review.page import ReviewChunk, render_review_page
 from video_pipeline.captions.settle import settled
@@ -88,6 +90,7 @@ class _Reading:
         self.recipe = text_recipe_of(plan, ocr_version=self.ocr, chunks=request.chunks)
         self.prefix = captions_prefix(plan.request.video, self.recipe)
         self.looked = Looked()
+        self.texts: dict[int, CaptionText] = {}
         self.looks, self.looks_done = 1, 0
 
     def make(self) -> Manifest:
@@ -101,7 +104,8 @@ class _Reading:
         if len(probabilities):
             extents = self._reconsider(Pairs.of(probabilities), extents, frames["pts"])
         self.looked = self._look(extents, frames["pts"])
-        extents, self.looked.changes = settled(extents, self.looked.changes)
+        extents, changes = settled(extents, self.looked.changes)
+        extents, self.looked.changes, self.texts = divided(extents, changes, self.looked.parts, probabilities)
         document = self._document(extents, frames)
         with timed_operation("write_captions"):
             return self._write(document)
@@ -203,7 +207,7 @@ class _Reading:
 
         captions = []
         for number, extent in enumerate(extents, 1):
-            text = self.looked.texts.get(number)
+            text = self.texts.get(number)
             captions.append(
                 Caption(
                     number=number,
