@@ -65,7 +65,7 @@ class Belonging:
         self._pictures = pictures
         # Kept, because `runs` asks for boxes that `own` was asked for; a blur is 5 ms.
         self._known: dict[Box, list[float]] = {}
-        self._windows: dict[Box, list[np.ndarray]] = {}
+        self._fines: dict[Box, list[np.ndarray]] = {}
         self._without = [
             (beside, pictures[end]) for beside, end in ((before, 0), (after, -1)) if beside is not None
         ]
@@ -95,46 +95,45 @@ class Belonging:
         """The runs of pictures in which the boxes, the caption's own, show the same, in order. It is one of
         them all unless a boundary between two captions was missed."""
         still = [box for box in boxes if not _moves(self._steps(box))]
+        letters = [likeness for box in still for likeness in self._by_letter(box)]
         cuts = [
             at
             for at in range(1, len(self._pictures))
             if any(self._steps(box)[at - 1] < _SAME for box in still)
-            or any(_is_cut(likeness, at) for box in still for likeness in self._by_letter(box))
+            or any(_is_cut(likeness, at) for likeness in letters)
         ]
         return [slice(start, end) for start, end in pairwise([0, *cuts, len(self._pictures)])]
 
     def _by_letter(self, box: Box) -> list[np.ndarray]:
         """How alike each picture's fine structure is to each other's (N, N), in one window of the box after
         the other: as wide as it is high, about a letter, each half over the next."""
-        if box not in self._windows:
-            left, top, right, bottom = box
-            size, width = bottom - top, right - left
-            fines = np.stack(self._fine_in(box)).reshape(len(self._pictures), size, width, -1)
-            starts = range(0, max(1, width - size + 1), max(1, size // 2))
-            self._windows[box] = [
-                found
-                for start in starts
-                if (found := _correlations(fines[:, :, start : start + size])) is not None
-            ]
-        return self._windows[box]
+        fines = np.stack(self._fine_in(box))
+        _, size, width, _ = fines.shape
+        starts = range(0, max(1, width - size + 1), max(1, size // 2))
+        found = (_correlations(fines[:, :, start : start + size]) for start in starts)
+        return [each for each in found if each is not None]
 
     def _steps(self, box: Box) -> list[float]:
         """How alike the box is before and after each step from a picture to the next: the correlation of its
         fine structure."""
         if box not in self._known:
-            self._known[box] = [_correlation(one, other) for one, other in pairwise(self._fine_in(box))]
+            self._known[box] = [
+                _correlation(one, other)
+                for one, other in pairwise(fine.ravel() for fine in self._fine_in(box))
+            ]
         return self._known[box]
 
     def _fine_in(self, box: Box) -> list[np.ndarray]:
-        """The fine structure (M,) in the box of each picture."""
+        """The fine structure (height, width, 3) in the box of each picture."""
         left, top, right, bottom = box
         if left >= right or top >= bottom:
-            return [np.zeros(0, np.float32)] * len(self._pictures)
-        fines = []
-        for picture in self._pictures:
-            fine, x, y = _fine_near(picture, box, bottom - top)
-            fines.append(fine[top - y : bottom - y, left - x : right - x].ravel())
-        return fines
+            return [np.zeros((0, 0, 3), np.float32)] * len(self._pictures)
+        if box not in self._fines:
+            self._fines[box] = []
+            for picture in self._pictures:
+                fine, x, y = _fine_near(picture, box, bottom - top)
+                self._fines[box].append(fine[top - y : bottom - y, left - x : right - x])
+        return self._fines[box]
 
 
 def _correlations(fines: np.ndarray) -> np.ndarray | None:
@@ -143,7 +142,7 @@ def _correlations(fines: np.ndarray) -> np.ndarray | None:
     flat = fines.reshape(len(fines), -1)
     products = np.stack([inner(flat, row) for row in flat])
     energies = products.diagonal()
-    if any(_is_flat(row, float(energy)) for row, energy in zip(flat, energies, strict=True)):
+    if _is_flat(flat[0], float(energies.min())):
         return None
     return products / np.sqrt(np.outer(energies, energies))
 
