@@ -12,7 +12,8 @@ thread, no connection, no run of its own), so it begins in some 50 ms and shares
 
 All else stays as it was. A run has a process of its own, which can be killed, and outlives the code server.
 It runs the code that the server has loaded and the UI shows: reload the location, or restart the server,
-after a change. Where there is no Linux, Dagster's own way is kept: forking is not safe on a Mac.
+after a change. Where there is no Linux, Dagster's own way is kept: forking is not safe on a Mac. So it is in
+`dagster dev` (`make ui`), which starts code servers itself and takes each run's code from the disk.
 """
 
 from __future__ import annotations
@@ -45,12 +46,5 @@ def serve(arguments: Sequence[str]) -> None:
     cli(["api", "grpc", *arguments], prog_name="dagster", auto_envvar_prefix=ENV_PREFIX)
 
 
-def main() -> None:
-    # `-m dagster api grpc` stands before the options where Dagster takes this for an interpreter.
-    arguments = sys.argv[1:]
-    as_interpreter = ["-m", "dagster", "api", "grpc"]
-    serve(arguments[4:] if arguments[:4] == as_interpreter else arguments)
-
-
 if __name__ == "__main__":
-    main()
+    serve(sys.argv[1:])
