@@ -20,7 +20,7 @@ from video_pipeline.calls import (
 from video_pipeline.compute import modal_state
 from video_pipeline.compute.base import Handle, Status
 from video_pipeline.compute.modal import PENDING, LogPiece, Outcome, _kind_of_text
-from video_pipeline.compute.modal_output import OutputReader
+from video_pipeline.compute.modal_output import OVERLAP, OutputReader
 from video_pipeline.compute.modal_spawns import SpawnNote, change_note, read_note, take_note
 from video_pipeline.compute.modal_state import CallWatch
 from video_pipeline.errors import ErrorKind, Transient
@@ -325,6 +325,30 @@ def test_lines_that_come_late_are_still_found_and_equal_ones_counted(
     assert said(output) == ["twin", "newest"]
     modal.pieces = [piece("late\n", after_s=-5), twin, twin, newest]
     assert said(output) == ["late", "twin"]
+
+
+def test_a_line_just_as_old_as_the_log_is_read_from_is_not_given_twice(
+    store: ObjectStore, modal: DoubleOfModal
+) -> None:
+    note(store)
+    output = reader(store, modal)
+    newest = piece("newest\n")
+    oldest = LogPiece(newest.at - OVERLAP, "ta-1", "oldest\n")
+    modal.pieces = [oldest, newest]
+    assert said(output) == ["oldest", "newest"]
+    assert said(output) == []
+    assert modal.since[-1] == oldest.at
+
+
+def test_the_next_call_of_modals_tells_its_log_from_its_beginning(
+    store: ObjectStore, modal: DoubleOfModal
+) -> None:
+    note(store)
+    output = reader(store, modal)
+    modal.pieces = [piece("a line\n")]
+    assert said(output) == ["a line"]
+    note(store, call_id="fc-2")
+    assert said(output) == ["a line"]
 
 
 def test_a_log_that_cannot_be_read_now_is_read_later(store: ObjectStore, modal: DoubleOfModal) -> None:
