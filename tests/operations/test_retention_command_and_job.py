@@ -64,6 +64,33 @@ def test_removing_says_what_comes_later(store: DirectoryStore, capsys: pytest.Ca
     assert {key.rpartition("/")[2] for key in content(store)} == {"part_0", "part_1", "removed.json"}
 
 
+@pytest.mark.parametrize("action", ["list", "remove"])
+def test_the_command_keeps_to_a_tenant_and_to_the_age_of_the_unfinished(
+    store: DirectoryStore, capsys: pytest.CaptureFixture[str], action: str
+) -> None:
+    before = content(store)
+    assert main(["retention", action, "--tenant", "nobody"]) == 0
+    assert main(["retention", action, "--older-than", "100", "--partial-older-than", "2400"]) == 0
+    assert content(store) == before
+    assert "unfinished recipes             0" in capsys.readouterr().out
+    assert main(["retention", action, "--older-than", "100", "--partial-older-than", "24"]) == 0
+    assert "unfinished recipes             1" in capsys.readouterr().out
+
+
+def test_the_command_ends_with_1_where_something_could_not_be_removed(
+    store: DirectoryStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mark = f"{keys.chunks_prefix(keys.VideoId('demo', 'park'), OLD)}removed.json"
+    put_aged(store, mark, b"{damaged", OLD_S)
+    put_aged(store, keys.current_key(keys.VideoId("demo", "park")), f'["{OLD}"]'.encode(), OLD_S)
+
+    assert main(["retention", "remove"]) == 1
+
+    shown = capsys.readouterr()
+    assert "failed: " in shown.out
+    assert "2 of 2" in shown.err, "progress is not among the results"
+
+
 def test_an_age_that_is_not_safe_ends_the_command_with_2(
     store: DirectoryStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -95,6 +122,20 @@ def test_the_job_removes_when_told(store: DirectoryStore) -> None:
 
     assert result.output_for_node("clean_up_store") == 2
     assert store.head(f"{keys.frames_prefix(keys.VideoId('demo', 'street'), OLD)}manifest.json") is None
+
+
+def test_the_job_keeps_to_a_tenant_and_to_the_age_of_the_unfinished(store: DirectoryStore) -> None:
+    before = content(store)
+    put_aged(store, keys.current_key(keys.VideoId("demo", "park")), b"{half", OLD_S)
+    for remove in (False, True):
+        result = run(store, remove=remove, tenant="nobody")
+        assert metadata(result)["units"].value == 0
+    result = run(store, remove=True, older_than_days=100.0, partial_older_than_hours=2400.0)
+    assert result.output_for_node("clean_up_store") == 0
+    assert {key: data for key, data in content(store).items() if key in before} == before
+    result = run(store, remove=True, older_than_days=100.0, partial_older_than_hours=24.0)
+    assert result.output_for_node("clean_up_store") == 1
+    assert "park" in str(metadata(result)["notes"].value)
 
 
 def test_the_job_refuses_an_age_that_is_not_safe_without_a_retry(store: DirectoryStore) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 
 import pytest
+from botocore.stub import Stubber
 
 from tests.operations.retention_world import (
     DAY_S,
@@ -17,11 +18,12 @@ from tests.operations.retention_world import (
     running_call,
 )
 from tests.servers.seaweedfs import SeaweedFS, seaweedfs
-from tests.store.conftest import shared_s3
+from tests.store.conftest import s3_store, shared_s3
 from video_pipeline import keys
 from video_pipeline.captions.publish import publish
 from video_pipeline.keys import VideoId
 from video_pipeline.operations.retention import clean, survey
+from video_pipeline.operations.retention_commands import lines_of
 from video_pipeline.operations.retention_report import RetentionReport
 from video_pipeline.store.s3 import S3Store
 
@@ -109,3 +111,59 @@ def test_uploads_that_were_never_completed_are_aborted_once_old(
     assert (row.units, row.bytes, row.done, row.freed_bytes) == (1, len(body), 1, len(body))
     assert row.sample == (key,)
     assert list(shared_s3.unfinished_uploads(f"{tenant}/")) == []
+
+
+@pytest.fixture(scope="session")
+def kept(seaweedfs: SeaweedFS) -> S3Store:
+    """A bucket that keeps versions."""
+    client = seaweedfs.client()
+    client.create_bucket(Bucket="kept")
+    client.put_bucket_versioning(Bucket="kept", VersioningConfiguration={"Status": "Enabled"})
+    return s3_store(seaweedfs, bucket="kept")
+
+
+@pytest.mark.parametrize("status", ["Enabled", "Suspended"])
+def test_a_bucket_that_keeps_versions_is_told_for_what_is_removed_stays_there(
+    kept: S3Store, seaweedfs: SeaweedFS, tenant: str, status: str
+) -> None:
+    old = recipe("old")
+    client = seaweedfs.client()
+    half = artefact(kept, "chunks", old, frames=old, video=VideoId(tenant, "street"), finished=False)
+    client.put_bucket_versioning(Bucket="kept", VersioningConfiguration={"Status": status})
+    store = s3_store(seaweedfs, bucket="kept")
+    for report in (
+        survey(store, tenant=tenant, now=later(LATER_S)),
+        clean(store, tenant=tenant, now=later(LATER_S)),
+    ):
+        (note,) = report.notes
+        assert "the bucket keeps versions" in note
+        assert "lifecycle rule" in note
+        assert f"note: {note}" in lines_of(report)
+    assert content(store, half) == {}
+    versions = client.list_object_versions(Bucket="kept", Prefix=half)
+    assert {item["Key"] for item in versions["DeleteMarkers"]} == {f"{half}part_0", f"{half}part_1"}
+    assert {item["Key"] for item in versions["Versions"]} == {f"{half}part_0", f"{half}part_1"}
+
+
+def test_of_a_bucket_that_keeps_none_and_of_an_empty_tenant_nothing_is_told(
+    shared_s3: S3Store, kept: S3Store, tenant: str
+) -> None:
+    assert shared_s3.keeps_versions() is False
+    old = recipe("old")
+    artefact(shared_s3, "chunks", old, frames=old, video=VideoId(tenant, "street"), finished=False)
+    assert survey(shared_s3, tenant=tenant, now=later(LATER_S)).notes == ()
+    assert survey(kept, tenant=tenant, now=later(LATER_S)).notes == ()
+
+
+def test_a_bucket_that_may_not_be_asked_whether_it_keeps_versions_is_told(
+    seaweedfs: SeaweedFS, shared_s3: S3Store, tenant: str
+) -> None:
+    old = recipe("old")
+    artefact(shared_s3, "chunks", old, frames=old, video=VideoId(tenant, "street"), finished=False)
+    reader = s3_store(seaweedfs, access_key=seaweedfs.reader_key, secret_key=seaweedfs.reader_secret)
+    with Stubber(reader._client) as stub:
+        # This server lets every reader ask, AWS only whom a policy allows it.
+        stub.add_client_error("get_bucket_versioning", "AccessDenied", http_status_code=403)
+        assert reader.keeps_versions() is None
+    (note,) = survey(reader, tenant=tenant, now=later(LATER_S)).notes
+    assert "may not be asked" in note

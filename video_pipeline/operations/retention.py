@@ -23,7 +23,12 @@ from video_pipeline.errors import PipelineError
 from video_pipeline.operations.retention_kept import keep_what_is_computed
 from video_pipeline.operations.retention_references import References, is_document
 from video_pipeline.operations.retention_remove import Outcome, Remover, is_settled
-from video_pipeline.operations.retention_report import Limits, RetentionReport, Tally
+from video_pipeline.operations.retention_report import (
+    Limits,
+    RetentionReport,
+    Tally,
+    note_on_versions,
+)
 from video_pipeline.operations.retention_units import KINDS, Kind, Place, Unit, place_of
 from video_pipeline.store.base import ObjectMissing, ObjectStore, UnfinishedUpload
 
@@ -137,6 +142,8 @@ class _Round:
                 self._count(unit)
         for upload in uploads:
             self.tallies["uploads"].add(1, upload.bytes, upload.since, [upload.key or upload.id])
+        if chosen or uploads:
+            self.notes += note_on_versions(self.store.keeps_versions())
         if self.remove:
             self._remove(chosen, uploads)
         for found in tenants:

@@ -46,7 +46,7 @@ from video_pipeline import keys
 from video_pipeline.calls import CallRecord, ResultRecord, WorkerIdentity, read_call, write_result
 from video_pipeline.claims import Claim
 from video_pipeline.operations.retention_references import References
-from video_pipeline.operations.retention_units import Owner, Place, Unit
+from video_pipeline.operations.retention_units import Owner, Place, Unit, place_of
 from video_pipeline.store.base import ObjectInfo, ObjectMissing, ObjectStore, PreconditionFailed
 
 SETTLED_S = 3600.0
@@ -222,8 +222,9 @@ class Remover:
         return Outcome("removed", bytes=freed)
 
     def _objects(self, place: Place) -> Iterable[ObjectInfo]:
+        """The place's own. A key that only begins like one of them, as a person's `….json.bak`, is not."""
         for prefix in place.prefixes:
-            yield from self.store.list(prefix)
+            yield from (item for item in self.store.list(prefix) if place_of(item.key) == place)
 
 
 def is_settled(unit: Unit, now: datetime) -> bool:

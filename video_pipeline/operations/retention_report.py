@@ -51,6 +51,21 @@ def limits_of(days: float, partial_hours: float | None = None) -> Limits:
     return Limits(minimum_age_s=days * DAY_S, partial_minimum_age_s=partial_s)
 
 
+def note_on_versions(keeps_versions: bool | None) -> list[str]:
+    """What is to be known of a store that may keep what is deleted there (`ObjectStore.keeps_versions`)."""
+    if keeps_versions is None:
+        return [
+            "whether the bucket keeps versions may not be asked with these credentials; if it does, what is "
+            "removed stays as an earlier version until a lifecycle rule expires it (docs/storage.md)"
+        ]
+    if keeps_versions:
+        return [
+            "the bucket keeps versions: what is removed gets a delete marker, and stays and is billed as an "
+            "earlier version until a lifecycle rule expires it (docs/storage.md)"
+        ]
+    return []
+
+
 class KindReport(StrictModel):
     """What was found of one kind, and what was done with it."""
 

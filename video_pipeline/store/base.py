@@ -148,6 +148,11 @@ class ObjectStore(Protocol):
         """Takes away what arrived. False if it ended meanwhile, or is seen to be going on."""
         ...
 
+    def keeps_versions(self) -> bool | None:
+        """Whether what is deleted or replaced here stays in the store as an earlier version. None where that
+        may not be asked."""
+        ...
+
     def conditional_writes(self) -> bool:
         """Whether this store honours `if_none_match` and `if_match`. Asked once per process, by trying."""
         ...

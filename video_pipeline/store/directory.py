@@ -198,6 +198,9 @@ class DirectoryStore:
         with self._errors("tmp"):
             return remove_unlocked(self._hidden / "tmp" / Path(upload.id).name)
 
+    def keeps_versions(self) -> bool:
+        return False
+
     def conditional_writes(self) -> bool:
         return True
 

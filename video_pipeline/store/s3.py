@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from boto3.session import Session
 from botocore.config import Config
@@ -99,7 +99,7 @@ class S3Store:
         self._location = S3Location(endpoint_url or f"AWS ({region})", bucket)
         self._part_bytes = part_bytes
         self._bucket_seen = False
-        self._versioned: bool | None = None
+        self._versioned: bool | Literal["unasked"] | None = "unasked"
         config = Config(
             signature_version="s3v4",
             # Newer checksums are not known to every server; our SHA-256 is the check (DESIGN section 4).
@@ -294,6 +294,19 @@ class S3Store:
                 return False
         return True
 
+    def keeps_versions(self) -> bool | None:
+        if self._versioned == "unasked":
+            with self._errors(None):
+                try:
+                    answer = self._client.get_bucket_versioning(Bucket=self._location.bucket)
+                    # Of a bucket in which versioning was suspended, what was stored before is kept.
+                    self._versioned = answer.get("Status") in ("Enabled", "Suspended")
+                except ClientError as error:
+                    if not isinstance(translate(error, self._location, None), BadInput | Internal):
+                        raise
+                    self._versioned = None
+        return self._versioned
+
     def conditional_writes(self) -> bool:
         return honours_conditions(self._client, self._location)
 
@@ -332,22 +345,10 @@ class S3Store:
                 raise missing_bucket(self._location) from error
         self._bucket_seen = True
 
-    def _is_versioned(self) -> bool:
-        """Whether the bucket keeps versions; taken for unversioned where the credentials may not ask."""
-        if self._versioned is None:
-            with self._errors(None):
-                try:
-                    answer = self._client.get_bucket_versioning(Bucket=self._location.bucket)
-                    self._versioned = answer.get("Status") in ("Enabled", "Suspended")
-                except ClientError as error:
-                    if not isinstance(translate(error, self._location, None), BadInput | Internal):
-                        raise
-                    self._versioned = False
-        return self._versioned
-
     def _listed(self, prefix: str) -> Iterator[ObjectInfo]:
         """The listing in the server's order, one page at a time."""
-        versioned = self._is_versioned()
+        # Taken for unversioned where the credentials may not ask.
+        versioned = bool(self.keeps_versions())
         operation = "list_object_versions" if versioned else "list_objects_v2"
         paginator = self._client.get_paginator(operation)
         pages = iter(paginator.paginate(Bucket=self._location.bucket, Prefix=prefix))
