@@ -16,7 +16,7 @@ from PIL import Image
 from video_pipeline.captions import look as module
 from video_pipeline.captions.look import Change, Looked, look, watched
 from video_pipeline.captions.narrow import Narrowed
-from video_pipeline.captions.representative import CaptionText
+from video_pipeline.captions.representative import CaptionText, Said
 from video_pipeline.captions.windows import Span, Window
 from video_pipeline.errors import Cancelled, Internal
 from video_pipeline.media.frames import ColourTags, CroppedFrame, CroppedPicture
@@ -122,7 +122,7 @@ def test_an_end_is_told_with_its_picture_its_resolution_and_both_sides_of_it(nar
     assert (change.confidence, change.odds) == (0.75, 3.0)
     levels = [(16 + pts - 16) * 255 / 219 for pts in (30, 40)]
     assert [brightness(change.before), brightness(change.after)] == pytest.approx(levels, abs=2)
-    assert found.texts == {}
+    assert found.parts == {}
     assert set(found.durations) >= {"decode", "narrow", "read"}
 
 
@@ -140,18 +140,37 @@ def test_each_caption_is_read_once_from_its_own_pictures_and_those_beside_it(
 ) -> None:
     read: list[tuple[Any, ...]] = []
 
-    def reading(_recogniser: object, shown: list[np.ndarray], before: Any, after: Any) -> CaptionText:
+    def reading(_recogniser: object, shown: list[np.ndarray], before: Any, after: Any) -> list[Said]:
         assert all(strip.shape == (16, 32, 3) and strip.dtype == np.uint8 for strip in shown)
         levels = [round(float(strip.mean()) * 219 / 255) for strip in shown]
         sides = [None if side is None else round(float(side.mean()) * 219 / 255) for side in (before, after)]
         read.append((levels, *sides))
-        return CaptionText(f"at {levels[0]}", 0.9, "Latn", None, 1)
+        return [Said(slice(0, len(shown)), CaptionText(f"at {levels[0]}", 0.9, "Latn", None, 1))]
 
     monkeypatch.setattr(module, "Recogniser", Mute)
     monkeypatch.setattr(module, "read_caption", reading)
     found = looked(strips={2: 1, 3: 1, 5: 2}, beside={1: (0, 4), 2: (4, None)})
     assert sorted(read, key=str) == sorted([([40, 60], 0, 80), ([100], 80, None)], key=str)
-    assert {number: text.text for number, text in found.texts.items()} == {1: "at 40", 2: "at 100"}
+    said = {number: [(p.first, p.last, p.text.text) for p in parts] for number, parts in found.parts.items()}
+    assert said == {1: [(2, 3, "at 40")], 2: [(5, 5, "at 100")]}
+
+
+def test_parts_of_a_caption_are_told_by_the_samples_of_their_pictures(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Three of its strips show one caption and two another."""
+
+    def reading(*_: object) -> list[Said]:
+        texts = [CaptionText(text, 0.9, "Latn", None, 1) for text in ("one", "other")]
+        return [Said(slice(0, 3), texts[0]), Said(slice(3, 5), texts[1])]
+
+    monkeypatch.setattr(module, "Recogniser", Mute)
+    monkeypatch.setattr(module, "read_caption", reading)
+    found = looked(strips=dict.fromkeys((1, 2, 3, 5, 6), 1), beside={1: (None, None)})
+    assert [(part.first, part.last, part.text.text) for part in found.parts[1]] == [
+        (1, 3, "one"),
+        (5, 6, "other"),
+    ]
 
 
 def test_a_video_that_ends_too_early_leaves_no_end_and_no_text_out_silently(

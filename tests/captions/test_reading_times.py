@@ -20,6 +20,7 @@ from video_pipeline.captions.document import CaptionsDocument
 from video_pipeline.captions.extents import Extent
 from video_pipeline.captions.intake import add_video, pass_request, reading_request
 from video_pipeline.captions.look import Change, Looked
+from video_pipeline.captions.parts import Part
 from video_pipeline.captions.representative import CaptionText
 from video_pipeline.captions.request import ReadCaptionsRequest, ReadCaptionsResult
 from video_pipeline.captions.streaming_pass import run as run_pass
@@ -190,11 +191,11 @@ def test_a_confidence_that_rounding_carried_past_its_bounds_stays_a_probability(
 def test_texts_stand_with_their_captions_and_what_was_not_read_says_why(
     late: ObjectStore, make_context: MakeContext, given: Given
 ) -> None:
-    texts = {
-        1: CaptionText("one\ntwo", 0.987654, "Latn", None, 1),
-        2: CaptionText(None, 0.0, None, "script_not_readable", 3),
+    parts = {
+        1: [Part(1, 4, CaptionText("one\ntwo", 0.987654, "Latn", None, 1))],
+        2: [Part(7, 11, CaptionText(None, 0.0, None, "script_not_readable", 3))],
     }
-    given(extent(1, 5), extent(7, 12), extent(15, 20), looked=Looked(texts=texts))
+    given(extent(1, 5), extent(7, 12), extent(15, 20), looked=Looked(parts=parts))
     result, document = read(late, make_context)
     first, second, third = document.captions
     assert (first.text, first.text_confidence, first.script, first.unread, first.ocr_calls) == (
@@ -209,6 +210,27 @@ def test_texts_stand_with_their_captions_and_what_was_not_read_says_why(
     assert result.least_certain == 0.5
     assert result.preview[0] == "0.500 to 0.900 s: one / two"
     assert result.preview[1] == "1.100 to 1.600 s: [script_not_readable]"
+
+
+def test_what_was_taken_for_one_caption_and_says_two_things_is_two_captions(
+    late: ObjectStore, make_context: MakeContext, given: Given
+) -> None:
+    one, other = (CaptionText(text, 0.95, "Latn", None, 1) for text in ("one", "other"))
+    looked = Looked(
+        changes={(1, "end"): change(1, "end", 14, 22528, 512)},
+        parts={1: [Part(3, 5, one), Part(9, 13, other)], 2: [Part(17, 19, one)]},
+    )
+    given(extent(3, 14), extent(16, 20), looked=looked)
+    result, document = read(late, make_context)
+    first, second, third = document.captions
+    assert [caption.text for caption in document.captions] == ["one", "other", "one"]
+    assert (first.first_frame, second.end_frame, third.first_frame) == (3, 14, 16)
+    assert 5 < first.end_frame <= second.first_frame <= 9
+    # The new ends are known to a sample, the old ones as they were looked at.
+    assert (first.end.pts, second.start.pts, second.end.pts) == (None, None, 22528)
+    assert first.end.resolution == second.start.resolution == Fraction(1, 10)
+    assert result.caption_count == 3
+    assert check_captions(late, result.captions.manifest_key) == []
 
 
 def test_the_document_names_what_it_was_made_of(
