@@ -23,15 +23,17 @@ SPARE = 1_500_000
 
 class FarStore(DirectoryStore):
     """A double of S3: its readers fetch blocks as S3's do. `fetched` are the bytes that left it, `small` the
-    requests for less than a block."""
+    requests for less than a block, `furthest` the end of the last byte asked for."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
         self.fetched = 0
         self.small = 0
         self.opened = 0
+        self.furthest = 0
 
     def get_range(self, key: str, start: int, stop: int, *, version: str | None = None) -> bytes:
+        self.furthest = max(self.furthest, stop)
         data = super().get_range(key, start, stop, version=version)
         self.fetched += len(data)
         self.small += len(data) < FIRST_BLOCK
@@ -164,3 +166,24 @@ def test_a_local_source_goes_on_with_its_old_content_when_it_is_replaced_meanwhi
     with sources.open(0) as source:
         assert source.stop - source.start == 2
     assert "fragments' headers in" in (sources.how_read(0) or "")
+
+
+@pytest.mark.parametrize("flags", ["+faststart", f"{FRAGMENTED}+skip_trailer"], ids=["plain", "fragmented"])
+def test_nothing_is_read_ahead_behind_a_part(desk: Desk, flags: str) -> None:
+    path = desk.films / "noise.mp4"
+    noise = "testsrc2=size=320x180:rate=25:duration=24,noise=alls=60:allf=t"
+    encoder = ["-c:v", "libx264", "-preset", "ultrafast", "-qp", "8", "-g", "25", "-threads", "1"]
+    ffmpeg(["-f", "lavfi", "-i", noise, *encoder, "-movflags", flags, str(path)])
+    size = path.stat().st_size
+    key = desk.put(path)
+    store = FarStore(desk.films.parent / "store")
+    sources = StoreSources(store, [key])
+    with sources.open(0) as source:
+        assert source.stop == 24
+        store.furthest = 0
+        assert len(list(source.pictures(Fraction(8), Fraction(12)))) == 100
+        # To the end of the part and 34 pictures more, to look ahead.
+        assert size * 12 / 24 < store.furthest < size * 13.6 / 24
+        assert len(list(source.pictures(Fraction(14)))) == 250
+    assert size > 24 << 20
+    assert sources.bytes_read == pytest.approx(store.fetched, rel=0.05)
