@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sqlite3
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,13 @@ import pytest
 
 from video_pipeline.captions.database import ExtentsDatabase
 from video_pipeline.captions.extents import (
+    Extent,
     decode,
     evidence_of,
     extents_of,
     find_extents,
     read_probabilities,
+    stands_throughout,
 )
 from video_pipeline.captions.inference import Direction, PairResult
 from video_pipeline.captions.labels import LABELS, pair_label, reverse
@@ -126,6 +129,24 @@ def test_a_caption_at_the_videos_edge_is_as_sure_as_its_sample_shows_one() -> No
         assert (found.first_frame, found.end_frame) == (0, 5)
         confidences = {"start": found.start_confidence, "end": found.end_confidence}
         assert confidences.pop(edge) < 0.9 < min(confidences.values())
+
+
+@pytest.mark.parametrize(
+    ("spans", "count", "throughout"),
+    [
+        ([(0, 601)], 601, True),
+        ([(0, 600)], 600, False),
+        ([(1, 900)], 900, False),
+        ([(0, 899)], 900, False),
+        ([(0, 300), (300, 900)], 900, False),
+        ([], 900, False),
+    ],
+)
+def test_what_never_comes_or_goes_for_more_than_a_minute_is_no_caption(
+    spans: list[tuple[int, int]], count: int, throughout: bool
+) -> None:
+    extents = [Extent(first, end, 0.9, 0.9, "video_edge", "video_edge") for first, end in spans]
+    assert stands_throughout(extents, count, Fraction(10)) is throughout
 
 
 def test_without_evidence_nothing_changes_as_often_as_the_prior_says() -> None:

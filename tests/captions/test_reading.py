@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from tests.fixtures.media_factory import DEMO_CLIP
-from video_pipeline.captions import look, reading
+from video_pipeline.captions import extents, look, reading
 from video_pipeline.captions.checks import check_captions
 from video_pipeline.captions.document import CaptionsDocument
+from video_pipeline.captions.extents import Extent
 from video_pipeline.captions.intake import load_caption_request, pass_request, reading_request
 from video_pipeline.captions.plan import find_captions, plan_for
 from video_pipeline.captions.publish import publish
@@ -124,6 +125,23 @@ def test_without_the_extra_captions_come_without_text_and_say_why(
     assert document.ocr is None
     assert "video-pipeline[ocr]" in " ".join(result.degraded)
     assert list(document.notes) == result.degraded
+
+
+def test_a_logo_that_never_goes_is_no_caption_and_the_files_say_so(
+    after_pass: ObjectStore, make_context: MakeContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    throughout = Extent(0, 210, 0.9, 0.9, "video_edge", "video_edge")
+    monkeypatch.setattr(reading, "extents_of", lambda _probabilities: [throughout])
+    monkeypatch.setattr(reading, "reconsidered", lambda _pairs, _opinions: [throughout])
+    _, kept = read(after_pass, make_context, ocr=False)
+    assert len(kept.captions) == 1
+    monkeypatch.setattr(extents, "LONGEST_S", 41)
+    result, document = read(after_pass, make_context, chunks=False, ocr=False)
+    assert (document.frame_count, document.captions, result.caption_count) == (210, (), 0)
+    assert document.notes == (
+        "lettering that stands from the first picture to the last was taken for a logo, not a caption",
+    )
+    assert check_captions(after_pass, result.captions.manifest_key) == []
 
 
 def test_captions_are_published_beside_the_pass(after_pass: ObjectStore, make_context: MakeContext) -> None:

@@ -21,7 +21,9 @@ itself. It is fitted on validation scenes by `python -m video_pipeline.captions.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -40,6 +42,10 @@ CHANGE_PRIOR = 0.2
 """Prior probability that a boundary lies between two samples. In programmes it is 0.04 to 0.08, but the
 network learns from scenes with 0.3 and is never surer than 0.98: their prior would overrule its surest
 word."""
+
+LONGEST_S = 60
+"""What stands from the first to the last picture of a video longer than this is no caption: captions come and
+go. It is a logo, or a sign in a picture that never changes."""
 
 _SMALLEST = 1e-6
 """Floor of a probability, so that one saturated pair cannot veto a path for ever."""
@@ -130,6 +136,15 @@ def extents_along(
     if start is not None:
         extents.append(Extent(start[0], count + 1, start[1], edges[1], start[2], "video_edge"))
     return extents
+
+
+def stands_throughout(extents: Sequence[Extent], count: int, rate: Fraction) -> bool:
+    """Whether all that was found in `count` samples at `rate` Hz is one thing that never comes or goes, for
+    longer than any caption."""
+    if len(extents) != 1:
+        return False
+    only = extents[0]
+    return only.first_frame == 0 and only.end_frame == count and count > LONGEST_S * rate
 
 
 def evidence_of(

@@ -22,7 +22,7 @@ from typing import Any
 
 from video_pipeline.captions.document import Boundary, Caption, CaptionsDocument, Edge, Strip
 from video_pipeline.captions.doubts import Pairs, opinions, reconsidered
-from video_pipeline.captions.extents import Extent, extents_of, read_probabilities
+from video_pipeline.captions.extents import Extent, extents_of, read_probabilities, stands_throughout
 from video_pipeline.captions.look import Looked, look, watched
 from video_pipeline.captions.manifest import (
     Manifest,
@@ -91,6 +91,7 @@ class _Reading:
         self.prefix = captions_prefix(plan.request.video, self.recipe)
         self.looked = Looked()
         self.texts: dict[int, CaptionText] = {}
+        self.notes: list[str] = []
         self.looks, self.looks_done = 1, 0
 
     def make(self) -> Manifest:
@@ -103,6 +104,11 @@ class _Reading:
             extents = extents_of(probabilities)
         if len(probabilities):
             extents = self._reconsider(Pairs.of(probabilities), extents, frames["pts"])
+        if stands_throughout(extents, len(frames["pts"]), self.request.frame_rate):
+            extents = []
+            self.notes.append(
+                "lettering that stands from the first picture to the last was taken for a logo, not a caption"
+            )
         self.looked = self._look(extents, frames["pts"])
         extents, changes = settled(extents, self.looked.changes)
         extents, self.looked.changes, self.texts = divided(extents, changes, self.looked.parts, probabilities)
@@ -247,7 +253,7 @@ class _Reading:
             ),
             ocr=self.ocr,
             captions=tuple(captions),
-            notes=tuple(self._degraded()),
+            notes=(*self._degraded(), *self.notes),
         )
 
     def _degraded(self) -> list[str]:
