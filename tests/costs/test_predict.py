@@ -32,6 +32,8 @@ def test_chunks_that_do_not_fit_side_by_side_take_turns() -> None:
     c = known(chunk_fixed_s=2.0, at_once=2)
     assert predict(c, 400, 4).seconds == pytest.approx(10 + 2 * (2 + 100 * 0.1))
     assert predict(c, 300, 3).seconds == pytest.approx(10 + 2 * (2 + 100 * 0.1))
+    slow = c.model_copy(update={"imbalance": 1.5})
+    assert predict(slow, 400, 4).seconds == pytest.approx(10 + 2 * (2 + 100 * 0.1 * 1.5))
 
 
 @given(
