@@ -68,6 +68,16 @@ def test_videos_have_their_sums_and_their_size() -> None:
     assert [video["size"] for video in data["videos"]] == [None, 41_000_000]
 
 
+def test_the_minimum_is_what_each_frame_needs_by_itself_where_frames_share_pictures() -> None:
+    result, requests = made_result(videos=1, frames=4)
+    alone = sum(row.minimum_bytes for row in result.frames)
+    result = result.model_copy(update={"minimum_bytes": alone // 3})
+    assert data_of(bandwidth_report(result, requests))["totals"]["minimum_bytes"] == alone
+    assert f"minimum {alone / 1e6:.3f} MB, each frame from its key frame on, by itself" in bandwidth_table(
+        result
+    )
+
+
 def test_a_video_asked_for_twice_has_its_own_requests_each_time() -> None:
     result, requests = made_result(videos=2, frames=1)
     first, second = requests[url_of(0)], requests[url_of(1)][:2]

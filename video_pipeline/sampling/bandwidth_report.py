@@ -118,7 +118,7 @@ def _totals(result: RunInferenceResult) -> dict[str, int | float]:
         "index_bytes": result.index_bytes,
         "media_bytes": result.media_bytes,
         "useful_bytes": result.useful_bytes,
-        "minimum_bytes": result.minimum_bytes,
+        "minimum_bytes": sum(row.minimum_bytes for row in result.frames),
         "requests": result.bandwidth_num_proxy_requests,
         "retries": sum(video.retries for video in result.videos),
         "index_cache_hits": result.index_cache_hits,
