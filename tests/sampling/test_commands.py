@@ -108,14 +108,31 @@ def test_a_classifier_of_ones_own_has_labels_from_a_file(tmp_path: Path) -> None
     assert result["top_classes"][0].startswith("class ")
 
 
-def test_sample_fails_when_no_frame_was_delivered_and_says_why(
+def test_sample_fails_when_no_frame_was_delivered_and_says_why_and_what_to_do(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     missing = str(tmp_path / "nothing.mp4")
-    assert main(["sample", "--video-url", missing, "--output", str(tmp_path / "out")]) == 1
+    arguments = ["sample", "--video-url", missing, "--output", str(tmp_path / "out")]
+    told = f"FAILED: there is no such file [{missing}] What to do: correct the path"
+    assert main(arguments) == 1
     said = capsys.readouterr()
-    assert f"batch 0  video 0  frame 0  FAILED: there is no such file [{missing}]" in said.err
+    assert said.err.splitlines() == [f"batch 0  video 0  frame 0  {told}"]
     assert "0 of 1 frames" in said.out
+    assert main([*arguments, "--num-batches", "500"]) == 1
+    assert capsys.readouterr().err.splitlines() == [f"video 0, 500 frames  {told}"]
+
+
+def test_frames_that_fail_for_reasons_of_their_own_are_told_one_by_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sampled(tmp_path / "out", "--timestamps", "50", "1", "60")
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition("  FAILED")[0] for line in lines] == [
+        "batch 0  video 0  frame 0",
+        "batch 2  video 0  frame 0",
+    ]
+    assert "timestamp 50 s" in lines[0]
+    assert "timestamp 60 s" in lines[1]
 
 
 def test_an_index_that_was_kept_is_at_hand_for_the_next_sample(

@@ -223,17 +223,23 @@ def _save(result: dict[str, Any], folder: Path) -> None:
 
 
 def _print(result: Mapping[str, Any], folder: Path) -> None:
+    from video_pipeline.errors import PipelineError
     from video_pipeline.sampling.runner import REPORTS
 
+    failed: dict[tuple[int, str], list[str]] = {}
     for row in result["frames"]:
         place = f"batch {row['batch']}  video {row['video']}  frame {row['frame']}"
         if not row["delivered"]:
-            error = row["error"]
-            print(f"{place}  FAILED: {error['message']} [{error['input']}]", file=sys.stderr)
+            error = PipelineError(**{name: row["error"][name] for name in ("message", "input", "what_to_do")})
+            failed.setdefault((row["video"], str(error)), []).append(place)
             continue
         top = row["prediction"]["top"][0]
         cost = f"{row['index_bytes'] + row['media_bytes']:>9,} bytes"
         print(f"{place}  {row['seconds']:9.3f} s  {top['confidence']:5.1%}  {top['label']:<24} {cost}")
+    for (video, error), places in failed.items():
+        # What is wrong with a video is said once, however many frames were wanted of it.
+        where = places[0] if len(places) == 1 else f"video {video}, {len(places)} frames"
+        print(f"{where}  FAILED: {error}", file=sys.stderr)
     print(
         f"\n{result['delivered']} of {result['requested']} frames on {result['device']} ({result['decoder']})"
         f" in {result['total_pipeline_time_seconds']:.2f} s: extraction"
