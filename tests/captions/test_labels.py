@@ -45,3 +45,8 @@ def test_labels_are_read_off_what_captions_span() -> None:
     assert labels_of([(0, 4)], 4) == ["same"] * 3
     assert labels_of([], 3) == ["empty_empty"] * 2
     assert labels_of([(0, 1)], 1) == []
+
+
+def test_captions_are_compared_by_what_they_are_and_not_by_which_object() -> None:
+    assert pair_label(["Hello"], ["Hello"]) == "same"
+    assert pair_label(["Hello"], ["Goodbye"]) == "different"

@@ -203,3 +203,19 @@ def test_the_preview_of_nothing_found_holds_the_reasons_alone() -> None:
     sheet = Image.open(io.BytesIO(render_preview(layout)))
     assert sheet.height < 80
     assert np.asarray(sheet).max() > 200, "and they can be read"
+
+
+def test_the_preview_shows_each_example_in_a_place_of_its_own() -> None:
+    region = CropRegion(left=0.25, top=0.75, width=0.5, height=0.2)
+    pairs = tuple(PicturePair(float(k), picture(), picture()) for k in range(3))
+    band = Band(0.78, 0.14, 8.0, (1.0,) * 8)
+    layout = Layout(region, True, ("why",), (band,), (0.0, 1.0, 2.0), pairs)
+    sheet = np.asarray(Image.open(io.BytesIO(render_preview(layout)))).astype(int)
+    marked = np.abs(sheet - np.array((250, 204, 21))).max(axis=2) <= 2
+    height = round(480 * HEIGHT / WIDTH)
+    for number in range(3):
+        left, top = 10 + number % 2 * 490, 10 + number // 2 * (height + 10)
+        cell = marked[top : top + height, left : left + 480]
+        rows, columns = np.flatnonzero(cell.any(axis=1)), np.flatnonzero(cell.any(axis=0))
+        assert (rows[0], rows[-1]) == pytest.approx((0.75 * height, 0.95 * height), abs=2)
+        assert (columns[0], columns[-1]) == pytest.approx((0.25 * 480, 0.75 * 480), abs=2)

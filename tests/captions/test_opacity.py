@@ -144,3 +144,10 @@ def test_a_fade_from_one_caption_to_another_alike_is_left_to_the_network() -> No
 def test_a_drift_over_many_seconds_is_no_fade() -> None:
     planes = film([at / 39 for at in range(40)], "moving")
     assert follow(planes, [0.25 * at for at in range(40)], 20, end=False).fade is None
+
+
+def test_three_pictures_without_the_caption_are_enough_for_a_clear_cut_at_its_end() -> None:
+    planes = film([1.0] * 14 + [0.0] * 3, "moving")
+    assert follow(planes, [at / FPS for at in range(17)], 14, end=True) == Course(cut=14)
+    planes = film([0.0] * 3 + [1.0] * 14, "moving")
+    assert follow(planes, [at / FPS for at in range(17)], 3, end=False) == Course(cut=3)

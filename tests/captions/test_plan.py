@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.captions.test_manifest import manifest
+from tests.fixtures.media_factory import DEMO_CLIP
 from video_pipeline import keys
 from video_pipeline.captions import recognise
 from video_pipeline.captions.manifest import write_manifest
@@ -19,6 +20,7 @@ from video_pipeline.captions.plan import (
     layout_prefix_of,
     make_plan,
     open_source,
+    plan_for,
     read_model,
     source_of,
     text_recipe_of,
@@ -27,6 +29,7 @@ from video_pipeline.captions.request import CropAndInferRequest, FindLayoutReque
 from video_pipeline.errors import BadInput
 from video_pipeline.keys import VideoId
 from video_pipeline.media import vp9
+from video_pipeline.media.geometry import PixelCrop
 from video_pipeline.models.weights import SHIPPED_CAPTION_WEIGHTS
 from video_pipeline.store.base import ObjectInfo, ObjectStore
 
@@ -72,6 +75,30 @@ def test_the_source_is_opened_where_it_lies_and_read_from_the_store_where_it_doe
     assert not isinstance(remote, Path)
     assert remote.read() == b"footage"
     remote.close()
+
+
+def test_a_plan_is_made_from_the_header_and_the_source_is_closed_again(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.put(SOURCE, DEMO_CLIP)
+    request = CropAndInferRequest.model_validate(REQUEST)
+    here = plan_for(store, request)
+    assert here.crop == PixelCrop(left=32, top=270, width=576, height=72)
+    opened: list[Any] = []
+    open_reader = type(store).open_reader
+
+    def noting(self: Any, key: str) -> Any:
+        opened.append(open_reader(self, key))
+        return opened[-1]
+
+    monkeypatch.setattr(type(store), "open_reader", noting)
+    monkeypatch.setattr(type(store), "local_path", lambda self, key: None)
+    assert plan_for(store, request) == here
+    assert [reader.closed for reader in opened] == [True]
+    store.put(SOURCE, b"not a video at all")
+    with pytest.raises(BadInput, match=r"video\.mp4"):
+        plan_for(store, request)
+    assert [reader.closed for reader in opened] == [True, True]
 
 
 def test_stages_that_are_not_asked_for_have_no_recipe(store: ObjectStore) -> None:

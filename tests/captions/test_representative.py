@@ -69,6 +69,43 @@ def test_a_doubtful_reading_is_outvoted_by_two_others() -> None:
     assert (said.text.text, said.text.ocr_calls) == ("Hello world", 3)
 
 
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_the_reading_that_two_agree_on_is_taken_wherever_the_third_stands(place: int) -> None:
+    readings = [reading("Hello world", 0.7), reading("Hello world", 0.6)]
+    readings.insert(place, reading("He11o vv0rld", 0.85))
+    recogniser = ScriptedRecogniser(*readings)
+    (said,) = read_caption(recogniser, pictures(9))  # pyright: ignore[reportArgumentType]
+    assert (said.text.text, said.text.ocr_calls) == ("Hello world", 3)
+    assert said.text.confidence == 0.7
+
+
+def test_of_readings_that_all_differ_the_surest_is_taken() -> None:
+    recogniser = ScriptedRecogniser(reading("abc", 0.5), reading("xyz", 0.8), reading("mno", 0.6))
+    (said,) = read_caption(recogniser, pictures(9))  # pyright: ignore[reportArgumentType]
+    assert (said.text.text, said.text.confidence) == ("xyz", 0.8)
+
+
+def test_nothing_recognised_anywhere_is_said_after_three_looks() -> None:
+    nothing = reading(None, 0, "nothing_recognised")
+    recogniser = ScriptedRecogniser(nothing, nothing, nothing)
+    (said,) = read_caption(recogniser, pictures(9))  # pyright: ignore[reportArgumentType]
+    assert (said.text.text, said.text.unread, said.text.ocr_calls) == (None, "nothing_recognised", 3)
+
+
+def test_single_pictures_are_asked_for_the_captions_own_lettering_too() -> None:
+    asked: list[Any] = []
+
+    class Asked(ScriptedRecogniser):
+        def read(self, rgb: np.ndarray, own: Any = None) -> Reading:
+            asked.append(own)
+            return super().read(rgb)
+
+    recogniser = Asked(*[reading("x", 0.1)] * 3)
+    read_caption(recogniser, pictures(9))  # pyright: ignore[reportArgumentType]
+    assert len(asked) == 3
+    assert all(own([(0, 0, 4, 4)]) == [True] for own in asked)
+
+
 def test_single_pictures_are_taken_from_within_the_caption() -> None:
     recogniser = ScriptedRecogniser(reading("x", 0.1), reading("x", 0.1), reading("x", 0.1))
     read_caption(recogniser, pictures(9))  # pyright: ignore[reportArgumentType]

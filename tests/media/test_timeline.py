@@ -75,6 +75,21 @@ def test_ntsc_over_ten_hours_does_not_drift() -> None:
     assert sampler.samples == -(-count * 1001 * 10 // 30000)
 
 
+def test_it_says_which_pictures_came_first_and_last() -> None:
+    sampler = StreamingSampler(MS, Fraction(10))
+    assert (sampler.first_pts, sampler.last_pts, sampler.samples) == (None, None, 0)
+    sampler.push(-40)
+    assert (sampler.first_pts, sampler.last_pts) == (-40, -40)
+    sampler.push(300)
+    assert (sampler.first_pts, sampler.last_pts, sampler.samples) == (-40, 300, 4)
+
+
+@pytest.mark.parametrize(("base", "rate"), [(0, 10), (-1, 10), (1, 0), (1, -1)])
+def test_a_clock_or_a_rate_that_stands_still_is_refused(base: int, rate: int) -> None:
+    with pytest.raises(ValueError, match="must be positive"):
+        StreamingSampler(Fraction(base), Fraction(rate))
+
+
 def test_pictures_out_of_order_are_refused() -> None:
     sampler = StreamingSampler(MS, Fraction(10))
     sampler.push(100)
