@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.clips.films import WIDE, Desk, Sound, psnr, tone, whole_picture
+from tests.clips.films import TENANT, WIDE, Desk, Sound, psnr, tone, whole_picture
 from tests.clips.test_parallel import FanOutDouble, calls, parts, uneven_film
 from video_pipeline.calls import ResultRecord
 from video_pipeline.clips import parallel
@@ -177,6 +177,23 @@ def test_the_sheet_of_a_clip_in_chunks_shows_what_that_of_the_whole_shows(
     assert one.shape == other.shape == (540, 900 + 8 + 300, 3)
     assert np.array_equal(one[:, :908], other[:, :908]), "the source's picture, with its crop marked"
     assert psnr(one[:, 908:], other[:, 908:]) > 35
+
+
+def test_a_clip_made_in_one_call_shows_the_reports_of_that_call(
+    desk: Desk, calls: FanOutDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = f"{TENANT}/server/report.html"
+    desk.store.put(key, b"<p>where the time went</p>")
+    contexts: list[TaskContext] = []
+    desk.before_run = contexts.append
+
+    def report(_context: TaskContext, records: list[ResultRecord]) -> list[ResultRecord]:
+        return [record.model_copy(update={"report_keys": {"waterfall.html": key}}) for record in records]
+
+    after_the_calls(monkeypatch, calls, report)
+    result = desk.run("process_framing_ai_parallel", num_chunks=1, **quick_film(desk))
+    assert result.chunks == ()
+    assert contexts[0].reports == {"waterfall.html": (b"<p>where the time went</p>", "text/html")}
 
 
 def test_a_clip_in_chunks_says_what_it_read_of_its_source(desk: Desk, calls: FanOutDouble) -> None:

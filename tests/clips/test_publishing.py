@@ -20,11 +20,11 @@ from tests.clips.films import (
 )
 from video_pipeline.clips import finishing, publishing
 from video_pipeline.clips.publishing import clip_recipe
+from video_pipeline.clips.request import ProcessFramingAiRequest
 from video_pipeline.clips.result import ClipManifest, RenderResult
 from video_pipeline.errors import BadInput, Cancelled, Internal, Transient
 from video_pipeline.store.base import ObjectInfo
 from video_pipeline.store.directory import DirectoryStore
-from video_pipeline.tasks import find_task
 
 
 class WatchedStore(DirectoryStore):
@@ -232,8 +232,7 @@ def test_a_recipe_is_made_of_the_request_with_numbers_as_they_were_written(
 
     monkeypatch.setattr(publishing, "recipe_hash", recipe)
     framing = {"keyframes": [crop_at(0.1, x=1 / 3)], "segments": [{"start": 0.5, "end": 1, "speed": 0.5}]}
-    task = find_task("process_framing_ai")
-    asked = task.parse_request(
+    asked = ProcessFramingAiRequest.model_validate(
         {"tenant_id": TENANT, "clip_id": "c1", "source_key": f"{TENANT}/v.mp4", "preview": 3, **framing}
     )
     assert clip_recipe("kind", 7, asked, {"key": "version"}) == "recipe"

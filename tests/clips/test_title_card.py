@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from fontTools.ttLib import TTFont
 from PIL import Image, features
 
-from tests.clips.test_annotate import LONG
+from tests.clips.test_annotate import LONG, font_with, installed
 from video_pipeline.clips.title_card import (
     BAR_ALPHA,
     COLOURS,
@@ -21,6 +24,8 @@ from video_pipeline.clips.title_card import (
     contrast,
     ink_on,
 )
+
+_ = installed  # the fixture
 
 SIZES = [(640, 360), (1920, 1080), (1080, 1920), (160, 120)]
 
@@ -75,6 +80,28 @@ def test_name_tags_and_notes_stand_below_each_other_between_equal_margins(width:
         assert 2 * pad <= left <= 3 * pad
         assert right <= width - 2 * pad
     assert notes[2] > width * 0.7, "a line is filled"
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES[:3])
+def test_a_long_name_is_wrapped_between_its_badge_and_the_margin(width: int, height: int) -> None:
+    pad = pad_of(width, height)
+    found = card(Annotation("HHH " * 60, rating=2), width, height)
+    stripe = max(2, round(0.005 * min(width, height)))
+    name, field = box_of(found, WHITE, stripe), box_of(found, COLOURS[2], stripe)
+    assert field[2] + pad <= name[0]
+    assert width - 2 * pad - 4 * (field[3] - field[1]) < name[2] <= width - 2 * pad
+    assert name[3] - name[1] > 1.3 * (field[3] - field[1]), "two lines"
+
+
+def test_a_badge_stands_in_the_middle_of_a_name_in_a_taller_font(installed: Path) -> None:
+    with TTFont(font_with(installed / "Sans.ttf", "她")) as tall:
+        tall["hhea"].ascent = 1800
+        tall.save(installed / "Sans.ttf")
+    found = card(Annotation("她", rating=2), 1920, 1080)
+    field = box_of(found, COLOURS[2], 6)
+    # The name's line is (1.8 + 0.2) x 56 pixels high and begins below the stripe and the padding.
+    assert (field[1] + field[3]) / 2 == pytest.approx(5 + 24 + 56, abs=1)
+    assert len(found) == pytest.approx(5 + 24 + 112 + 24, abs=1)
 
 
 @pytest.mark.skipif(not features.check("raqm"), reason="Pillow has no RAQM here")
