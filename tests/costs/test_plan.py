@@ -8,6 +8,7 @@ import pytest
 from tests.costs.runs_made import RATES, known
 from video_pipeline.costs import plan, thresholds
 from video_pipeline.costs.plan import (
+    auto_chunks,
     break_even,
     choose_chunks,
     get_dynamic_gpu_config,
@@ -32,6 +33,26 @@ def test_the_fastest_choice_is_the_minimum_of_all(frames: int, fastest: int) -> 
 
 def test_the_cheapest_choice_is_one_where_every_chunk_pays_a_start() -> None:
     assert choose_chunks(known(**JOINED), 1000, "cheapest").chunks == 1
+
+
+@pytest.mark.parametrize(("whole", "cheapest"), [(0.00105, 2), (0.001004, 1)])
+def test_a_cost_that_is_lower_by_half_a_per_cent_is_no_lower_cost(whole: float, cheapest: int) -> None:
+    rates = RATES.model_copy(update={"whole_usd_per_s": whole, "orchestrator_usd_per_s": 0.0})
+    assert choose_chunks(known(rates=rates), 1000, "cheapest").chunks == cheapest
+
+
+def test_auto_takes_no_count_that_costs_a_fifth_more_than_one_call() -> None:
+    c = known(**JOINED)
+    assert choose_chunks(c, 400, "fastest", counts=(1, 2, 4)).chunks == 4
+    assert auto_chunks(c, 400).chunks == 2
+    assert auto_chunks(known(s_per_frame=1.0), 1000).chunks == 4, "and never more than four"
+
+
+def test_a_count_that_costs_just_as_much_more_as_it_may_is_taken() -> None:
+    rates = RATES.model_copy(update={"orchestrator_usd_per_s": 0.0})
+    c = known(startup_s=0.0, imbalance=1.2, rates=rates)
+    assert choose_chunks(c, 1000, "fastest", dearer_by=0.2).chunks == 8
+    assert choose_chunks(c, 1000, "fastest", dearer_by=0.199).chunks == 1
 
 
 def test_with_a_deadline_the_cheapest_that_keeps_it_is_chosen() -> None:
@@ -172,6 +193,24 @@ def test_break_even_says_from_where_it_is_sure() -> None:
     assert doubtful <= 0 < sure < 1, "the first segment at which the interval leaves 0 out"
 
 
+def test_it_is_sure_from_where_on_every_longer_clip_is() -> None:
+    """Segments of 10 frames in two chunks, and a join that grows with the clip: it gains 6, 4, 12, 10, 18 ...
+    seconds at 20, 30, 40, 50, 60 ... frames, known to within 5."""
+    c = known(
+        s_per_frame=1.0,
+        join_s_per_frame=0.2,
+        segment_frames=10,
+        terms=("s_per_frame", "join_s"),
+        covariance=((0.0, 0.0), (0.0, 6.25)),
+        relative_sd=0.05,
+        t95=2.0,
+    )
+    gains = [difference(c, frames, 2, 1) for frames in (20, 30, 40)]
+    assert [(gain, low) for gain, low, _ in gains] == [(6, 1), (4, -1), (12, 7)]
+    found = break_even(c, 2, longest_s=60)
+    assert (found.frames, found.sure_frames) == (20, 40)
+
+
 def test_one_chunk_has_no_break_even() -> None:
     with pytest.raises(BadInput, match="nothing to break even"):
         break_even(known(), 1)
@@ -221,6 +260,15 @@ def test_peak_hours_double_up_to_eight_and_others_halve(duration: float) -> None
     chunks, said = get_dynamic_gpu_config(duration, False)
     assert chunks == max(1, base // 2)
     assert said.endswith("-off-peak")
+
+
+def test_peak_hours_never_take_more_than_eight(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = (plan.Row(below_s=None, chunks=8, description="8-gpu-parallel"),)
+    shipped = shipped_plan()
+    many = shipped.model_copy(update={"framing_ai": shipped.framing_ai.model_copy(update={"rows": rows})})
+    monkeypatch.setattr(plan, "shipped_plan", lambda: many)
+    assert get_dynamic_gpu_config(15.0, True) == (8, "8-gpu-parallel-peak")
+    assert get_dynamic_gpu_config(15.0, False) == (4, "4-gpu-parallel-off-peak")
 
 
 def test_the_plan_names_the_coefficients_it_came_from() -> None:
