@@ -99,8 +99,10 @@ def test_an_edited_instance_config_stays(store: ObjectStore, tmp_path: Path) -> 
     (tmp_path / "home").mkdir()
     config = tmp_path / "home" / "dagster.yaml"
     config.write_text("telemetry: {enabled: false}\n")
-    prepare(tmp_path / "home", CONFIG)
+    told = prepare(tmp_path / "home", CONFIG)
     assert config.read_text() == "telemetry: {enabled: false}\n"
+    assert "run_launcher is new" in told[0]
+    assert prepare(tmp_path / "home", CONFIG) == told[:2]
 
 
 def test_nothing_is_put_into_a_bucket_unasked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

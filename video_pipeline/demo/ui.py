@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import socket
 import sys
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ from video_pipeline.clips.intake import add_clip
 from video_pipeline.demo import clips, run
 from video_pipeline.errors import BadInput
 from video_pipeline.keys import SampleId
+from video_pipeline.operations.instance_config import renew_config
 from video_pipeline.partitions import CLIPS, SAMPLES, VIDEOS
 from video_pipeline.sampling.intake import add_sample
 from video_pipeline.settings import load_settings
@@ -81,16 +81,15 @@ def prepare(home: Path, config: Path) -> list[str]:
     Only a directory is added to unasked: a bucket may be another person's, and uploads there cost money.
     """
     home.mkdir(parents=True, exist_ok=True)
-    if not (home / "dagster.yaml").exists():
-        shutil.copy(config, home / "dagster.yaml")
+    told = renew_config(home, config)
     settings = load_settings()
     if settings.is_bucket:
-        return [f"the store is {settings.store}: the demonstration is added to directories only"]
+        return [*told, f"the store is {settings.store}: the demonstration is added to directories only"]
     store = open_store(settings)
     marks = home / ADDED
     known = marks.read_text().splitlines() if marks.exists() else []
     if store.uri in known:
-        return []
+        return told
     written = add_demo_objects(store)
     with dg.DagsterInstance.from_config(str(home)) as instance:
         for definition, wanted in PARTITIONS.items():
@@ -98,6 +97,7 @@ def prepare(home: Path, config: Path) -> list[str]:
             instance.add_dynamic_partitions(definition, [key for key in wanted if key not in there])
     marks.write_text("\n".join([*known, store.uri]) + "\n")
     return [
+        *told,
         f"added {len(written)} objects of the tenant 'demo' to {store.uri}",
         "registered as partitions: " + ", ".join(chain(*PARTITIONS.values())),
     ]
