@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from typing import Any
 
 import numpy as np
@@ -92,6 +93,38 @@ def test_what_is_called_another_now_and_then_is_one_thing_and_what_often_changes
     layout = laid_out([{BOTTOM: 1.0} for _ in range(20)], {BOTTOM: lasting})
     assert layout.bands[0].score == pytest.approx(1 + 19 * (1 - lasting))
     assert layout.found is found
+
+
+def test_a_caption_that_comes_after_nothing_is_another_one_whatever_is_said_of_the_nothing() -> None:
+    standing = [{BOTTOM: 1.0} if moment % 2 == 0 else {} for moment in range(9)]
+    assert laid_out(standing, {BOTTOM: 0.9}).bands[0].score == 5
+
+
+def test_each_moment_is_compared_with_the_end_of_the_one_before() -> None:
+    compared: list[tuple[CroppedFrame, CroppedFrame]] = []
+
+    class Watched(Told):
+        def _same(self, left: list[Any], right: list[Any]) -> np.ndarray:
+            compared.append((left[0], right[0]))
+            return super()._same(left, right)
+
+    finder = Watched([{}, {}, {}])
+    pairs = [PicturePair(float(k), picture(seed=2 * k), picture(seed=2 * k + 1)) for k in range(3)]
+    for pair in pairs:
+        finder.add(pair)
+    within = [(pair.first, pair.second) for pair in pairs]
+    across = [(before.second, after.first) for before, after in itertools.pairwise(pairs)]
+    assert compared == [within[0], within[1], across[0], within[2], across[1]]
+
+
+def test_strokes_that_are_gone_a_third_of_a_second_later_are_no_captions() -> None:
+    place, passing = (slice(310, 334), slice(90, 300)), (slice(310, 334), slice(450, 600))
+    finder = Told([{BOTTOM: 1.0}] * 9)
+    for moment in range(9):
+        first, second = picture(place, passing, seed=moment), picture(place, seed=moment)
+        finder.add(PicturePair(float(moment), first, second))
+    region = finder.finish().region
+    assert region.left + region.width < 0.6
 
 
 def test_of_a_band_that_hardly_changes_and_one_that_does_the_latter_is_taken() -> None:

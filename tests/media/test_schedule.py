@@ -92,3 +92,21 @@ def test_of_two_pictures_at_one_time_both_are_decoded_and_the_later_is_shown() -
         sent, schedule = run(entries, Fraction(10))
         assert sent == [0, 0, 40]
         assert [list(schedule.samples_of(0) or []) for _ in range(2)] == [[], [0]]
+
+
+def test_a_picture_that_is_asked_for_is_sent_though_no_sample_shows_it() -> None:
+    schedule: PacketSchedule[int] = PacketSchedule(MS, Fraction(10), also=lambda pts: pts == 80)
+    entries = [entry(0), entry(40, droppable=True), entry(80, droppable=True), entry(100)]
+    sent = [packet for each in entries for packet in schedule.push(each)] + list(schedule.finish())
+    assert sent == [0, 80, 100]
+    assert schedule.dropped == 1
+    assert list(schedule.samples_of(80) or []) == []
+
+
+def test_pictures_that_have_not_come_out_yet_are_known_by_number_and_time() -> None:
+    _, schedule = run([entry(200), entry(0), entry(100)], Fraction(10))
+    assert (schedule.expected(), schedule.first_expected()) == (3, 0)
+    assert list(schedule.samples_of(0) or []) == [0]
+    assert (schedule.expected(), schedule.first_expected()) == (2, 100)
+    assert schedule.samples_of(0) is None
+    assert schedule.samples_of(7) is None

@@ -21,7 +21,7 @@ from video_pipeline.errors import Internal
 from video_pipeline.media.frames import ColourTags, CroppedFrame
 from video_pipeline.media.vp9 import encode_chunk, verify_chunk
 from video_pipeline.media.vp9_bitstream import NotVp9, read_headers, split_superframe
-from video_pipeline.media.webm import NotOurWebm, parse_webm
+from video_pipeline.media.webm import NotOurWebm, _elements, _float, parse_webm
 
 TEN = Fraction(10)
 COUNT = 12
@@ -217,6 +217,26 @@ def test_the_strict_reader_refuses_other_peoples_files(good: bytes):
             container.mux(packet)
     with pytest.raises(NotOurWebm, match="not 'webm'"):
         parse_webm(buffer.getvalue())
+
+
+def test_an_element_without_content_may_stand_at_the_end_of_its_parent():
+    assert [(identifier, bytes(body)) for identifier, body in _elements(memoryview(b"\xec\x80"), "file")] == [
+        (0xEC, b"")
+    ]
+    with pytest.raises(NotOurWebm, match="ends or breaks in an element's header"):
+        list(_elements(memoryview(b"\xec"), "file"))
+    with pytest.raises(NotOurWebm, match="lacks its last 1 bytes"):
+        list(_elements(memoryview(b"\xec\x81"), "file"))
+
+
+@pytest.mark.parametrize(("layout", "size"), [(">f", 4), (">d", 8)])
+def test_a_duration_is_read_in_either_precision_and_in_no_other(layout: str, size: int):
+    written = struct.pack(layout, 2.5)
+    assert len(written) == size
+    assert _float(memoryview(written)) == 2.5
+    for wrong in (written[:-1], written + b"\0", b""):
+        with pytest.raises(NotOurWebm, match=f"has {len(wrong)} bytes"):
+            _float(memoryview(wrong))
 
 
 @pytest.fixture(scope="module")

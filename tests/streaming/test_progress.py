@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +13,7 @@ import pytest
 
 from video_pipeline.errors import Cancelled
 from video_pipeline.streaming.cancel import CancellationToken
-from video_pipeline.streaming.pipeline import Pipeline, ProgressSnapshot, Stage
+from video_pipeline.streaming.pipeline import THREAD_PREFIX, Pipeline, ProgressSnapshot, Stage
 from video_pipeline.telemetry.timing import Recorder, use_recorder
 
 
@@ -194,3 +196,44 @@ def test_no_two_parts_may_have_one_name(names: tuple[str, str, str]) -> None:
     source, stage, sink = names
     with pytest.raises(ValueError, match="names of their own"):
         Pipeline(source, lambda: iter(()), [Stage(stage, twice)], sink=lambda _: None, sink_name=sink)
+
+
+@pytest.mark.parametrize("sequential", [False, True])
+def test_opening_and_closing_a_worker_is_time_that_its_stage_was_busy(sequential: bool) -> None:
+    """A recogniser takes a third of a second to make: that is no waiting."""
+
+    @contextlib.contextmanager
+    def worker() -> Iterator[Any]:
+        time.sleep(0.03)
+        yield twice
+        time.sleep(0.03)
+
+    pipeline = Pipeline("source", lambda: iter([1]), [Stage("slow to open", setup=worker)])
+    report = pipeline.run_sequentially() if sequential else pipeline.run()
+    stage = report.stages[1]
+    if not sequential:
+        assert stage.busy_s >= 0.06
+        assert stage.wait_in_s < stage.busy_s
+    assert (stage.items_in, stage.items_out) == (1, 2)
+
+
+def test_an_error_of_the_sink_that_comes_second_becomes_a_note_of_the_first() -> None:
+    in_the_sink = threading.Event()
+
+    def work(item: int) -> list[int]:
+        if item == 1:
+            assert in_the_sink.wait(5)
+            raise ValueError("the first")
+        return [item]
+
+    def sink(_item: int) -> None:
+        in_the_sink.set()
+        deadline = time.monotonic() + 5
+        while any(thread.name.startswith(THREAD_PREFIX) for thread in threading.enumerate()):
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        raise OSError("the second")
+
+    with pytest.raises(ValueError, match="the first") as caught:
+        Pipeline("source", lambda: iter([0, 1]), [Stage("one", work)], sink=sink).run()
+    assert caught.value.__notes__ == ["while stopping: OSError: the second"]
