@@ -48,6 +48,10 @@ def test_auto_takes_no_count_that_costs_a_fifth_more_than_one_call() -> None:
     assert auto_chunks(known(s_per_frame=1.0), 1000).chunks == 4, "and never more than four"
 
 
+def test_one_call_is_always_among_what_is_looked_at() -> None:
+    assert choose_chunks(known(**JOINED), 100, "cheapest", counts=(2, 4)).chunks == 1
+
+
 def test_a_count_that_costs_just_as_much_more_as_it_may_is_taken() -> None:
     rates = RATES.model_copy(update={"orchestrator_usd_per_s": 0.0})
     c = known(startup_s=0.0, imbalance=1.2, rates=rates)
