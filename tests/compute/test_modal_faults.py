@@ -23,7 +23,7 @@ from tests.compute.conftest import ModalBackend, starts, wait_until_claimed
 from tests.conftest import ROOT
 from tests.doubles import tasks as doubles
 from video_pipeline import keys
-from video_pipeline.calls import ResultRecord, read_call, read_result
+from video_pipeline.calls import LOST_AFTER_S, ResultRecord, read_call, read_result
 from video_pipeline.compute import open_compute
 from video_pipeline.compute.base import CallOptions, Compute, Event, Handle
 from video_pipeline.compute.follow import CallFailed, follow, run_call
@@ -121,7 +121,7 @@ def test_a_killed_container_is_replaced_at_once_although_its_heartbeat_is_fresh(
     began = time.monotonic()
     assert len(modal_backend.loopback.fault("kill", call=job.call_id())) == 1
     record = job.end()
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < LOST_AFTER_S, "the heartbeat was waited for"
     assert record.status == "ok"
     assert (starts(journal), record.attempt, spawned(), job.retries()) == (2, 2, 1, 0)
 
@@ -135,7 +135,7 @@ def test_a_worker_that_wrote_its_end_before_its_container_was_lost_does_not_work
     job.compute.cancel(job.handle, "a test asked")
     assert job.failed().error.kind == "cancelled"
     modal_backend.loopback.fault("kill", call=call_id)
-    assert modal_backend.is_at_rest(within_s=15)
+    assert modal_backend.is_at_rest(within_s=60)
     assert (starts(journal), spawned()) == (1, 1)
 
 
