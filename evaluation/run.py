@@ -30,7 +30,7 @@ from evaluation.development import DEVELOPMENT
 from evaluation.programmes import PROGRAMMES, Programme
 from evaluation.report import figures_of, group_table, groups_of, network_line, table, write_results
 from evaluation.score import Predicted, Records, joined, records_of
-from evaluation.set import DEVELOPMENT_SET, MEDIA, ROOT, SET, choose, make_set
+from evaluation.set import DEVELOPMENT_SET, MEDIA, ROOT, SEED, SET, choose, make_set
 from evaluation.truth import Truth, read_truth
 from video_pipeline.captions.document import CaptionsDocument
 from video_pipeline.captions.extents import find_extents, read_probabilities
@@ -177,15 +177,23 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--limit", type=int, help="only so many of them")
     parser.add_argument("--no-text", action="store_true", help="find captions without reading them")
     parser.add_argument("--model", type=Path, help="a checkpoint in place of the shipped weights")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=SEED,
+        help="other texts, times and shots for the same programmes, which nobody has looked at yet",
+    )
     parser.add_argument("--development", action="store_true", help="programmes to choose settings on")
     arguments = parser.parse_args(argv)
     folder = DEVELOPMENT_SET if arguments.development else SET
+    if arguments.seed != SEED:
+        folder = folder.with_name(f"{folder.name}-{arguments.seed}")
     sets: dict[Split, tuple[Programme, ...]] = DEVELOPMENT if arguments.development else {"test": PROGRAMMES}
     programmes = choose(arguments.programmes, [each for some in sets.values() for each in some])
     programmes = programmes[: arguments.limit]
     for split, some in sets.items():
         made = [programme for programme in some if programme in programmes]
-        make_set(made, root=MEDIA, output=folder, split=split)
+        make_set(made, root=MEDIA, output=folder, split=split, seed=arguments.seed)
     facts = machine() | {"weights": weights_of(arguments.model)}
     text = not arguments.no_text
     records, truths = evaluate(programmes, text=text, model=arguments.model, folder=folder)
@@ -198,6 +206,8 @@ def main(argv: list[str] | None = None) -> int:
     print(f"left out, shown by no sample: {sum(map(len, unseen.values()))} captions {json.dumps(unseen)}")
     whole = programmes == list(PROGRAMMES) and text and arguments.model is None
     path = RESULTS if whole else folder / "part.json"
+    if whole and arguments.seed != SEED:
+        path = RESULTS.with_name(f"captions-seed-{arguments.seed}.json")
     captions = sum(len(truth.captions) for truth in truths)
     seconds = sum(truth.frame_count for truth in truths) / float(RATE)
     facts |= {"programmes": len(truths), "captions": captions, "minutes": round(seconds / 60, 1)}

@@ -43,9 +43,9 @@ DESCRIPTION = (
 )
 
 
-def make_plan(programme: Programme, media: Media, root: Path = MEDIA) -> Plan:
+def make_plan(programme: Programme, media: Media, root: Path = MEDIA, seed: int = SEED) -> Plan:
     """All of a programme's choices, from its name and the seed alone."""
-    chance = random.Random(f"{SEED}:{programme.name}")
+    chance = random.Random(f"{seed}:{programme.name}")
     language = LANGUAGES[programme.language]
     path = next((path for path in media.fonts[language.script] if path.name == programme.look.font), None)
     if path is None:
@@ -144,12 +144,13 @@ def make_set(
     root: Path = MEDIA,
     output: Path = SET,
     split: Split = "test",
+    seed: int = SEED,
 ) -> None:
     """Make what is missing or of another recipe. BadInput if the media were not fetched."""
     media = load_media(root, split)
     output.mkdir(parents=True, exist_ok=True)
     for number, programme in enumerate(programmes, 1):
-        plan = make_plan(programme, media, root)
+        plan = make_plan(programme, media, root, seed)
         truth_path = output / f"{programme.name}.cues.json"
         if truth_path.exists() and json.loads(truth_path.read_text())["recipe"] == recipe_of(plan):
             continue

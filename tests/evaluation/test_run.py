@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -135,6 +137,19 @@ def test_a_product_that_is_right_passes_and_its_figures_are_kept(
     assert sum(map(sum, kept["pair_confusion"]["published"])) == 419
     assert sum(map(sum, kept["pair_confusion"]["network_alone"])) == 419
     assert "pair labels of the network alone, balanced: 1.0000" in shown
+
+
+def test_another_seed_has_a_set_and_a_result_of_its_own(
+    prepared, street: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared(perfect_outcome(street, tmp_path / "a.db"))
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr(evaluation.run, "make_set", lambda *_args, **options: asked.update(options))
+    other = tmp_path.with_name(f"{tmp_path.name}-21")
+    shutil.copytree(tmp_path, other)
+    assert main(["--seed", "21"]) == 0
+    assert (asked["seed"], asked["output"]) == (21, other)
+    assert [path.name for path in (tmp_path / "results").iterdir()] == ["captions-seed-21.json"]
 
 
 def test_a_product_that_loses_a_caption_fails_and_is_told_which(

@@ -69,6 +69,15 @@ def is_shown(plan: Plan) -> np.ndarray:
     return shown
 
 
+def test_another_seed_makes_other_programmes_of_the_same_kind(media_root: Path) -> None:
+    media = load_media(media_root, "test")
+    plans = [make_plan(SMALL, media, media_root, seed) for seed in (20, 21, 21)]
+    assert plans[0].schedule == plan_of(media_root).schedule
+    assert plans[0].schedule != plans[1].schedule
+    assert plans[1].schedule == plans[2].schedule
+    assert {plan.programme for plan in plans} == {SMALL}
+
+
 @pytest.mark.parametrize("rate", [NTSC, Fraction(25), Fraction(50)])
 def test_captions_are_drawn_on_just_the_frames_of_the_truth(media_root: Path, rate: Fraction) -> None:
     plan = plan_of(media_root, replace(SMALL, rate=rate, captions=3, very_short=rate == 50))
