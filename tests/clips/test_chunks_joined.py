@@ -126,18 +126,30 @@ def test_parts_that_do_not_add_up_to_the_clip_are_not_joined(
     assert not any(key.endswith(("clip.mp4", "manifest.json")) for key in desk.stored())
 
 
+@pytest.mark.parametrize(
+    ("lost", "said"),
+    [(5, "the parts hold 59 frames, not 60"), (-1, r"its picture lasts 5\.900000 s")],
+    ids=["in the middle", "at the end"],
+)
 def test_a_part_with_fewer_pictures_than_its_call_said_is_not_joined(
-    desk: Desk, calls: FanOutDouble, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    desk: Desk,
+    calls: FanOutDouble,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    lost: int,
+    said: str,
 ) -> None:
     def lose_one(_context: TaskContext, records: list[ResultRecord]) -> list[ResultRecord]:
         key = (records[2].result or {})["part_key"]
         part = read_part(io.BytesIO(desk.store.get(key)), name=key)
-        write_part(tmp_path / "less", part.format, part.extradata, list(part.packets)[:-1])
+        packets = list(part.packets)
+        del packets[lost]
+        write_part(tmp_path / "less", part.format, part.extradata, packets)
         desk.store.put(key, tmp_path / "less")
         return records
 
     after_the_calls(monkeypatch, calls, lose_one)
-    with pytest.raises(Internal, match=r"its picture lasts 5\.900000 s"):
+    with pytest.raises(Internal, match=said):
         desk.run("process_framing_ai_parallel", num_chunks=3, **quick_film(desk))
 
 
