@@ -237,3 +237,26 @@ def test_an_error_of_the_sink_that_comes_second_becomes_a_note_of_the_first() ->
     with pytest.raises(ValueError, match="the first") as caught:
         Pipeline("source", lambda: iter([0, 1]), [Stage("one", work)], sink=sink).run()
     assert caught.value.__notes__ == ["while stopping: OSError: the second"]
+
+
+class Swallows(contextlib.AbstractContextManager[Any]):
+    """A worker's context that claims to have dealt with whatever ended it."""
+
+    def __enter__(self) -> Any:
+        def work(_item: int) -> list[int]:
+            raise ValueError("of the work")
+
+        return work
+
+    def __exit__(self, *_: object) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("sequential", [False, True])
+def test_a_workers_context_cannot_swallow_an_error(sequential: bool) -> None:
+    pipeline = Pipeline("source", lambda: iter([1]), [Stage("one", setup=Swallows)])
+    with pytest.raises(ValueError, match="of the work"):
+        if sequential:
+            pipeline.run_sequentially()
+        else:
+            pipeline.run()
