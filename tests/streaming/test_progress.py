@@ -255,8 +255,6 @@ class Swallows(contextlib.AbstractContextManager[Any]):
 @pytest.mark.parametrize("sequential", [False, True])
 def test_a_workers_context_cannot_swallow_an_error(sequential: bool) -> None:
     pipeline = Pipeline("source", lambda: iter([1]), [Stage("one", setup=Swallows)])
+    run = pipeline.run_sequentially if sequential else pipeline.run
     with pytest.raises(ValueError, match="of the work"):
-        if sequential:
-            pipeline.run_sequentially()
-        else:
-            pipeline.run()
+        run()
