@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import os
+import sys
+from collections.abc import Generator
 from fractions import Fraction
 
 import numpy as np
@@ -58,3 +62,21 @@ def test_a_moment_too_near_the_end_gives_no_pair() -> None:
 def test_something_that_is_not_a_video_is_named(media: MediaFactory) -> None:
     with pytest.raises(BadInput, match="the video"):
         pairs(media.path("text"), 1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells which files are open")
+def test_leaving_the_loop_closes_the_file_and_leaves_a_reader_open() -> None:
+    def opened() -> set[str]:
+        return {os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")}
+
+    wanted = [Fraction(1), Fraction(2)]
+    shown = picture_pairs(DEMO_CLIP, name="the video", moments=wanted, gap=GAP)
+    assert next(shown).seconds == 1.0
+    assert str(DEMO_CLIP) in opened()
+    assert isinstance(shown, Generator)
+    shown.close()
+    gc.collect()
+    assert str(DEMO_CLIP) not in opened()
+    with DEMO_CLIP.open("rb") as reader:
+        assert len(list(picture_pairs(reader, name="the video", moments=wanted, gap=GAP))) == 2
+        assert not reader.closed
