@@ -103,6 +103,20 @@ def test_an_index_of_which_only_a_part_was_read_does_not_hide_that_the_file_chan
     assert sample(timestamps=[2.2])["index_bytes"] == 0
 
 
+def test_a_file_of_the_same_size_is_another_one_where_its_tag_is(
+    put: Put, sample: Sample, media: MediaFactory
+) -> None:
+    before, now = media.path("h264_b").read_bytes(), media.path("corrupt_middle").read_bytes()
+    assert len(before) == len(now)
+    put(before)
+    sample(timestamps=[0.1])
+    assert sample(timestamps=[0.1])["index_cache_hits"] == 1
+    put(now)
+    changed = sample(timestamps=[0.1])
+    assert not changed["videos"][0]["index_was_at_hand"]
+    assert changed["index_bytes"] > 0
+
+
 def test_a_file_that_is_no_video_any_more_is_one_error_for_each_frame(
     put: Put, sample: Sample, media: MediaFactory
 ) -> None:

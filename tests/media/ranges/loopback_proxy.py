@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import socketserver
+import ssl
 import threading
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -24,10 +25,16 @@ class Asked:
 
 class LoopbackProxy:
     """As a context. With `refusal`, it answers every request with that status; with `authorization`, every
-    one without that Proxy-Authorization by 407."""
+    one without that Proxy-Authorization by 407. With `tls`, it is itself asked over TLS."""
 
-    def __init__(self, *, refusal: int | None = None, authorization: str | None = None) -> None:
-        self.refusal, self.authorization = refusal, authorization
+    def __init__(
+        self,
+        *,
+        refusal: int | None = None,
+        authorization: str | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self.refusal, self.authorization, self.tls = refusal, authorization, tls
         self.log: list[Asked] = []
         self.heads: list[bytes] = []
 
@@ -43,6 +50,11 @@ class LoopbackProxy:
             daemon_threads = True
 
         self._server = Listener(("127.0.0.1", 0), Handler)
+        if self.tls is not None:
+            # The handshake is left to the connection's own thread.
+            self._server.socket = self.tls.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
         return self
 
@@ -56,7 +68,7 @@ class LoopbackProxy:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
     def _serve(self, client: socket.socket) -> None:
         head = b""

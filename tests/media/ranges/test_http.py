@@ -91,7 +91,9 @@ def test_answers_left_unread_give_their_connection_back(server: RangeServer) -> 
             source = HttpSource(server.url(NAME), pool=pool, cancel=cancel)
             with contextlib.suppress(BadInput):
                 read(source, 100, 50_000)
-            assert read(source, 0, 10) == CONTENT[:10]
+            traffic = Traffic()
+            assert read(source, 0, 10, traffic) == CONTENT[:10]
+            assert [record.attempt for record in traffic.requests] == [1], "nothing is left of the one before"
     hangs.cancel()
 
 
@@ -307,3 +309,11 @@ def test_a_source_closes_its_own_pool_and_not_another(server: RangeServer, pool:
         with pytest.raises(ValueError, match="closed"):
             read(source, 0, 10)
     assert read(HttpSource(server.url(NAME), pool=pool), 0, 10) == CONTENT[:10]
+
+
+def test_a_closed_pool_opens_no_connection(server: RangeServer) -> None:
+    with HttpPool() as pool:
+        source = HttpSource(server.url(NAME), pool=pool)
+    with pytest.raises(ValueError, match="the pool of connections is closed"):
+        read(source, 0, 10)
+    assert server.connections == 0

@@ -71,6 +71,17 @@ def test_https_goes_through_a_tunnel_that_is_kept(
         assert not any("Proxy-Authorization" in logged.headers for logged in encrypted.log)
 
 
+def test_a_tunnel_goes_through_a_proxy_that_speaks_tls_itself(
+    encrypted: RangeServer, certificate, monkeypatch: pytest.MonkeyPatch, traffic: Traffic
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with LoopbackProxy(tls=encrypted.tls) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        assert read(encrypted.url(NAME), traffic) == CONTENT[100:200]
+        assert [asked.method for asked in proxy.log] == ["CONNECT"]
+        assert [record.attempt for record in traffic.requests] == [1, 1]
+
+
 @pytest.mark.parametrize("exempt", ["127.0.0.1", "example.com, 127.0.0.1:{port}", "*"])
 def test_a_host_in_no_proxy_is_asked_itself(
     server: RangeServer, monkeypatch: pytest.MonkeyPatch, exempt: str
@@ -156,13 +167,14 @@ def test_a_proxy_that_is_not_there_is_named_without_its_password(monkeypatch: py
         assert "secret" not in "".join(traceback.format_exception(caught.value))
 
 
+@pytest.mark.parametrize("tls", [False, True])
 def test_cancelling_ends_a_read_that_waits_behind_a_tunnel(
-    encrypted: RangeServer, certificate, monkeypatch: pytest.MonkeyPatch
+    encrypted: RangeServer, certificate, monkeypatch: pytest.MonkeyPatch, tls: bool
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     encrypted.faults = [Fault("silent")]
     cancel = CancellationToken()
-    with LoopbackProxy() as proxy:
+    with LoopbackProxy(tls=encrypted.tls if tls else None) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
         timer = threading.Timer(0.3, cancel.cancel, ("the test ends it",))
         timer.start()
