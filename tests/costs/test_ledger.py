@@ -17,7 +17,7 @@ from tests.conftest import ROOT
 from video_pipeline import keys
 from video_pipeline.costs.entries import LedgerEntry, partition_of, write_entry
 from video_pipeline.costs.ledger import collect, job_costs, load
-from video_pipeline.costs.ledger_rows import COLUMNS
+from video_pipeline.costs.ledger_rows import COLUMNS, root_of
 from video_pipeline.errors import BadInput
 from video_pipeline.modal_ops.guard import prices
 from video_pipeline.store.base import ObjectInfo, ObjectStore
@@ -298,11 +298,19 @@ def test_a_local_attempt_costs_nothing_and_says_what_its_seconds_cost_on_modal(s
 
 
 def test_a_region_multiplies_and_an_unknown_one_is_refused(store: DirectoryStore) -> None:
-    usage = Usage(wall_s=10, machine_s=10, cpu_cores=4, memory_gib=2)
+    usage = Usage(
+        wall_s=10, machine_s=10, cpu_cores=4, memory_gib=2, gpu_type="T4", gpu_count=1, gpu_seconds=10
+    )
     write_entry(store, entry(1, usage=usage))
-    anywhere = load(store).iloc[0]["usd"]
-    assert load(store, region="eu").iloc[0]["usd"] == pytest.approx(1.5 * anywhere)
-    assert load(store, region="other").iloc[0]["usd"] == pytest.approx(1.75 * anywhere)
+    write_entry(store, entry(2, backend="local", usage=usage))
+    anywhere, local = load(store).to_dict("records")
+    for region, factor in (("eu", 1.5), ("other", 1.75)):
+        row, there = load(store, region=region).to_dict("records")
+        for part in ("usd_gpu", "usd_cpu", "usd_memory", "usd", "usd_on_modal"):
+            assert row[part] == pytest.approx(factor * anywhere[part])
+            assert row[part] > 0
+        assert there["usd_on_modal"] == pytest.approx(factor * local["usd_on_modal"])
+        assert there["usd"] == 0
     with pytest.raises(BadInput, match=r"'mars'.*use one of any, us, eu, other"):
         collect(store, region="mars")
 
@@ -346,6 +354,22 @@ def test_a_job_costs_its_own_attempts_and_those_of_all_it_started(store: Directo
     assert sum(jobs["usd"]) == pytest.approx(sum(load(store)["usd"]))
     lasted = jobs["finished_at"] - jobs["started_at"]
     assert lasted.tolist() == [pd.Timedelta(seconds=250), pd.Timedelta(seconds=10)]
+
+
+def test_calls_that_name_each_other_as_their_starters_end_the_search() -> None:
+    """Nothing writes such a circle; a table that has one must not stop every morning's accounts."""
+    parents = {"a": "b", "b": "c", "c": "b", "x": "x"}
+    assert root_of("a", parents) in {"b", "c"}
+    assert (root_of("x", parents), root_of("alone", parents)) == ("x", "alone")
+
+
+def test_what_was_done_other_than_asked_is_told_and_nothing_else_is(store: DirectoryStore) -> None:
+    write_entry(store, entry(1))
+    write_entry(store, entry(2, degraded=["a second decoder was used"]))
+    plain, degraded = load(store).to_dict("records")
+    assert (bool(plain["degraded"]), json.loads(plain["degraded_lines"])) == (False, [])
+    assert bool(degraded["degraded"])
+    assert json.loads(degraded["degraded_lines"]) == ["a second decoder was used"]
 
 
 def test_calls_whose_starter_is_not_among_the_rows_are_one_job_of_its_key(store: DirectoryStore) -> None:
