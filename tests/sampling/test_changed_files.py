@@ -10,6 +10,7 @@ import pytest
 
 from tests.fixtures.media_factory import DEMO_CLIP, MediaFactory
 from tests.servers.ranges import RangeServer
+from video_pipeline.media.mp4.index import HEAD_BYTES
 from video_pipeline.sampling.runner import run_inference_impl
 
 NAME = "changing.mp4"
@@ -56,7 +57,7 @@ def chosen(result: dict[str, Any]) -> list[tuple[Any, ...]]:
 
 @pytest.mark.parametrize("longer_first", [True, False])
 def test_the_frames_are_those_that_the_same_seed_draws_from_the_file_as_it_is(
-    put: Put, sample: Sample, media: MediaFactory, longer_first: bool
+    served: RangeServer, put: Put, sample: Sample, media: MediaFactory, longer_first: bool
 ) -> None:
     films = [DEMO_CLIP.read_bytes(), media.path("h264_faststart").read_bytes()]
     before, now = films if longer_first else films[::-1]
@@ -65,6 +66,8 @@ def test_the_frames_are_those_that_the_same_seed_draws_from_the_file_as_it_is(
     sample(**options)
     put(now)
     changed = sample(**options)
+    heads = [logged.range for logged in served.log].count(f"bytes=0-{HEAD_BYTES - 1}")
+    assert heads == 1, "the new index is read once for all who find the old one wrong"
     assert chosen(changed) == chosen(sample(kept=False, **options))
     (video,) = changed["videos"]
     assert (video["file_bytes"], video["index_kind"]) == (len(now), "plain")

@@ -35,6 +35,9 @@ def test_the_same_seed_gives_the_same_frames_and_answers_however_work_completes(
     second = sample(server, *names, num_batches=4, frames_per_sample=2)
     assert frames_of(first) == frames_of(second)
     assert [row["batch"] for row in first["frames"]] == sorted(row["batch"] for row in first["frames"])
+    # The first and the last are the same film, and each has moments of its own.
+    drawn = [[row["requested_seconds"] for row in first["frames"] if row["video"] == n] for n in (0, 2)]
+    assert not set(drawn[0]) & set(drawn[1])
     other = sample(server, *names, num_batches=4, frames_per_sample=2, random_seed=7)
     assert [row["pts"] for row in other["frames"]] != [row["pts"] for row in first["frames"]]
 

@@ -322,6 +322,17 @@ def test_another_size_means_the_file_changed(server: RangeServer, open_http: Ope
     refused(source, match=f"changed.*{SIZE} bytes.*{SIZE + 5} bytes")
 
 
+def test_a_file_that_became_shorter_is_no_end_of_the_one_before(
+    server: RangeServer, open_http: OpenHttp
+) -> None:
+    """A server without tags answers 416 to a range that lay inside the file."""
+    server.faults = [Fault("etag", etag="")]
+    source = open_http()
+    read(source, 0, 10)
+    (server.directory / NAME).write_bytes(CONTENT[:50])
+    refused(source, match=f"changed.*{SIZE} bytes.*50 bytes")
+
+
 def test_a_file_that_changes_between_two_attempts_is_never_mixed(
     server: RangeServer, open_http: OpenHttp, traffic: Traffic
 ) -> None:
