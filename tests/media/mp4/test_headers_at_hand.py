@@ -164,34 +164,36 @@ def test_over_a_slow_connection_they_are_fetched_side_by_side(planted: bool) -> 
         for place in places(bytes(made))[40::3]:
             made[place + 50_000 : place + 50_000 + len(false)] = false
     data = bytes(made)
-    threads: set[int] = set()
+    under_way, most, lock = 0, 0, threading.Lock()
 
     def read(start: int, stop: int) -> bytes:
-        threads.add(threading.get_ident())
+        nonlocal under_way, most
+        with lock:
+            under_way += 1
+            most = max(most, under_way)
         time.sleep(0.004)
+        with lock:
+            under_way -= 1
         return data[start:stop]
 
-    began = time.perf_counter()
     headers = fetched(data, read)
-    took = time.perf_counter() - began
-    assert len(threads) > 4
+    assert 4 < most <= headers_at_hand.AT_ONCE
     assert headers.bytes_read < 0.05 * len(data)
     reader = cast(BinaryIO, headers.over(io.BytesIO(data)))
     for place in places(data, b"mfhd\0\0\0\0"):
         reader.seek(place)
         assert reader.read(40) == data[place : place + 40]
     if not planted:
-        assert took < 0.6 * 400 * 0.004
         assert all(headers.at(place) is not None for place in places(data))
 
 
 def test_a_header_longer_than_those_before_it_is_fetched_whole() -> None:
-    long = box("moof", full("mfhd", u32(1)), bytes(50_000))
+    long = box("moof", full("mfhd", u32(1)), bytes(150_000))
     data = fragments(20, 100_000) + long + box("mdat", bytes(90_000)) + box("mfra", bytes(70_000))
     at_hand = fetched(data).at(data.index(long))
     assert at_hand is not None
     assert bytes(at_hand[: len(long)]) == long
-    assert len(at_hand) < len(long) + 20
+    assert len(at_hand) <= len(long) + 16
 
 
 @pytest.mark.parametrize(

@@ -209,8 +209,7 @@ class _Walk:
             end = size if box.stop is None else min(size, box.stop)
             far = box.kind in _JUMPED_KINDS and end - box.body > JUMPED
             if not far:
-                further = self._guess if box.kind in _JUMPED_KINDS else HEADER
-                self._reach(block, end, end + further)
+                self._reach(block, end, end + HEADER)
             if box.kind == "mdat":
                 self._longest = max(self._longest, at + HEADER - fragment)
                 fragment, seen = end, seen + 1
