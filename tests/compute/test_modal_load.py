@@ -122,6 +122,10 @@ def test_a_storm_of_faults_leaves_every_job_right_or_rightly_failed(
     assert set(ended.values()) <= {"ok", "timeout"}
     assert Counter(ended.values())["timeout"] <= played["time_out"]
     assert modal_backend.is_at_rest(within_s=20)
+    known = {name for name, container in loopback.state()["containers"].items() if not container["gone"]}
+    folder = loopback.folder / "containers"
+    alive = {Path(one.cwd()).relative_to(folder).parts[0] for one in loopback.container_processes()}
+    assert alive <= known, "a process outlived its container"
 
     begun = [starts(Path(request.journal or "")) for request in requests]
     spawned = len(loopback.state()["calls"])
