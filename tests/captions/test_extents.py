@@ -138,11 +138,15 @@ def test_a_caption_at_the_videos_edge_is_as_sure_as_its_sample_shows_one() -> No
         ([(0, 600)], 600, False),
         ([(1, 900)], 900, False),
         ([(0, 899)], 900, False),
-        ([(0, 300), (300, 900)], 900, False),
+        ([(0, 300), (300, 900)], 900, True),
+        ([(0, 300), (301, 900)], 900, False),
+        ([(0, 200), (200, 400), (400, 601)], 601, True),
+        ([(0, 200), (200, 400), (400, 601)], 600, False),
+        ([(0, 200), (200, 400), (400, 500), (500, 800)], 800, False),
         ([], 900, False),
     ],
 )
-def test_what_never_comes_or_goes_for_more_than_a_minute_is_no_caption(
+def test_what_leaves_no_picture_empty_for_more_than_a_minute_and_hardly_changes_is_no_caption(
     spans: list[tuple[int, int]], count: int, throughout: bool
 ) -> None:
     extents = [Extent(first, end, 0.9, 0.9, "video_edge", "video_edge") for first, end in spans]
