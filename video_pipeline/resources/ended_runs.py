@@ -20,6 +20,9 @@ from video_pipeline.resources.history import records_of, retry_is_due, touches
 MARKED_FROM_OUTSIDE = "marked as failed from outside the execution context."
 """What Dagster says of a run that did not end by itself, where who marked it says nothing more."""
 
+DIED = "Run execution process for"
+"""How Dagster's code server begins what it says of a run whose process it found gone, after its own name."""
+
 EndOfRun = Literal[DagsterEventType.RUN_FAILURE, DagsterEventType.RUN_CANCELED]
 
 
@@ -127,7 +130,7 @@ def _last_trouble(instance: dg.DagsterInstance, run_id: str) -> str | None:
         event = record.event_log_entry.dagster_event
         message = (event.message if event is not None else None) or ""
         error = event.engine_event_data.error if event is not None else None
-        if message.startswith("Run execution process for"):
+        if DIED in message:
             return message
         # That it could not be started again is no reason for which it ended.
         if error is not None and "retry" not in message:
