@@ -287,7 +287,7 @@ def test_several_gpus_cost_each_of_their_seconds(store: DirectoryStore) -> None:
 
 
 def test_a_local_attempt_costs_nothing_and_says_what_its_seconds_cost_on_modal(store: DirectoryStore) -> None:
-    write_entry(store, entry(1, backend="local", usage=Usage(wall_s=50, machine_s=50, cpu_user_s=90)))
+    write_entry(store, entry(1, backend="local", usage=Usage(wall_s=45, machine_s=50, cpu_user_s=90)))
     write_entry(store, entry(2, backend="local", task="a_task_of_ones_own"))
     row, unknown = rows_of(store)
     assert (row["usd"], row["usd_gpu"]) == (0, 0)
@@ -298,6 +298,8 @@ def test_a_local_attempt_costs_nothing_and_says_what_its_seconds_cost_on_modal(s
 
 
 def test_a_region_multiplies_and_an_unknown_one_is_refused(store: DirectoryStore) -> None:
+    with pytest.raises(BadInput, match="mars"):
+        load(store, region="mars")
     usage = Usage(
         wall_s=10, machine_s=10, cpu_cores=4, memory_gib=2, gpu_type="T4", gpu_count=1, gpu_seconds=10
     )
