@@ -1,0 +1,169 @@
+"""Who holds a call, claims taken, renewed and lost; which result may be had again. On a store alone."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.doubles.tasks import TASKS
+from video_pipeline import keys
+from video_pipeline.calls import (
+    LOST_AFTER_S,
+    CallRecord,
+    ErrorRecord,
+    ResultRecord,
+    WorkerIdentity,
+    read_call,
+    request_cancel,
+)
+from video_pipeline.claims import Claim
+from video_pipeline.errors import ErrorKind
+from video_pipeline.settings import Settings
+from video_pipeline.store import open_store
+from video_pipeline.store.base import ObjectStore
+
+KEY = "ab" * 16
+TASK = TASKS[0]
+
+
+@pytest.fixture
+def store(settings: Settings) -> ObjectStore:
+    return open_store(settings)
+
+
+def worker(name: str, call_id: str | None = None, **fields: Any) -> WorkerIdentity:
+    return WorkerIdentity(backend="modal", host=name, call_id=call_id or f"fc-{name}", **fields)
+
+
+def record(who: WorkerIdentity, **fields: Any) -> CallRecord:
+    return CallRecord(key=KEY, task="double", version=1, tenant="acme", request={}, worker=who, **fields)
+
+
+def taken(store: ObjectStore, who: WorkerIdentity, **fields: Any) -> Claim:
+    claim = Claim.take(store, record(who, **fields))
+    assert isinstance(claim, Claim)
+    return claim
+
+
+def now(store: ObjectStore) -> CallRecord:
+    found = read_call(store, "acme", KEY)
+    assert found is not None
+    return found[0]
+
+
+def ledger(store: ObjectStore) -> list[str]:
+    return [item.key for item in store.list(keys.LEDGER)]
+
+
+def test_a_call_that_a_living_worker_holds_is_left_to_it(store: ObjectStore) -> None:
+    taken(store, worker("first"))
+    holder = Claim.take(store, record(worker("second")))
+    assert isinstance(holder, CallRecord)
+    assert holder.worker.host == "first"
+
+
+def test_a_lost_worker_is_succeeded_with_the_next_number_and_entered_in_the_ledger(
+    store: ObjectStore,
+) -> None:
+    taken(store, worker("first"), heartbeat_at=time.time() - LOST_AFTER_S - 1)
+    second = taken(store, worker("second"))
+    assert (second.record.attempt, now(store).worker.host) == (2, "second")
+    assert len(ledger(store)) == 1
+    second.finish()
+    third = taken(store, worker("third"))
+    assert third.record.attempt == 3
+    assert len(ledger(store)) == 1, "one that ended has its entry from whoever wrote its result"
+
+
+def test_a_worker_that_lost_its_call_neither_renews_nor_ends_it_and_knows(store: ObjectStore) -> None:
+    first = taken(store, worker("first"), heartbeat_at=time.time() - LOST_AFTER_S - 1)
+    taken(store, worker("second"))
+    request_cancel(store, "acme", KEY, "a person asked")
+    before = now(store)
+    assert first.heartbeat({"stage": "not mine"}) is None
+    assert not first.owned
+    first.finish()
+    assert now(store) == before
+    assert first.cancel_requested() is None
+
+
+def test_a_heartbeat_without_progress_keeps_what_was_told_and_brings_the_cancel(store: ObjectStore) -> None:
+    claim = taken(store, worker("first"), heartbeat_at=time.time() - 30)
+    assert claim.heartbeat({"stage": "half"}) is None
+    assert claim.heartbeat() is None
+    assert now(store).progress == {"stage": "half"}
+    assert time.time() - now(store).heartbeat_at < 10
+    request_cancel(store, "acme", KEY, "the first reason")
+    request_cancel(store, "acme", KEY, "another reason")
+    assert claim.heartbeat() == "the first reason"
+    assert claim.cancel_requested() == "the first reason"
+
+
+def test_only_modals_rerun_of_the_same_call_takes_over_from_a_worker_that_seems_alive(
+    store: ObjectStore,
+) -> None:
+    taken(store, worker("first", "fc-1"))
+    again = Claim.take(store, record(worker("first", "fc-1")))
+    assert isinstance(again, CallRecord), "a worker is no successor of itself"
+    rerun = taken(store, worker("second", "fc-1"))
+    assert rerun.record.attempt == 2
+    mine = WorkerIdentity.of_this_process()
+    other = mine.model_copy(update={"pid": mine.pid + 1})
+    assert not other.is_rerun_of(mine), "processes of this machine have no call of Modal's"
+    nameless = worker("third").model_copy(update={"call_id": None})
+    assert not nameless.is_rerun_of(nameless.model_copy(update={"host": "fourth"}))
+
+
+def test_a_process_with_a_recycled_number_is_not_the_worker() -> None:
+    mine = WorkerIdentity.of_this_process()
+    assert mine.process() == psutil.Process()
+    assert record(mine, heartbeat_at=0.0).is_alive(), (
+        "of a process of this machine its heartbeat says nothing"
+    )
+    earlier = mine.model_copy(update={"started": mine.started - 100})
+    assert earlier.process() is None
+    assert not record(earlier).is_alive()
+
+
+def result(**fields: Any) -> ResultRecord:
+    at = datetime.now(UTC)
+    return ResultRecord(
+        **{
+            "key": KEY,
+            "task": "double",
+            "version": 1,
+            "status": "ok",
+            "result": {},
+            "worker": worker("first"),
+            "started_at": at,
+            "finished_at": at,
+            **fields,
+        }
+    )
+
+
+def test_a_good_result_is_had_again_as_long_as_its_outputs_exist(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert result().is_reusable(TASK, store)
+    assert not result(version=0).is_reusable(TASK, store)
+    assert not result(result=None).is_reusable(TASK, store)
+    key = "acme/server/videos/a/made"
+    monkeypatch.setattr(TASK.result_model, "output_keys", lambda self: [key], raising=False)
+    assert not result().is_reusable(TASK, store)
+    store.put(key, b"")
+    assert result().is_reusable(TASK, store)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reusable"), [("bad_input", True), ("internal", False), ("preempted", False)]
+)
+def test_only_an_error_that_would_come_again_is_had_again(
+    kind: ErrorKind, reusable: bool, store: ObjectStore
+) -> None:
+    failed = result(status="error", result=None, error=ErrorRecord(kind=kind, message="as a test wants it"))
+    assert failed.is_reusable(TASK, store) == reusable
