@@ -9,6 +9,10 @@ import pytest
 
 from tests.fixtures.media_factory import MediaFactory
 from video_pipeline.media.decode_nvdec import NotForNvdec
+from video_pipeline.media.decoder_choice import Choice, Facts
+from video_pipeline.media.mp4.index import open_index
+from video_pipeline.media.ranges.base import Traffic
+from video_pipeline.media.ranges.file import FileSource
 from video_pipeline.sampling import decoders
 from video_pipeline.sampling.runner import run_inference_impl
 
@@ -48,6 +52,43 @@ def test_a_refused_stream_fails_where_the_decoder_was_asked_for(media: MediaFact
     result = run_inference_impl(video_url=str(media.path("h264_b")), decoder="nvdec")
     assert result["delivered"] == 0
     assert "4:2:2 is for the CPU" in result["frames"][0]["error"]["message"]
+
+
+@pytest.mark.usefixtures("_a_gpu_that_refuses")
+def test_the_videos_of_a_run_share_one_decoder_of_the_gpu_which_is_closed(
+    media: MediaFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    class Watched(RefusingDouble):
+        def __init__(self) -> None:
+            seen.append("made")
+
+        def close(self) -> None:
+            seen.append("closed")
+
+    monkeypatch.setattr("video_pipeline.media.nvdec_memory.NvdecMemoryDecoder", Watched)
+    result = run_inference_impl(video_urls=[str(media.path("h264_b")), str(media.path("h264_faststart"))])
+    assert result["delivered"] == 2
+    assert seen == ["made", "closed"]
+    assert result["notes"][-1] == "NVDEC sessions: none made"
+
+
+def test_the_longest_run_of_pictures_decides(media: MediaFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Facts] = []
+    choose = decoders.choose_decoder
+
+    def watched(facts: Facts, *, name: str) -> Choice:
+        told.append(facts)
+        return choose(facts, name=name)
+
+    monkeypatch.setattr(decoders, "choose_decoder", watched)
+    index = open_index(FileSource(media.path("h264_b")), Traffic())
+    selections = [index.select(512 * number, Traffic()) for number in (0, 40, 1)]
+    with decoders.DecoderChooser("auto") as chooser:
+        chooser.choose(index, selections)
+    assert told[0].pictures == len(selections[1].samples) > len(selections[2].samples)
+    assert told[0].megapixels == pytest.approx(0.0576)
 
 
 def test_asking_for_a_gpu_that_is_not_there_fails_every_frame_with_what_to_do(media: MediaFactory) -> None:

@@ -63,6 +63,9 @@ def test_a_picture_that_is_wanted_twice_is_decoded_once_and_given_twice(server: 
     # Each bears its part of them, and of the requests.
     counts = [row["pictures_decoded"] for row in result["frames"]]
     assert max(counts[:3]) - min(counts[:3]) <= 1
+    for name in ("requests", "index_bytes", "media_bytes", "useful_bytes"):
+        parts = [row[name] for row in result["frames"]]
+        assert max(parts) - min(parts) <= 2, name
     source.close()
 
 

@@ -10,6 +10,7 @@ import traceback
 import uuid
 from collections.abc import Callable
 from email.utils import formatdate
+from types import SimpleNamespace
 
 import pytest
 
@@ -284,6 +285,18 @@ def test_retry_after_is_waited_for(
     assert read(open_http(), 0, 10, traffic) == CONTENT[:10]
     first, second = traffic.requests
     assert 0.9 <= second.began - first.ended < 2.5
+
+
+def test_waits_between_attempts_double_up_to_a_limit(
+    server: RangeServer, pool: HttpPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr("video_pipeline.media.ranges.http.time", SimpleNamespace(sleep=waits.append))
+    server.faults = [Fault("status", status=503)]
+    with pytest.raises(Transient):
+        read(HttpSource(server.url(NAME), pool=pool, first_wait_s=1.0, attempts=6), 0, 10)
+    for wait, longest in zip(waits, (1, 2, 4, 8, 8), strict=True):
+        assert longest / 2 <= wait <= longest
 
 
 def test_a_server_that_asks_for_a_long_wait_is_given_up_at_once(
