@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,6 +16,10 @@ from dagster._core.test_utils import create_run_for_test
 from dagster._utils.schedules import schedule_execution_time_iterator
 
 from tests.doubles.assets import Outcomes, definitions, run
+from tests.doubles.nights import BY_PRODUCT, NIGHT, asked, tick
+from tests.doubles.nights import instance as instance
+from tests.doubles.nights import outcomes as outcomes
+from tests.doubles.nights import store as store
 from video_pipeline import keys, schedules
 from video_pipeline.clips.intake import add_clip
 from video_pipeline.definitions import build_definitions
@@ -27,52 +30,7 @@ from video_pipeline.resources.history import read_states
 from video_pipeline.resources.store import StoreResource
 from video_pipeline.schedules import night_of, nightly_backfills, usd_bound
 from video_pipeline.settings import load_settings
-from video_pipeline.store import open_store
 from video_pipeline.store.base import ObjectStore
-
-NIGHT = datetime(2026, 11, 21, 2, 0, tzinfo=UTC)
-BY_PRODUCT = dict(zip((CAPTIONS, SAMPLES, CLIPS, JOINED), nightly_backfills, strict=True))
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.instance_for_test() as instance:
-        yield instance
-
-
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
-    monkeypatch.setenv("VIDEO_PIPELINE_STORE", str(tmp_path / "store"))
-    return open_store(load_settings())
-
-
-@pytest.fixture
-def outcomes() -> Outcomes:
-    return Outcomes()
-
-
-def tick(
-    instance: dg.DagsterInstance,
-    product: Product = CAPTIONS,
-    at: datetime = NIGHT,
-    said: list[str] | None = None,
-) -> list[dg.RunRequest]:
-    """What the schedule asks for; `said` takes what it says where it asks for nothing."""
-    with dg.build_schedule_context(
-        instance=instance,
-        scheduled_execution_time=at,
-        resources={"store": StoreResource()},
-        repository_def=definitions(Outcomes()).get_repository_def(),
-    ) as context:
-        data = BY_PRODUCT[product].evaluate_tick(context)
-    assert data.run_requests or data.skip_message
-    if said is not None:
-        said.append(data.skip_message or "")
-    return list(data.run_requests or [])
-
-
-def asked(requests: list[dg.RunRequest]) -> list[str]:
-    return [str(request.partition_key) for request in requests]
 
 
 def launch(instance: dg.DagsterInstance, product: Product, requests: list[dg.RunRequest]) -> None:
@@ -385,6 +343,8 @@ def test_schedules_and_sensors_run_from_the_start_in_production_only(
         "orphaned_calls",
         "failure_report",
     }
+    # What takes away is switched on by a person, wherever.
+    assert found.pop("weekly_clean_up") == "STOPPED"
     assert set(found.values()) == {status}
 
 
@@ -392,6 +352,67 @@ def test_the_morning_looks_at_health_in_the_nights_time_zone(monkeypatch: pytest
     monkeypatch.setenv("VIDEO_PIPELINE_BACKFILL_TIMEZONE", "Europe/Berlin")
     daily = schedules._daily_health()
     assert (daily.job_name, daily.execution_timezone) == ("check_health", "Europe/Berlin")
+
+
+@pytest.mark.parametrize(
+    ("environment", "config"),
+    [
+        ({}, {"remove": False, "older_than_days": 30.0}),
+        (
+            {"VIDEO_PIPELINE_CLEAN_UP_REMOVE": "true", "VIDEO_PIPELINE_CLEAN_UP_OLDER_THAN_DAYS": "7"},
+            {"remove": True, "older_than_days": 7.0},
+        ),
+    ],
+)
+def test_the_weekly_clean_up_lists_unless_the_settings_have_it_remove(
+    instance: dg.DagsterInstance,
+    store: ObjectStore,
+    monkeypatch: pytest.MonkeyPatch,
+    environment: dict[str, str],
+    config: dict[str, object],
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    weekly = schedules._weekly_clean_up()
+    assert weekly.job_name == "clean_up"
+    sunday = datetime(2026, 11, 22, 5, 0, tzinfo=UTC)
+    times = schedule_execution_time_iterator(
+        NIGHT.timestamp(), str(weekly.cron_schedule), weekly.execution_timezone
+    )
+    assert [next(times) for _ in range(2)] == [sunday, sunday + timedelta(days=7)]
+    with dg.build_schedule_context(
+        instance=instance, scheduled_execution_time=sunday, resources={"store": StoreResource()}
+    ) as context:
+        (request,) = weekly.evaluate_tick(context).run_requests or []
+    assert request.run_config["ops"]["clean_up_store"]["config"] == config
+    assert request.run_key == "2026-11-22"
+    # The job takes it: with a name misspelt, every Sunday's run would fail.
+    job = build_definitions().resolve_job_def("clean_up")
+    result = job.execute_in_process(
+        run_config=request.run_config, resources={"store": StoreResource()}, instance=instance
+    )
+    assert result.output_for_node("clean_up_store") == 0
+
+
+def test_the_weekly_clean_up_refuses_an_age_that_is_not_safe_and_a_wrong_time(
+    instance: dg.DagsterInstance, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (
+        ("VIDEO_PIPELINE_CLEAN_UP_OLDER_THAN_DAYS", "0.5"),
+        ("VIDEO_PIPELINE_BACKFILL_TIMEZONE", "Mars/Olympus"),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setenv(name, value)
+            weekly = schedules._weekly_clean_up()
+            with (
+                dg.build_schedule_context(
+                    instance=instance, scheduled_execution_time=NIGHT, resources={"store": StoreResource()}
+                ) as context,
+                pytest.raises(ScheduleExecutionError) as caught,
+            ):
+                weekly.evaluate_tick(context)
+            assert isinstance(caught.value.__cause__, BadInput)
+            assert name in str(caught.value.__cause__)
 
 
 def test_one_tick_a_night_also_where_the_clock_is_put_forward_or_back(

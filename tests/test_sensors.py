@@ -13,12 +13,13 @@ import dagster as dg
 import pytest
 from dagster._core.definitions.partitions.context import partition_loading_context
 from dagster._core.events import AssetObservationData
+from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._core.test_utils import create_run_for_test
 
-from tests.doubles.assets import Outcomes, plan, run
+from tests.doubles.assets import Outcomes, cancelled_run, plan, run
 from video_pipeline import keys, sensors
 from video_pipeline.assets.health import NAME, SHOWN
-from video_pipeline.calls import CallRecord, ResultRecord, WorkerIdentity, write_result
+from video_pipeline.calls import CallRecord, ResultRecord, WorkerIdentity, read_call, write_result
 from video_pipeline.clips.intake import add_clip
 from video_pipeline.definitions import build_definitions
 from video_pipeline.keys import ClipId, VideoId
@@ -247,10 +248,14 @@ def test_a_hundred_tenants_are_looked_at_in_one_tick_with_the_checks_of_a_few(
 
 
 def dead_run(
-    instance: dg.DagsterInstance, *, tags: dict[str, str] | None = None, selection: list[str] | None = None
+    instance: dg.DagsterInstance,
+    *,
+    tags: dict[str, str] | None = None,
+    selection: list[str] | None = None,
+    cancelled: bool = False,
 ) -> str:
     """A run whose worker died in its first asset, after that had submitted the call `KEY`: run monitoring has
-    marked it as failed."""
+    marked it as failed or, where a person had cancelled it, as cancelled."""
     instance.add_dynamic_partitions("videos", ["demo--a"])
     made = create_run_for_test(
         instance,
@@ -266,7 +271,11 @@ def dead_run(
         event_specific_data=AssetObservationData(observation),
     )
     instance.report_dagster_event(event, made.run_id)
-    instance.report_run_failed(made, "the run's worker died")
+    if cancelled:
+        instance.report_run_canceling(made)
+        instance.report_run_canceled(made)
+    else:
+        instance.report_run_failed(made, "the run's worker died")
     return made.run_id
 
 
@@ -354,6 +363,53 @@ def test_nothing_is_started_where_nothing_is_left_or_somebody_does_it_already(
         tags={"dagster/partition": "demo--a"},
     )
     assert orphans() == []
+
+
+def test_a_call_whose_run_a_person_cancelled_after_its_worker_died_is_cancelled_and_not_taken_over(
+    instance: dg.DagsterInstance, store: ObjectStore, orphans: Ticks
+) -> None:
+    put_call(store, alive=True)
+    run_id = dead_run(instance, cancelled=True)
+    assert orphans() == []
+    found = read_call(store, "demo", KEY)
+    assert found is not None
+    assert found[0].cancel_requested == f"the run {run_id} was cancelled"
+
+    # One that somebody else follows by now is not touched, and a finished one is left as it is.
+    put_call(store, alive=True)
+    dead_run(instance, cancelled=True)
+    later = create_run_for_test(
+        instance,
+        job_name=CAPTIONS.job,
+        status=dg.DagsterRunStatus.STARTED,
+        tags={"dagster/partition": "demo--a"},
+    )
+    assert orphans() == []
+    found = read_call(store, "demo", KEY)
+    assert found is not None
+    assert found[0].cancel_requested is None
+    instance.report_run_failed(later)
+    put_call(store, alive=True, result=True)
+    dead_run(instance, cancelled=True)
+    assert orphans() == []
+
+
+def test_a_call_whose_run_went_with_a_broken_backfill_is_taken_over(
+    instance: dg.DagsterInstance, store: ObjectStore, orphans: Ticks
+) -> None:
+    put_call(store, alive=True)
+    instance.add_backfill(
+        PartitionBackfill(
+            backfill_id="broken",
+            status=BulkActionStatus.FAILED,
+            from_failure=False,
+            tags={},
+            backfill_timestamp=0.0,
+            partition_names=["demo--a"],
+        )
+    )
+    dead_run(instance, cancelled=True, tags={"dagster/backfill": "broken"})
+    assert asked(orphans()) == [("caption_video", "demo--a")]
 
 
 def test_a_run_that_failed_by_itself_leaves_no_orphan(
@@ -528,6 +584,18 @@ def test_the_health_check_says_which_failed_why_and_what_to_do(
     )
     again = check(instance, definitions, "wasabi_upload")
     assert (again.metadata["failed"].value, again.metadata["being_tried_again"].value) == (1, 1)
+
+
+def test_what_a_person_cancelled_is_counted_and_is_no_failure(
+    instance: dg.DagsterInstance, store: ObjectStore, definitions: dg.Definitions
+) -> None:
+    cancelled_run(instance, CAPTIONS, "demo--a")
+    assert not run(
+        instance, Outcomes(ends={"captions/demo--b": "a cancelled call"}), CAPTIONS, "demo--b"
+    ).success
+    found = check(instance, definitions, "wasabi_upload")
+    assert found.passed
+    assert (found.metadata["cancelled"].value, found.metadata["failed"].value) == (2, 0)
 
 
 def test_the_health_checks_table_is_cut_and_its_counts_are_not(

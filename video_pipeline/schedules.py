@@ -1,4 +1,5 @@
-"""The nightly backfills, in which what is missing or failed is run again, and a look at health after them.
+"""The nightly backfills, in which what is missing or failed is run again, and what follows them: health and
+costs every morning, a clean-up every week.
 
 Belongs here: the schedules, and turning a choice into run requests. Does not belong here: the choice
 (`operations.backfill`), reading states (`resources.history`), what runs upon an upload (`sensors`).
@@ -41,6 +42,7 @@ log = logging.getLogger(__name__)
 DEFAULT_CRON = "0 2 * * *"
 COSTS_CRON = "0 6 * * *"
 HEALTH_CRON = "0 7 * * *"
+CLEAN_UP_CRON = "0 5 * * SUN"
 """In the time zone of the backfills: before people look, after the night's runs."""
 
 
@@ -113,6 +115,7 @@ def choose_for(
         limits,
         asked_tonight=asked.keys(),
         stale_too=settings.backfill_stale,
+        cancelled_too=settings.backfill_cancelled,
         changed=changed,
         asked=clip_reader(store) if product.optional else None,
     )
@@ -132,7 +135,8 @@ def _nightly(name: str, product: Product, what: str) -> dg.ScheduleDefinition:
         default_status=dg.DefaultScheduleStatus.RUNNING if running else dg.DefaultScheduleStatus.STOPPED,
         description=f"Every night, runs the {what} that are missing or whose last run failed: newest first, "
         "up to VIDEO_PIPELINE_BACKFILL_MAX_RUNS of them and, on Modal, VIDEO_PIPELINE_BACKFILL_MAX_USD. "
-        "Leaves out what is queued or running, and what failed with bad input until that input changes.",
+        "Leaves out what is queued or running, and what failed with bad input or was cancelled by a person "
+        "until its input changes.",
     )
     def nightly(context: dg.ScheduleEvaluationContext, store: StoreResource):
         settings = store.settings()
@@ -208,10 +212,39 @@ def _daily_costs() -> dg.ScheduleDefinition:
     )
 
 
+def _weekly_clean_up() -> dg.ScheduleDefinition:
+    settings = starting_settings()
+    usable = timing_problem(settings) is None
+
+    @dg.schedule(
+        name="weekly_clean_up",
+        job_name="clean_up",
+        cron_schedule=CLEAN_UP_CRON,
+        execution_timezone=settings.backfill_timezone if usable else "UTC",
+        # Everywhere, also in production: what takes away is switched on by a person.
+        default_status=dg.DefaultScheduleStatus.STOPPED,
+        description="Every Sunday morning, lists what is old and referred to by nothing or, with "
+        "VIDEO_PIPELINE_CLEAN_UP_REMOVE=true, removes it. VIDEO_PIPELINE_CLEAN_UP_OLDER_THAN_DAYS says what "
+        "is old. An old recipe goes in two of these runs.",
+    )
+    def weekly_clean_up(context: dg.ScheduleEvaluationContext, store: StoreResource):
+        settings = store.settings()
+        problem = timing_problem(settings)
+        if problem is not None:
+            raise BadInput(problem, what_to_do="correct it and restart the code server")
+        config = {"remove": settings.clean_up_remove, "older_than_days": settings.clean_up_older_than_days}
+        return dg.RunRequest(
+            run_key=context.scheduled_execution_time.date().isoformat(),
+            run_config={"ops": {"clean_up_store": {"config": config}}},
+        )
+
+    return weekly_clean_up
+
+
 nightly_backfills = [
     _nightly("nightly_backfill", CAPTIONS, "videos"),
     _nightly("nightly_backfill_samples", SAMPLES, "samples"),
     _nightly("nightly_backfill_clips", CLIPS, "clips"),
     _nightly("nightly_backfill_joined_clips", JOINED, "joined clips"),
 ]
-default_schedules = [*nightly_backfills, _daily_health(), _daily_costs()]
+default_schedules = [*nightly_backfills, _daily_health(), _daily_costs(), _weekly_clean_up()]

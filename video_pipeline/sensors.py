@@ -20,7 +20,7 @@ from dagster import DagsterEventType
 from dagster._core.storage.tags import BACKFILL_ID_TAG
 from pydantic import ValidationError
 
-from video_pipeline.calls import read_call, read_result
+from video_pipeline.calls import read_call, read_result, request_cancel
 from video_pipeline.errors import BadInput, PipelineError, problems_of
 from video_pipeline.jobs import caption_video, join_clips, make_clip, sample_videos
 from video_pipeline.operations.failures_report import (
@@ -227,7 +227,8 @@ def _save_table(instance: dg.DagsterInstance, table: Table) -> None:
     minimum_interval_seconds=ORPHANS_EVERY_S,
     default_status=_default(),
     description="Finds runs whose worker died while their call went on or had finished, and starts a run "
-    "that attaches to the call or takes its result: nothing is paid twice.",
+    "that attaches to the call or takes its result: nothing is paid twice. Where a person cancelled the "
+    "run, the call is cancelled.",
 )
 def orphaned_calls(context: dg.SensorEvaluationContext, store: StoreResource):
     """Dagster's run monitoring says which workers are dead: until it has marked a run as failed, the run may
@@ -278,6 +279,12 @@ def _reattach(
     tenant = partition.partition("--")[0]
     found = read_call(store, tenant, calls[-1])
     verdict, why = judge(found[0] if found else None, read_result(store, tenant, calls[-1]))
+    if history.was_cancelled_by_a_person(record, history.broken_backfills(instance)):
+        if verdict == "attach":
+            # Its worker died before it could pass the word on, and the call would be paid to its end.
+            request_cancel(store, tenant, calls[-1], f"the run {run.run_id} was cancelled")
+            context.log.info(f"run {run.run_id} of {partition} was cancelled: so is its call {calls[-1]}")
+        return None
     so_far = int(run.tags.get(REATTACHED_TAG, "0"))
     if verdict == "nothing" or so_far >= MOST_IN_A_ROW:
         context.log.info(f"run {run.run_id} of {partition} died; nothing is started for it: {why}")

@@ -98,6 +98,14 @@ class Settings(BaseSettings):
     counted at the most it can cost (`modal_ops.guard`): some fifty times what it does cost as a rule."""
     backfill_stale: bool = Field(False, validation_alias="VIDEO_PIPELINE_BACKFILL_STALE")
     """Whether the nightly schedules also take what an older version of the code made."""
+    backfill_cancelled: bool = Field(False, validation_alias="VIDEO_PIPELINE_BACKFILL_CANCELLED")
+    """Whether the nightly schedules also take what a person cancelled."""
+    clean_up_remove: bool = Field(False, validation_alias="VIDEO_PIPELINE_CLEAN_UP_REMOVE")
+    """Whether the weekly clean-up removes what it finds. False: it lists it."""
+    clean_up_older_than_days: float = Field(
+        30.0, ge=1, allow_inf_nan=False, validation_alias="VIDEO_PIPELINE_CLEAN_UP_OLDER_THAN_DAYS"
+    )
+    """How old that must be (`operations.retention_report`)."""
     ui_url: str | None = Field(None, validation_alias="VIDEO_PIPELINE_UI_URL")
     """Where people open the UI, for links in reports: `https://dagster.example.com`."""
     failure_webhook: SecretStr | None = Field(None, validation_alias="VIDEO_PIPELINE_FAILURE_WEBHOOK")

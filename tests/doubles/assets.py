@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 
 import dagster as dg
 from dagster._core.events import AssetMaterializationPlannedData, DagsterEvent
+from dagster._core.test_utils import create_run_for_test
 
-from video_pipeline.errors import BadInput, Internal
+from video_pipeline.errors import BadInput, Internal, PipelineError
 from video_pipeline.failures import to_failure
 from video_pipeline.operations.states import PRODUCTS, Product
 from video_pipeline.partitions import clip_partitions, sample_partitions, video_partitions
@@ -19,9 +20,14 @@ from video_pipeline.partitions import clip_partitions, sample_partitions, video_
 _PARTITIONS = {"videos": video_partitions, "samples": sample_partitions, "clips": clip_partitions}
 
 
+class _Cancelled(PipelineError):
+    kind = "cancelled"
+
+
 @dataclass
 class Outcomes:
-    """How assets end, by `asset/partition`: `ok` (the default), `left out`, `bad input`, `a defect`.
+    """How assets end, by `asset/partition`: `ok` (the default), `left out`, `bad input`, `a defect`, `a dying
+    host`, `a cancelled call`.
 
     `versions`: the data version that an asset is made with, the partition's name by default.
     """
@@ -78,6 +84,8 @@ def _asset(
             )
         if end == "a defect":
             raise to_failure(context, Internal("two and two made five", input=context.partition_key))
+        if end == "a cancelled call":
+            raise to_failure(context, _Cancelled("cancelled: by a person", input=context.partition_key))
         if end == "a dying host":
             raise dg.DagsterExecutionInterruptedError
         if end == "ok":
@@ -102,6 +110,20 @@ def run(
     return job.execute_in_process(
         partition_key=key, instance=instance, raise_on_error=False, tags=dict(tags or {})
     )
+
+
+def cancelled_run(
+    instance: dg.DagsterInstance, product: Product, key: str, *, tags: Mapping[str, str] | None = None
+) -> dg.DagsterRun:
+    """A run that is to make the product's ends, and that was cancelled in the UI before it began."""
+    instance.add_dynamic_partitions(product.partitions, [key])
+    made = create_run_for_test(
+        instance, job_name=product.job, tags={"dagster/partition": key, **(tags or {})}
+    )
+    plan(instance, made.run_id, product, key)
+    instance.report_run_canceling(made)
+    instance.report_run_canceled(made)
+    return made
 
 
 def plan(instance: dg.DagsterInstance, run_id: str, product: Product, key: str) -> None:

@@ -31,6 +31,7 @@ def states(draw: st.DrawFn) -> States:
         done=done,
         active=draw(some),
         failed={key: failed(draw(kinds)) for key in sorted(broken)},
+        cancelled={key: failed("cancelled") for key in sorted(draw(some) - done)},
         stale=draw(some) & done,
     )
 
@@ -44,9 +45,17 @@ def states(draw: st.DrawFn) -> States:
     st.sets(st.sampled_from(KEYS)),
     st.sets(st.sampled_from(KEYS)),
     st.booleans(),
+    st.booleans(),
 )
 def test_a_choice_keeps_every_promise(
-    states: States, runs: int, each: float, usd: float, tonight: set[str], changed: set[str], stale: bool
+    states: States,
+    runs: int,
+    each: float,
+    usd: float,
+    tonight: set[str],
+    changed: set[str],
+    stale: bool,
+    cancelled: bool,
 ) -> None:
     choice = choose(
         CAPTIONS,
@@ -54,6 +63,7 @@ def test_a_choice_keeps_every_promise(
         Limits(runs, usd, each),
         asked_tonight=tonight,
         stale_too=stale,
+        cancelled_too=cancelled,
         changed=lambda key, _run: key in changed,
     )
     keys = [key for key, _ in choice.chosen]
@@ -63,15 +73,20 @@ def test_a_choice_keeps_every_promise(
     assert keys == newest_first
     assert not set(keys) & (set(states.active) | tonight)
     for key, why in choice.chosen:
-        assert (why == "failed") == (key in states.failed)
+        assert (why == "cancelled") == (key in states.cancelled)
+        assert (why == "failed") == (key in states.failed and key not in states.cancelled)
         assert (why == "stale") == (key in states.done)
         assert why != "stale" or (stale and key in states.stale)
         assert why != "failed" or states.failed[key].kind != "bad_input" or key in changed
+        assert why != "cancelled" or cancelled or key in changed
     # Nothing is passed over in silence: what could be run is chosen, or counted with a reason.
     candidates = [
         key
         for key in states.registered
-        if key in states.failed or key not in states.done or (stale and key in states.stale)
+        if key in states.failed
+        or key in states.cancelled
+        or key not in states.done
+        or (stale and key in states.stale)
     ]
     assert len(choice.chosen) + choice.left.total() == len(candidates)
 
@@ -99,7 +114,42 @@ def test_an_input_is_looked_at_only_for_what_might_be_run() -> None:
     broken = {key: failed("bad_input") for key in KEYS}
     states = States(KEYS, failed=broken, active={KEYS[-1]})
     choice = choose(CAPTIONS, states, Limits(2), changed=changed)
-    assert [key for key, _ in choice.chosen] == [KEYS[-2], KEYS[-3]] == looked
+    assert [key for key, _ in choice.chosen] == [KEYS[-2], KEYS[-3]]
+    assert sorted(looked) == sorted(KEYS[:-1]), "each once, as fewer than are read ahead"
+    looked.clear()
+    choose(CAPTIONS, States(KEYS, failed={**broken, KEYS[0]: failed()}), Limits(0), changed=changed)
+    assert looked == []
+
+
+def test_inputs_of_a_thousand_failures_are_looked_at_beside_each_other_and_hardly_more_than_are_needed() -> (
+    None
+):
+    """Each takes some 0.1 s in a bucket: one after the other they would take longer than a tick may."""
+    registered = [f"demo--v{number}" for number in range(1000)]
+    together = threading.Barrier(READERS, timeout=30)
+    looked: list[str] = []
+
+    def changed(key: str, _run: FailedRun) -> bool:
+        looked.append(key)
+        if len(looked) <= READERS:
+            together.wait()  # ends only if so many look at once
+        return True
+
+    broken = {key: failed("bad_input") for key in registered[:500]}
+    ended = {key: failed("cancelled") for key in registered[500:]}
+    choice = choose(CAPTIONS, States(registered, failed=broken, cancelled=ended), Limits(10), changed=changed)
+    assert [key for key, _ in choice.chosen] == registered[:-11:-1]
+    assert len(looked) == len(set(looked)) == AHEAD
+
+
+def test_inputs_are_looked_at_up_to_a_limit_and_the_rest_is_told() -> None:
+    many = {f"demo--{number}": failed("cancelled") for number in range(READS + 7)}
+    choice = choose(CAPTIONS, States(list(many), cancelled=many), Limits(5))
+    assert not choice.chosen
+    assert choice.left == {
+        "cancelled by a person and not changed since": READS,
+        "not looked at: too many requests to read": 7,
+    }
 
 
 def test_a_clip_that_has_all_its_request_asks_for_is_done() -> None:

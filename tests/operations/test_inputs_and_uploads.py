@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 import uuid
@@ -16,6 +17,7 @@ from tests.store.conftest import s3_store, seaweedfs
 from video_pipeline import keys
 from video_pipeline.errors import PipelineError, Transient
 from video_pipeline.keys import ClipId, VideoId
+from video_pipeline.operations import inputs
 from video_pipeline.operations.inputs import (
     SETTLED_S,
     Inputs,
@@ -61,7 +63,10 @@ def test_sources_and_requests_are_found_and_results_are_not(store: ObjectStore, 
     store.put(f"{tenant}/client/videos/b/video.mp4.part", b"on its way")
     store.put(f"{tenant}/client/videos/b/video.txt", b"no video")
     store.put(f"{tenant}/client/videos/Bad Name/video.mp4", b"x")
+    store.put(f"{tenant}/server/videos/b/caption_request.json", b"{}")
     store.put(f"{tenant}/server/videos/c/caption_request.json", b"{}")
+    store.put("system/client/videos/ours/video.mp4", b"x")
+    store.put("Not A Tenant/client/videos/a/video.mp4", b"x")
     store.put(f"{tenant}/server/samples/s/request.json", b"{}")
     store.put(f"{tenant}/server/samples/s/result/0123456789abcdef/frame.png", b"x")
     seen = look(store, VIDEOS, tenant, now=LATER)
@@ -69,6 +74,7 @@ def test_sources_and_requests_are_found_and_results_are_not(store: ObjectStore, 
     assert list(seen.refused) == ["Bad Name"]
     assert set(look(store, kind_of("samples"), tenant, now=LATER).found) == {f"{tenant}--s"}
     assert tenant in tenants_of(store)
+    assert not {"system", "Not A Tenant"} & set(tenants_of(store))
     assert folders(store, f"{tenant}/client/videos/") == ["Bad Name", "a", "b"]
 
 
@@ -102,12 +108,82 @@ def test_the_last_change_counts_what_a_request_names(store: ObjectStore, tenant:
     assert last_change(store, kind_of("clips"), f"{tenant}--nothing") is None
 
 
-def test_a_file_that_is_still_being_copied_waits(tmp_path: Path) -> None:
+def test_the_last_change_counts_objects_that_a_request_names_in_a_list_and_no_others(
+    store: ObjectStore, tenant: str
+) -> None:
+    film, request = source(tenant, "film"), f"{tenant}/server/clips/best_of/request.json"
+    other = "another/client/videos/a/video.mp4"
+    named = f'["{tenant}/../x", "{tenant}//y", "{tenant}/not/there", "{other}", "{film}"]'
+    store.put(request, f'{{"compilation": {{"clips": {named}}}}}'.encode())
+    store.put(other, b"of another tenant")
+    before = last_change(store, kind_of("clips"), f"{tenant}--best_of")
+    time.sleep(1.1)  # S3 tells times in seconds
+    store.put(other, b"changed")
+    assert last_change(store, kind_of("clips"), f"{tenant}--best_of") == before
+    store.put(film, b"the film")
+    after = last_change(store, kind_of("clips"), f"{tenant}--best_of")
+    assert before is not None
+    assert after is not None
+    assert after > before
+
+
+def test_a_file_that_came_with_its_old_time_has_arrived_just_now(tmp_path: Path) -> None:
+    """`cp -p` and `mv` keep a file's time of change."""
+    store = DirectoryStore(tmp_path)
+    request = f"{keys.clips_prefix('demo')}goal/request.json"
+    store.put(request, f'{{"source_key": "{source("demo", "a")}"}}'.encode())
+    before = last_change(store, kind_of("clips"), "demo--goal")
+    time.sleep(0.02)
+    store.put(source("demo", "a"), b"a film")
+    path = store.local_path(source("demo", "a"))
+    assert path is not None
+    os.utime(path, (1e9, 1e9))
+    assert look(store, VIDEOS, "demo", now=path.stat().st_ctime + 1).unsettled == ["demo--a"]
+    found = look(store, VIDEOS, "demo", now=LATER).found["demo--a"]
+    assert found.modified > LATER - 60
+    after = last_change(store, kind_of("clips"), "demo--goal")
+    assert before is not None
+    assert after is not None
+    assert after > before
+
+
+def test_a_file_from_the_time_to_come_is_found_all_the_same(tmp_path: Path) -> None:
+    """A clock that was put back must not hide what was uploaded before that."""
+    store = DirectoryStore(tmp_path)
+    store.put(source("demo", "a"), b"a film")
+    assert set(look(store, VIDEOS, "demo", now=time.time() - 3600).found) == {"demo--a"}
+
+
+def test_a_folder_of_a_videos_name_is_no_video(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path)
+    (tmp_path / source("demo", "a")).mkdir(parents=True)
+    assert look(store, VIDEOS, "demo", now=LATER).found == {}
+
+
+def test_a_folder_that_cannot_be_read_is_no_empty_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = DirectoryStore(tmp_path)
+    store.put(source("demo", "a"), b"a film")
+    scandir = os.scandir
+
+    def refuses(folder: str) -> object:
+        if str(folder).endswith("videos/a/"):
+            raise OSError(errno.EIO, "Input/output error")
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refuses)
+    with pytest.raises(Transient, match="Input/output error"):
+        look(store, VIDEOS, "demo", now=LATER)
+
+
+def test_a_file_that_is_still_being_copied_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inputs, "SETTLED_S", 60.0)  # a busy machine needs more than 3 s for these lines
     store = DirectoryStore(tmp_path)
     store.put(source("demo", "a"), b"the first half")
     assert look(store, VIDEOS, "demo").unsettled == ["demo--a"]
     assert not look(store, VIDEOS, "demo").found
-    assert set(look(store, VIDEOS, "demo", now=LATER).found) == {"demo--a"}
+    assert set(look(store, VIDEOS, "demo", now=time.time() + 100).found) == {"demo--a"}
 
 
 def test_a_store_that_is_not_there_is_no_empty_one(tmp_path: Path) -> None:
@@ -176,6 +252,7 @@ some_keys = st.sets(st.sampled_from(KEYS))
     some_keys,
     some_keys,
     some_keys,
+    some_keys,
     st.integers(0, 7),
 )
 def test_every_change_is_run_once_or_met_again(
@@ -185,11 +262,14 @@ def test_every_change_is_run_once_or_met_again(
     active: set[str],
     made: set[str],
     broken: set[str],
+    ended: set[str],
     most: int,
 ) -> None:
     found = {key: Inputs(content, 10.0) for key, content in there.items()}
     failed = {key: FailedRun("r", "j", began=20.0, ended=21.0) for key in broken}
-    states = States(sorted(registered), active=active, made={"end": made}, failed=failed)
+    cancelled = {key: FailedRun("r", "j", began=20.0, ended=21.0) for key in ended}
+    states = States(sorted(registered), active=active, made={"end": made}, failed=failed, cancelled=cancelled)
+    tried = made | broken | ended
     decision = decide(found, known, sorted(registered), [states], max_runs=most)
     asked = dict(decision.run)
     assert len(asked) == len(decision.run) <= most
@@ -197,12 +277,12 @@ def test_every_change_is_run_once_or_met_again(
     assert set(asked) <= changed - active
     for key in changed:
         remembered = decision.known.get(key) == there[key]
-        old_news = key not in known and (key in made or key in broken) and key not in active
+        old_news = key not in known and key in tried and key not in active
         # Remembered exactly when it is dealt with: asked for, or made before the sensor was there.
         assert remembered == (key in asked or old_news)
         assert not (key in asked and old_news)
     assert set(decision.register) == changed - registered
-    old = sum(key not in known and (key in made or key in broken) and key not in active for key in changed)
+    old = sum(key not in known and key in tried and key not in active for key in changed)
     assert len(decision.waiting) + decision.later + len(asked) + old == len(changed)
     assert decision.later >= 0
     # The next tick, with nothing changed and nothing running, asks for what was left and for nothing else.
@@ -210,12 +290,31 @@ def test_every_change_is_run_once_or_met_again(
     assert {key for key, _ in again.run} == {key for key in changed if decision.known.get(key) != there[key]}
 
 
-def test_an_upload_after_the_failed_attempt_is_news() -> None:
-    failed = {"demo--a": FailedRun("r", "j", began=20.0, ended=21.0, kind="bad_input")}
-    states = [States(["demo--a"], failed=failed)]
+@pytest.mark.parametrize("how", ["failed", "cancelled"])
+def test_an_upload_after_the_attempt_that_failed_or_was_cancelled_is_news(how: str) -> None:
+    last = {"demo--a": FailedRun("r", "j", began=20.0, ended=21.0)}
+    states = [States(["demo--a"], **{how: last})]
     for modified, runs in ((19.0, 0), (22.0, 1)):
         decision = decide({"demo--a": Inputs("x", modified)}, {}, ["demo--a"], states)
         assert len(decision.run) == runs
+
+
+def test_an_upload_waits_for_runs_of_each_product_and_counts_the_last_attempt_of_any() -> None:
+    found = {"demo--a": Inputs("x", 30.0)}
+    busy = [States(["demo--a"]), States(["demo--a"], active={"demo--a"})]
+    assert decide(found, {}, ["demo--a"], busy).waiting == ["demo--a"]
+    tried = [
+        States(["demo--a"], failed={"demo--a": FailedRun("r", "j", began=began, ended=began)})
+        for began in (20.0, 40.0)
+    ]
+    assert decide(found, {}, ["demo--a"], tried).run == []
+
+
+def test_the_newest_uploads_are_run_first() -> None:
+    found = {f"demo--{name}": Inputs("x", float(when)) for name, when in (("a", 2), ("b", 3), ("c", 1))}
+    decision = decide(found, {}, [], [States([])], max_runs=2)
+    assert [key for key, _ in decision.run] == ["demo--b", "demo--a"]
+    assert decision.later == 1
 
 
 @given(st.dictionaries(st.sampled_from(["videos", "clips"]), st.dictionaries(st.text(), st.text())))

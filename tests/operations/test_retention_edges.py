@@ -169,7 +169,7 @@ def test_a_call_that_runs_here_keeps_its_video_however_old_its_heartbeat(store: 
 
 def test_a_call_that_has_ended_keeps_nothing(store: DirectoryStore) -> None:
     half = artefact(store, "chunks", OLD, frames=OLD, finished=False)
-    call(store, KEY, seconds=DAY_S, silent_s=DAY_S, request={"tenant_id": "demo", "video_id": "street"})
+    call(store, KEY, seconds=60.0, silent_s=60.0, request={"tenant_id": "demo", "video_id": "street"})
 
     clean(store)
 

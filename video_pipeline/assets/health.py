@@ -31,7 +31,7 @@ def _check(product: Product, asset: str) -> dg.AssetChecksDefinition:
         asset=dg.AssetKey(asset),
         name=NAME,
         description="No partition's last run failed. Lists those that did, why, and what to do; passes once "
-        "each was made again, or is on its way.",
+        "each was made again, or is on its way. What a person cancelled is counted, and is no failure.",
     )
     def no_partitions_left_failed(
         context: dg.AssetCheckExecutionContext, store: StoreResource
@@ -41,9 +41,14 @@ def _check(product: Product, asset: str) -> dg.AssetChecksDefinition:
             key: run for key, run in states.failed.items() if asset in run.assets and key not in states.active
         }
         on_their_way = sum(asset in run.assets for key, run in states.failed.items() if key in states.active)
-        return _result(
-            context.instance, failed, on_their_way, len(states.registered), store.settings().ui_url
-        )
+        counts = {
+            "registered": len(states.registered),
+            "being_tried_again": on_their_way,
+            "cancelled": sum(
+                asset in run.assets for key, run in states.cancelled.items() if key not in states.active
+            ),
+        }
+        return _result(context.instance, failed, counts, store.settings().ui_url)
 
     return no_partitions_left_failed
 
@@ -51,8 +56,7 @@ def _check(product: Product, asset: str) -> dg.AssetChecksDefinition:
 def _result(
     instance: dg.DagsterInstance,
     failed: dict[str, FailedRun],
-    on_their_way: int,
-    registered: int,
+    counts: dict[str, int],
     ui_url: str | None,
 ) -> dg.AssetCheckResult:
     kinds = Counter(run.kind or "unknown" for run in failed.values())
@@ -60,8 +64,7 @@ def _result(
     words = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
     metadata: dict[str, dg.MetadataValue | int | str] = {
         "failed": len(failed),
-        "registered": registered,
-        "being_tried_again": on_their_way,
+        **counts,
         "waiting_for_another_input": waiting,
     }
     if not failed:
@@ -84,7 +87,7 @@ def _result(
     return dg.AssetCheckResult(
         passed=False,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{len(failed)} of {registered} partitions are left failed: {words}",
+        description=f"{len(failed)} of {counts['registered']} partitions are left failed: {words}",
         metadata=metadata,
     )
 

@@ -9,6 +9,8 @@ What is not chosen:
 - what this night asked for already, whichever tick it was;
 - what failed with bad input, as long as its inputs are what they were: it would fail in the same way. A
   person is told of it by the check `no_partitions_left_failed`;
+- what a person cancelled, as long as its inputs are what they were, unless cancelled ones are asked for:
+  whoever ends a run does not want to find it running again in the morning;
 - what is done, and what an older version of the code made, unless stale ones are asked for;
 - what the number of runs or the night's dollars do not allow: it waits for the next night.
 
@@ -23,7 +25,7 @@ from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from typing import Literal
+from typing import Literal, TypeVar
 
 from video_pipeline.errors import BadInput, PipelineError
 from video_pipeline.operations.states import NOT_TRIED_AGAIN, Asked, FailedRun, Product, States
@@ -32,15 +34,25 @@ NIGHT_TAG = "video_pipeline/night"
 BOUND_TAG = "video_pipeline/bound_usd"
 PRODUCT_TAG = "video_pipeline/product"
 OVER_COST = "over the night's cost limit"
+UNCHANGED = {
+    "failed": "failed with bad input that has not changed",
+    "cancelled": "cancelled by a person and not changed since",
+}
+"""Why what waits for another input was left out."""
+
+T = TypeVar("T")
 
 READS = 5000
-"""How many requests are read in one tick at most, to learn what a clip asks for. A tick has 60 s."""
+"""Of how many partitions the store is asked in one tick at most: what a clip asks for, and as many times
+whether inputs have changed. A tick has 60 s."""
 
 AHEAD = 64
 READERS = 16
 """One after the other, 5,000 requests of 40 ms in a bucket would take 200 s; 16 beside each other, 13 s."""
 
-Why = Literal["missing", "failed", "stale"]
+NOT_LOOKED_AT = "not looked at: too many requests to read"
+
+Why = Literal["missing", "failed", "cancelled", "stale"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,18 +93,28 @@ def choose(
     *,
     asked_tonight: AbstractSet[str] = frozenset(),
     stale_too: bool = False,
+    cancelled_too: bool = False,
     changed: Callable[[str, FailedRun], bool] = lambda _key, _run: False,
     asked: Asked | None = None,
 ) -> Choice:
     """The partitions to run now.
 
-    `changed` says whether the inputs of a partition are others than those its failed run had; `asked` what
-    its request asks for, where the product is optional. Both may read the store; they are called for
-    candidates only, newest first, and `asked` at most `READS` times.
+    `changed` says whether the inputs of a partition are others than those its last run had; `asked` what its
+    request asks for, where the product is optional. Both may read the store; they are called for candidates
+    only, newest first, and each at most `READS` times.
     """
     choice = Choice()
-    reads = 0
+    reads: Counter[str] = Counter()
     candidates = list(_candidates(states, stale_too))
+    waiting = {} if cancelled_too else dict(states.cancelled)
+    waiting |= {
+        key: run
+        for key, run in states.failed.items()
+        if key not in states.cancelled and run.kind in NOT_TRIED_AGAIN
+    }
+    has_changed = read_ahead(
+        lambda key: changed(key, waiting[key]), [key for key, _ in candidates if key in waiting]
+    )
     if asked is not None:
         asked = read_ahead(asked, [key for key, why in candidates if why == "missing"])
     for key, why in candidates:
@@ -103,16 +125,20 @@ def choose(
         elif len(choice.chosen) >= limits.allowed:
             by_cost = limits.allowed < limits.runs
             choice.left[OVER_COST if by_cost else "over the night's number of runs"] += 1
-        elif why == "failed" and not _is_worth_another_try(key, states.failed[key], changed):
-            choice.left["failed with bad input that has not changed"] += 1
+        elif key in waiting:
+            reads["changed"] += 1
+            if reads["changed"] > READS:
+                choice.left[NOT_LOOKED_AT] += 1
+            elif has_changed(key):
+                choice.chosen.append((key, why))
+            else:
+                choice.left[UNCHANGED[why]] += 1
         elif why == "missing" and product.optional and asked is not None:
-            if reads >= READS:
-                choice.left["not looked at: too many requests to read"] += 1
-                continue
-            reads += 1
-            if not (_wanted(key, asked, product) - _made(key, states)):
-                continue
-            choice.chosen.append((key, why))
+            reads["asked"] += 1
+            if reads["asked"] > READS:
+                choice.left[NOT_LOOKED_AT] += 1
+            elif _wanted(key, asked, product) - _made(key, states):
+                choice.chosen.append((key, why))
         else:
             choice.chosen.append((key, why))
     return choice
@@ -120,7 +146,9 @@ def choose(
 
 def _candidates(states: States, stale_too: bool) -> Iterator[tuple[str, Why]]:
     for key in reversed(states.registered):
-        if key in states.failed:
+        if key in states.cancelled:
+            yield key, "cancelled"
+        elif key in states.failed:
             yield key, "failed"
         elif key not in states.done:
             yield key, "missing"
@@ -128,23 +156,19 @@ def _candidates(states: States, stale_too: bool) -> Iterator[tuple[str, Why]]:
             yield key, "stale"
 
 
-def _is_worth_another_try(key: str, run: FailedRun, changed: Callable[[str, FailedRun], bool]) -> bool:
-    return run.kind not in NOT_TRIED_AGAIN or changed(key, run)
-
-
-def read_ahead(asked: Asked, keys: Sequence[str]) -> Asked:
-    """`asked` for keys that are asked for in the order of `keys`, some left out: `AHEAD` of them are read
-    beside each other. What goes wrong with one is raised when that one is asked for."""
+def read_ahead(answer_for: Callable[[str], T], keys: Sequence[str]) -> Callable[[str], T]:
+    """`answer_for` for keys that are asked for in the order of `keys`, some left out: `AHEAD` of them are
+    read beside each other. What goes wrong with one is raised when that one is asked for."""
     place = {key: number for number, key in enumerate(keys)}
-    read: dict[str, AbstractSet[str] | PipelineError] = {}
+    read: dict[str, T | PipelineError] = {}
 
-    def one(key: str) -> AbstractSet[str] | PipelineError:
+    def one(key: str) -> T | PipelineError:
         try:
-            return asked(key)
+            return answer_for(key)
         except PipelineError as error:
             return error
 
-    def ahead(key: str) -> AbstractSet[str]:
+    def ahead(key: str) -> T:
         if key not in read:
             start = place[key]
             batch = keys[start : start + AHEAD]

@@ -6,7 +6,8 @@ Belongs here: the judgement of one call, pure. Does not belong here: finding dea
 A run's worker can die while its call goes on: the call belongs to a worker of its own. What it makes is paid
 for, so a new run for the partition is started at once: it submits the same call, finds it running or
 finished, and pays nothing. Where nothing is left to take, nothing is started here: trying again costs money,
-and that is for the nightly backfill, within its limits, or for a person.
+and that is for the nightly backfill, within its limits, or for a person. What a person cancelled is not
+started again either: then the call that still runs is cancelled, too.
 """
 
 from __future__ import annotations

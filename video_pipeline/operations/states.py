@@ -18,8 +18,15 @@ from video_pipeline.store.base import ObjectStore
 FAILURE_KIND_TAG = "video_pipeline/failure_kind"
 """On a run that failed: the kind of its error (`errors.ErrorKind`), so that nobody has to read its events."""
 
+FAILURE_OF_TAG = "video_pipeline/failure_of"
+"""Beside it, the id of the run that failed so: Dagster copies tags to a run that is started again, in the UI
+too, and what was wrong with the first need not be what is wrong with the second."""
+
 NOT_TRIED_AGAIN = ("bad_input",)
 """Kinds of failure that come again for the same inputs."""
+
+CANCELLED = "cancelled"
+"""The kind of a run that a person ended: in the UI, or by cancelling its call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +100,7 @@ PRODUCTS = (CAPTIONS, SAMPLES, CLIPS, JOINED)
 
 @dataclass(frozen=True, slots=True)
 class FailedRun:
-    """The last attempt at a partition, which failed. Times in seconds since the epoch."""
+    """The last attempt at a partition, which failed or was cancelled. Times in seconds since the epoch."""
 
     run_id: str
     job: str
@@ -114,14 +121,17 @@ class FailedRun:
 class States:
     """The partitions of one product. `registered` in the order of registration, oldest first.
 
-    Every key of `done`, `active`, `failed` and `stale` is registered. `active`: queued, running, about to be
-    retried, or in a backfill that has not asked for it yet; such a key may stand in another set too.
+    Every key of `done`, `active`, `failed`, `cancelled` and `stale` is registered. `active`: queued, running,
+    about to be retried, or in a backfill that has not asked for it yet; such a key may stand in another set
+    too. `cancelled`: a person ended the last attempt, and nothing was made before that would do; where one of
+    several ends failed earlier, such a key stands in `failed` too.
     """
 
     registered: Sequence[str]
     done: AbstractSet[str] = frozenset()
     active: AbstractSet[str] = frozenset()
     failed: Mapping[str, FailedRun] = field(default_factory=dict)
+    cancelled: Mapping[str, FailedRun] = field(default_factory=dict)
     stale: AbstractSet[str] = frozenset()
     made: Mapping[str, AbstractSet[str]] = field(default_factory=dict)
     """By asset: the partitions for which it was made, or left out because nothing asks for it."""

@@ -50,7 +50,7 @@ def decide(
 
     `states` are those of every product of these partitions. An upload that the table does not know, of a
     partition that was made or tried already, is no news: it was there before the sensor was. It is news if it
-    changed after the attempt that failed.
+    changed after the attempt that failed or was cancelled.
     """
     decision = Decision(known=dict(known))
     there = set(registered)
@@ -72,9 +72,9 @@ def decide(
 
 
 def _is_news(key: str, inputs: Inputs, states: Sequence[States]) -> bool:
-    failed = [state.failed[key] for state in states if key in state.failed]
-    if failed:
-        return inputs.modified > max(run.began for run in failed)
+    tried = [ended[key] for state in states for ended in (state.failed, state.cancelled) if key in ended]
+    if tried:
+        return inputs.modified > max(run.began for run in tried)
     return not any(key in made for state in states for made in state.made.values())
 
 

@@ -10,9 +10,10 @@ does; the runs' statuses tell failed attempts from those that left the asset out
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import dagster as dg
 from dagster._core.events import DagsterEventType
@@ -22,12 +23,15 @@ from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
     AUTO_RETRY_RUN_ID_TAG,
+    BACKFILL_ID_TAG,
     PARTITION_NAME_TAG,
     WILL_RETRY_TAG,
 )
 
 from video_pipeline.operations.states import (
+    CANCELLED,
     FAILURE_KIND_TAG,
+    FAILURE_OF_TAG,
     PRODUCTS,
     FailedRun,
     Product,
@@ -62,34 +66,71 @@ def read_states(
                 key
             )
         )
-    failed = _failed(instance, attempts, known)
+    failed, cancelled = _failed_and_cancelled(instance, attempts, known)
     _add_left_out(instance, attempts, made, known)
     done = set.intersection(*made.values()) - failed.keys()
     retried = {key for key, run in failed.items() if run.retry_due}
     active = (_running(instance, product, registered) & known) | retried
     stale = set() if code_versions is None else _stale(instance, product, code_versions, done)
-    return States(registered, done=done, active=active, failed=failed, stale=stale, made=made)
+    cancelled = {
+        key: run
+        for key, run in cancelled.items()
+        if key not in done and (key not in failed or failed[key].began <= run.began)
+    }
+    return States(
+        registered, done=done, active=active, failed=failed, cancelled=cancelled, stale=stale, made=made
+    )
 
 
-def _failed(
+def _failed_and_cancelled(
     instance: dg.DagsterInstance,
     attempts: Mapping[str, Mapping[str, tuple[str, int]]],
     known: set[str],
-) -> dict[str, FailedRun]:
-    """The partitions whose last attempt at one of the ends failed, with the latest such run."""
+) -> tuple[dict[str, FailedRun], dict[str, FailedRun]]:
+    """The partitions whose last attempt at one of the ends failed, and those in which a person ended it, each
+    with the latest such run."""
     runs: dict[str, dict[str, set[str]]] = {}
     for end, partitions in attempts.items():
         for partition, (run_id, _) in partitions.items():
             if partition in known:
                 runs.setdefault(run_id, {}).setdefault(partition, set()).add(end)
-    found: dict[str, FailedRun] = {}
-    for record in records_of(instance, runs, [dg.DagsterRunStatus.FAILURE]):
+    failed: dict[str, FailedRun] = {}
+    cancelled: dict[str, FailedRun] = {}
+    is_broken = broken_backfills(instance)
+    for record in records_of(instance, runs, [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]):
+        of_a_person = was_cancelled_by_a_person(record, is_broken)
+        if record.dagster_run.status == dg.DagsterRunStatus.CANCELED and not of_a_person:
+            continue  # as if it had not been asked for: it is missing
+        found = cancelled if of_a_person else failed
         for partition, ends in runs[record.dagster_run.run_id].items():
             run = failed_run(record, frozenset(ends))
             before = found.get(partition)
             if before is None or before.began < run.began:
                 found[partition] = run
-    return found
+    return failed, cancelled
+
+
+def was_cancelled_by_a_person(record: RunRecord, is_broken: Callable[[str], bool]) -> bool:
+    """Whether a person ended this run: in the UI, or by cancelling its call. Dagster marks a run as cancelled
+    for one other reason only, that its backfill broke down (`broken_backfills`); one whose host went is a
+    failure."""
+    run = record.dagster_run
+    if run.status == dg.DagsterRunStatus.FAILURE:
+        return _kind_of(run) == CANCELLED
+    backfill = run.tags.get(BACKFILL_ID_TAG)
+    return run.status == dg.DagsterRunStatus.CANCELED and not (backfill and is_broken(backfill))
+
+
+def broken_backfills(instance: dg.DagsterInstance) -> Callable[[str], bool]:
+    """Whether the backfill of an id broke down by itself, each looked up once."""
+
+    @functools.cache
+    def is_broken(backfill_id: str) -> bool:
+        backfill = instance.get_backfill(backfill_id)
+        broken = (BulkActionStatus.FAILED, BulkActionStatus.FAILING)
+        return backfill is not None and backfill.status in broken
+
+    return is_broken
 
 
 def _add_left_out(
@@ -132,10 +173,16 @@ def failed_run(record: RunRecord, ends: frozenset[str] = frozenset()) -> FailedR
         job=run.job_name,
         began=began,
         ended=record.end_time or began,
-        kind=run.tags.get(FAILURE_KIND_TAG),
+        kind=CANCELLED if run.status == dg.DagsterRunStatus.CANCELED else _kind_of(run),
         retry_due=retry_is_due(record),
         assets=ends,
     )
+
+
+def _kind_of(run: dg.DagsterRun) -> str | None:
+    """The kind of this run's own failure, and not of the one that it was started again for."""
+    own = run.tags.get(FAILURE_OF_TAG, run.run_id) == run.run_id
+    return run.tags.get(FAILURE_KIND_TAG) if own else None
 
 
 def retry_is_due(record: RunRecord) -> bool:
