@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from tests.captions.test_doubts import a_caption, hesitant, opinion
 from tests.fixtures.media_factory import MediaFactory
 from tests.media.conftest import media as media
 from video_pipeline.captions import reading
 from video_pipeline.captions.checks import check_captions
 from video_pipeline.captions.document import CaptionsDocument
+from video_pipeline.captions.doubts import Pairs
 from video_pipeline.captions.extents import Extent
 from video_pipeline.captions.intake import add_video, pass_request, reading_request
 from video_pipeline.captions.look import Change, Looked
@@ -24,8 +27,9 @@ from video_pipeline.captions.parts import Part
 from video_pipeline.captions.representative import CaptionText
 from video_pipeline.captions.request import ReadCaptionsRequest, ReadCaptionsResult
 from video_pipeline.captions.streaming_pass import run as run_pass
-from video_pipeline.errors import BadInput
+from video_pipeline.errors import BadInput, Cancelled
 from video_pipeline.keys import VideoId
+from video_pipeline.media.frames import CroppedPicture
 from video_pipeline.media.geometry import CropRegion
 from video_pipeline.models.weights import load_caption_model
 from video_pipeline.settings import load_settings
@@ -123,6 +127,59 @@ def test_a_video_without_captions_gives_an_empty_valid_document_and_is_not_decod
     prefix = result.captions.manifest_key.removesuffix("manifest.json")
     assert late.get(prefix + "captions.srt") == b""
     assert late.get(prefix + "captions.vtt").startswith(b"WEBVTT\n")
+
+
+def in_doubt(monkeypatch: pytest.MonkeyPatch, opinions: Callable[..., Any]) -> None:
+    """Pairs of one caption over samples 2 to 21 that might become another one at sample 10, and a test double
+    in the place of the network's second opinion."""
+    pairs = hesitant(a_caption(SAMPLES - 5), 9, "different")
+    monkeypatch.setattr(reading, "read_probabilities", lambda _path: pairs)
+    monkeypatch.setattr(reading, "opinions", opinions)
+    monkeypatch.setattr(reading, "look", lambda *_, **__: Looked())
+
+
+def test_what_pairs_leave_in_doubt_is_looked_at_again_and_the_second_opinion_counts(
+    late: ObjectStore, make_context: MakeContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[int] = []
+
+    def opinions(
+        _net: object, pairs: Pairs, pictures: Iterator[CroppedPicture], device: str
+    ) -> dict[int, Any]:
+        assert device == "cpu"
+        assert np.flatnonzero(pairs.doubtful).tolist() == [9]
+        shown.extend(sample for picture in pictures for sample in picture.samples)
+        return {1: opinion("empty_valid"), 9: opinion("different"), 21: opinion("valid_empty")}
+
+    in_doubt(monkeypatch, opinions)
+    events: list[dict[str, Any]] = []
+    request = reading_request(late, VIDEO, chunks=False).model_copy(update={"ocr": False})
+    result = reading.run(request, make_context(late, events))
+    written = json.loads(late.get(result.captions.manifest_key.replace("manifest.json", "captions.json")))
+    assert [(c["first_frame"], c["end_frame"]) for c in written["captions"]] == [(2, 10), (10, 22)]
+    assert shown == list(range(SAMPLES)), "it is shown the pictures of all samples, once"
+    told = [(event["done"], event["total"]) for event in events if event["event"] == "progress"]
+    assert told[-1] == (SAMPLES, 2 * SAMPLES), "half of the way: another look is to come"
+
+
+def test_a_cancel_ends_the_second_opinion_too(
+    late: ObjectStore, make_context: MakeContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = make_context(late)
+    shown: list[int] = []
+
+    def opinions(_net: object, _pairs: Pairs, pictures: Iterator[CroppedPicture], _device: str) -> Any:
+        for picture in pictures:
+            shown.append(picture.pts)
+            if len(shown) == 3:
+                context.cancel.cancel("enough")
+        raise AssertionError("it went on to the end")
+
+    in_doubt(monkeypatch, opinions)
+    with pytest.raises(Cancelled, match="enough"):
+        reading.run(reading_request(late, VIDEO, chunks=False), context)
+    assert len(shown) == 3
+    assert not [item.key for item in late.list("acme/") if "/captions/" in item.key]
 
 
 def test_an_end_that_was_not_narrowed_is_known_to_a_sample_on_the_movies_clock(

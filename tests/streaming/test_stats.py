@@ -139,6 +139,27 @@ def test_time_without_a_core_is_waiting_but_cpu_time_never_is() -> None:
     assert StageStats("a", busy_s=10, cpu_s=4, wait_cpu_s=9).needed_s == 4
 
 
+def test_a_stage_is_the_sum_of_its_workers_from_the_first_start_to_the_last_end() -> None:
+    total = StageStats("stage", workers=3, queue_mean=1.5, queue_max=4)
+    total.add(StageStats("a", 1, 2, 3, 4.0, 5.0, 6.0, 7.0, 8.0, started=2.0, ended=9.0))
+    total.add(StageStats("b", 1, 10, 20, 30.0, 40.0, 50.0, 60.0, 70.0, started=1.0, ended=8.0))
+    total.add(StageStats("never began"))
+    assert total == StageStats(
+        "stage", 3, 12, 23, 34.0, 45.0, 56.0, 67.0, 78.0, queue_mean=1.5, queue_max=4, started=1.0, ended=9.0
+    )
+
+
+def test_waiting_for_a_core_is_others_doing_only_where_this_run_did_not_take_the_cores_itself() -> None:
+    def said(waited: float, cpu: float) -> str:
+        stage = StageStats("decode", busy_s=waited + 10, wait_cpu_s=waited)
+        return " ".join(advice(report_of(stage, wall=100.0, cores=1, cpu=cpu)))
+
+    assert "other work on this machine" in said(30, 70)
+    assert "other work on this machine" not in said(20, 70)
+    # Its own work takes four fifths of the cores' time: then it waited for itself, and overlaps well.
+    assert "overlap" not in said(30, 81)
+
+
 def test_the_advice_follows_the_figures() -> None:
     stages = (
         StageStats("decode", busy_s=4, scalable=False),
