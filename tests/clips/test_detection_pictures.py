@@ -89,6 +89,19 @@ def test_a_part_may_reach_from_the_videos_beginning_to_a_little_past_its_end(fil
                 moments_at_rate(source, Fraction(1), start, stop)
 
 
+def test_before_a_late_first_picture_that_one_is_looked_at(tmp_path: Path) -> None:
+    path = make_film(tmp_path / "late.mkv", frames=2, ticks=[2000, 3000], time_base=Fraction(1, 1000))
+    with ClipSource(path, name="late") as source:
+        assert source.start == 2
+        asked = [Fraction(text) for text in ("0", "1.5", "2.5", "3.02")]
+        found = [(number_in(one.picture.frame.y), one.asked) for one in pictures_at(source, asked)]
+        assert found == [(0, (0, 1, 2)), (1, (3,))]
+        assert moments_at_rate(source, Fraction(1), Fraction(0), None) == [0, 1, 2, 3]
+        for wrong in (pictures_at, lambda source, times: moments_at_rate(source, Fraction(1), *times, None)):
+            with pytest.raises(BadInput, match="not in the video"):
+                wrong(source, [-SHORT])
+
+
 def test_a_call_takes_just_as_many_pictures_as_it_says(film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(detection_pictures, "MAX_FRAMES", 8)
     with ClipSource(film, name="film") as source:

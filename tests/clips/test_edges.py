@@ -11,9 +11,22 @@ import weakref
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from tests.clips.films import TENANT, WIDE, Desk, Sound, clicks, make_film, numbers, shown, whole_picture
+from tests.clips.films import (
+    TENANT,
+    WIDE,
+    Desk,
+    Sound,
+    clicks,
+    make_film,
+    number_in,
+    numbers,
+    shown,
+    whole_picture,
+)
 from video_pipeline.clips import shots
 from video_pipeline.clips.current import set_current
 from video_pipeline.clips.framing import framed_output
@@ -137,6 +150,17 @@ def test_a_preview_of_uneven_times_says_how_many_frames_there_will_be(desk: Desk
     assert abs(preview.frames - 5) <= 1
     clip = desk.run("extract_clip", source_key=key, start=0.0, end=1.25)
     assert (clip.frames, clip.picture_key is not None) == (5, True)
+
+
+def test_a_preview_of_a_source_whose_tick_is_a_picture_shows_the_picture_of_each_moment(desk: Desk) -> None:
+    key = desk.film("film.avi", options=BARE)
+    preview = desk.run("extract_clip", source_key=key, start=0.4, end=1.62, preview=3)
+    source = shown(desk.fetch(key))
+    grey = [np.asarray(Image.open(desk.fetch(name)).convert("L")) for name in preview.preview_keys]
+    assert [number_in(picture) for picture in grey] == [
+        max(one.number for one in source if one.time <= exact(0.4) + exact(seconds))
+        for seconds in preview.preview_seconds
+    ]
 
 
 def test_a_preview_of_a_copy_says_the_length_of_the_copy(desk: Desk) -> None:
