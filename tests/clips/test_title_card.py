@@ -10,6 +10,7 @@ from fontTools.ttLib import TTFont
 from PIL import Image, features
 
 from tests.clips.test_annotate import LONG, font_with, installed
+from video_pipeline.clips.text_lines import Paragraph
 from video_pipeline.clips.title_card import (
     BAR_ALPHA,
     COLOURS,
@@ -80,6 +81,32 @@ def test_name_tags_and_notes_stand_below_each_other_between_equal_margins(width:
         assert 2 * pad <= left <= 3 * pad
         assert right <= width - 2 * pad
     assert notes[2] > width * 0.7, "a line is filled"
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES[:3])
+@pytest.mark.parametrize(
+    ("annotation", "names", "others"),
+    [
+        (Annotation("HH"), 1, 0),
+        (Annotation(rating=2), 1, 0),
+        (Annotation("HH", rating=2), 1, 0),
+        (Annotation(notes="HH"), 0, 1),
+        (Annotation(tags=("HH",)), 0, 1),
+        (Annotation(notes="HH", tags=("HH",)), 0, 2),
+        (Annotation("HH", "HH"), 1, 1),
+        (Annotation("HH", tags=("HH",)), 1, 1),
+        (Annotation("HH", "HH", 2, ("HH",)), 1, 2),
+    ],
+)
+def test_a_bar_is_as_high_as_its_lines_with_a_gap_between_two_kinds_and_padding_around(
+    width: int, height: int, annotation: Annotation, names: int, others: int
+) -> None:
+    short, pad = min(width, height), pad_of(width, height)
+    (name,), _ = Paragraph("H", max(15, round(0.052 * short)), input="H").lines(1000, 1)
+    (other,), _ = Paragraph("H", max(12, round(0.036 * short)), input="H").lines(1000, 1)
+    text = names * name.height + others * other.height + (names + others - 1) * (pad // 2)
+    wanted = max(2, round(0.005 * short)) + 2 * pad + text
+    assert len(card(annotation, width, height)) == wanted + wanted % 2
 
 
 @pytest.mark.parametrize(("width", "height"), SIZES[:3])
