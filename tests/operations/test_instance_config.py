@@ -50,11 +50,13 @@ def test_the_first_start_copies_it_and_the_next_ones_say_nothing(home: Path, pac
 
 def test_an_unedited_copy_is_renewed_by_an_upgrade_and_that_is_said_once(home: Path, packaged: Path) -> None:
     renew_config(home, packaged)
-    packaged.write_text(SECOND)
+    packaged.write_text(SECOND.replace("runs: 2", "runs: 4"))
     (line,) = renew_config(home, packaged)
     assert "renewed" in line
     assert str(home / CONFIG) in line
-    assert (home / CONFIG).read_text() == SECOND
+    assert (home / CONFIG).read_text() == packaged.read_text()
+    # What a person edits from then on is compared with the renewed file.
+    (home / CONFIG).write_text(SECOND.replace("runs: 2", "runs: 8"))
     assert renew_config(home, packaged) == []
 
 

@@ -52,8 +52,6 @@ def renew_config(home: Path, packaged: Path) -> list[str]:
         _write(copy, now)
         _write(note, now)
         return [f"{copy} was an unedited copy of an older version of {packaged}: renewed"]
-    if before == now:
-        return []
     behind = _behind(_sections(copy, mine), _sections(packaged, now), _sections(note, before))
     if not behind:
         _write(note, now)
