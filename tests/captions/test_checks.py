@@ -151,8 +151,13 @@ def test_pairs_of_all_neighbours_pass(store: ObjectStore, tmp_path: Path) -> Non
             "from frame 7 to 10",
         ),
         ("", 5, "5 frames have 4 pairs"),
+        (
+            "UPDATE pair_results SET frame2_index = 3 WHERE frame1_index = 1",
+            4,
+            "has 3, 2 of them neighbours, from frame 0 to 3",
+        ),
     ],
-    ids=["one is lost", "one is no pair of neighbours", "all moved on", "the end is missing"],
+    ids=["one is lost", "one reaches too far", "all moved on", "the end is missing", "one leaves one out"],
 )
 def test_pairs_that_are_lost_or_no_neighbours_are_told(
     store: ObjectStore, tmp_path: Path, change: str, frame_count: int, says: str
