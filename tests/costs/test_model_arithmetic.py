@@ -53,6 +53,17 @@ def test_intervals_of_a_line_are_those_of_least_squares_relative_to_each_run() -
         )
 
 
+def test_a_parameter_on_its_bound_makes_no_other_one_less_sure() -> None:
+    """It is taken as known to be nothing: what is left has the variance of a fit without it."""
+    runs = line_runs()
+    runs["wall_s"] -= 7.0
+    c = fitted(runs[runs["frames"] > 200], terms=LINE).coefficients
+    x = (runs["frames"] / runs["wall_s"])[runs["frames"] > 200].to_numpy()
+    assert c.startup_s == 0
+    assert c.run_sd is not None
+    assert np.array(c.covariance) == pytest.approx(np.diag([c.run_sd**2 / (x @ x), 0.0]))
+
+
 def test_no_interval_reaches_below_nothing() -> None:
     vague = fitted(line_runs(seed=0, spread=0.25), terms=LINE).coefficients.estimates["startup_s"]
     assert vague.se is not None
