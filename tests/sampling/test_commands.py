@@ -46,8 +46,10 @@ def test_sample_writes_frames_result_and_reports_and_needs_no_store(
 
     monkeypatch.setattr("video_pipeline.store.open_store", no_store)
     out = tmp_path / "out"
+    before = signal.getsignal(signal.SIGINT)
     result = sampled(out, "--num-batches", "2")
     assert result["delivered"] == 2
+    assert signal.getsignal(signal.SIGINT) is before
     assert {"bandwidth_report.html", "timing_waterfall.html", "picture_grid.png", "result.json"} <= {
         path.name for path in out.iterdir()
     }
