@@ -12,11 +12,12 @@ import pytest
 import torch
 
 from tests.fixtures.media_factory import DEMO_CLIP
+from video_pipeline.captions import doubts
 from video_pipeline.captions.doubts import Pairs, opinions, reconsidered
 from video_pipeline.captions.extents import extents_of
 from video_pipeline.captions.labels import LABELS, Label, reverse
 from video_pipeline.media.decode_software import SoftwareDecoder
-from video_pipeline.media.frames import CroppedPicture
+from video_pipeline.media.frames import ColourTags, CroppedFrame, CroppedPicture
 from video_pipeline.media.geometry import CropRegion
 from video_pipeline.models.weights import load_caption_model
 
@@ -104,6 +105,49 @@ def test_a_video_that_is_one_caption_or_none_stays_so() -> None:
             hesitant(pairs_of((label,) * 10), 4, "different" if label == "same" else "empty_valid")
         )
         assert spans(pairs, {4: opinion(label)}) == expected
+
+
+def test_medians_reach_four_samples_and_into_no_other_caption(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Captions change at pairs 5 and 7, there is a doubt at 12; sample k is a picture of k times ten."""
+    labels: list[Label] = ["same"] * 16
+    labels[5] = labels[7] = "different"
+    pairs = Pairs.of(hesitant(pairs_of(labels), 12, "different"))
+    monkeypatch.setattr(doubts, "_small", lambda picture, _device: picture.frame.y)
+    chroma = np.zeros((1, 1), np.uint8)
+    shown = [
+        CroppedPicture(
+            at,
+            range(at, at + 1),
+            CroppedFrame(np.full((2, 2), 10 * at, np.uint8), chroma, chroma, ColourTags()),
+        )
+        for at in range(17)
+    ]
+    found = {
+        pair: (int(before[0, 0]), int(after[0, 0]))
+        for pair, before, after in doubts._medians(pairs, shown, "cpu")
+    }
+    assert found == {
+        5: (35, 65),  # of samples 2 to 5, and of 6 and 7, where the next caption ends
+        7: (65, 95),  # of 6 and 7, and of 8 to 11
+        12: (105, 145),  # of 9 to 12, and of 13 to 16
+    }
+
+
+def test_a_picture_that_shows_several_samples_is_made_small_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+
+    def small(picture: CroppedPicture, _device: str) -> np.ndarray:
+        made.append(picture.pts)
+        return picture.frame.y
+
+    monkeypatch.setattr(doubts, "_small", small)
+    labels: list[Label] = ["same"] * 8
+    labels[3] = "different"
+    chroma = np.zeros((1, 1), np.uint8)
+    frame = CroppedFrame(np.zeros((2, 2), np.uint8), chroma, chroma, ColourTags())
+    shown = [CroppedPicture(at, range(3 * at, 3 * at + 3), frame) for at in range(3)]
+    assert [pair for pair, _, _ in doubts._medians(Pairs.of(pairs_of(labels)), shown, "cpu")] == [3]
+    assert made == [0, 1, 2]
 
 
 @pytest.fixture(scope="module")
