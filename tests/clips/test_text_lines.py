@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fontTools.ttLib import TTFont
 from PIL import Image, ImageDraw, features
 
 from tests.clips.test_annotate import font_with, installed
@@ -145,6 +146,15 @@ def test_runs_of_a_line_stand_beside_each_other_on_one_baseline(installed: Path)
     # Ink from 0.1 to 0.9 of each square, above a baseline 18 pixels below the top.
     assert rows == [5 + 18 - 16, 5 + 18 - 1]
     assert columns == [11, 27, 31, 47, 51, 67]
+
+
+def test_a_line_is_as_high_as_the_highest_and_as_deep_as_the_deepest_of_its_fonts(installed: Path) -> None:
+    font_with(installed / "SansOne.ttf", "她")
+    with TTFont(font_with(installed / "SansTwo.ttf", "提")) as other:
+        other["hhea"].ascent, other["hhea"].descent = 700, -600
+        other.save(installed / "SansTwo.ttf")
+    (line,), _ = Paragraph("她提", EM, input="name").lines(1000, 1)
+    assert (line.ascent, line.descent) == (18, 12)
 
 
 def test_a_space_is_set_in_the_font_of_the_word_before_it(installed: Path) -> None:
