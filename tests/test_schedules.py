@@ -21,16 +21,20 @@ from tests.doubles.nights import instance as instance
 from tests.doubles.nights import outcomes as outcomes
 from tests.doubles.nights import store as store
 from video_pipeline import keys, schedules
-from video_pipeline.clips.intake import add_clip
+from video_pipeline.clips.intake import ClipRequest, add_clip
 from video_pipeline.definitions import build_definitions
+from video_pipeline.demo.clips import FLIP, HIGHLIGHTS, bundled_request
 from video_pipeline.errors import BadInput
 from video_pipeline.keys import ClipId, VideoId
-from video_pipeline.operations.states import CAPTIONS, CLIPS, JOINED, SAMPLES, Product
+from video_pipeline.modal_ops.guard import cost_of
+from video_pipeline.operations.states import CAPTIONS, CLIPS, JOINED, SAMPLES, Product, asked_of_clip
+from video_pipeline.resources import history
 from video_pipeline.resources.history import read_states
 from video_pipeline.resources.store import StoreResource
 from video_pipeline.schedules import night_of, nightly_backfills, usd_bound
 from video_pipeline.settings import load_settings
 from video_pipeline.store.base import ObjectStore
+from video_pipeline.tasks import BUILT_IN, find_task
 
 
 def launch(instance: dg.DagsterInstance, product: Product, requests: list[dg.RunRequest]) -> None:
@@ -96,6 +100,22 @@ def test_what_is_queued_or_running_is_left_alone_whoever_started_it(
     assert asked(tick(instance)) == ["demo--d"]
 
 
+def test_a_run_of_one_asset_keeps_its_own_product_and_a_foreign_one_keeps_all(
+    instance: dg.DagsterInstance, store: ObjectStore
+) -> None:
+    clip = {"source_key": "demo/client/videos/film/video.mp4", "start": 0.0, "end": 1.0}
+    joined = {"compilation": {"clips": [{"clip": "cut", "name": "Cut"}]}}
+    for name in ("a", "b"):
+        add_clip(store, ClipId("demo", name), clip | joined)
+    instance.add_dynamic_partitions("clips", ["demo--a", "demo--b"])
+    for job, key in (("framed_clip_only", "demo--a"), ("somebody_elses", "demo--b")):
+        create_run_for_test(
+            instance, job_name=job, status=dg.DagsterRunStatus.STARTED, tags={"dagster/partition": key}
+        )
+    assert asked(tick(instance, CLIPS)) == []
+    assert asked(tick(instance, JOINED)) == ["demo--a"]
+
+
 def test_what_a_backfill_has_not_asked_for_yet_is_left_to_it(
     instance: dg.DagsterInstance, store: ObjectStore
 ) -> None:
@@ -129,14 +149,18 @@ def test_what_a_backfill_has_not_asked_for_yet_is_left_to_it(
 
 
 def test_a_failed_run_that_dagster_is_about_to_retry_is_left_to_it(
-    instance: dg.DagsterInstance, store: ObjectStore, outcomes: Outcomes
+    instance: dg.DagsterInstance, store: ObjectStore, outcomes: Outcomes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outcomes.ends["captions/demo--a"] = "a defect"
     failed = run(instance, outcomes, CAPTIONS, "demo--a")
     assert asked(tick(instance)) == ["demo--a"]
     instance.add_run_tags(failed.run_id, {"dagster/will_retry": "true"})
     assert tick(instance) == []
-    # The retry was started, and is gone: it does not count for ever.
+    # The daemon was lost with the retry that it was about to start,
+    with monkeypatch.context() as patched:
+        patched.setattr(history, "RETRY_COMES_WITHIN_S", -1.0)
+        assert asked(tick(instance)) == ["demo--a"]
+    # or it was started, and is gone: it does not count for ever.
     instance.add_run_tags(failed.run_id, {"dagster/auto_retry_run_id": "gone"})
     assert asked(tick(instance)) == ["demo--a"]
 
@@ -155,7 +179,22 @@ def test_nothing_is_asked_for_twice_in_a_night_and_again_in_the_next(
     for record in instance.get_run_records():
         instance.report_run_failed(record.dagster_run)
     assert tick(instance, at=NIGHT + timedelta(hours=3)) == []
-    assert asked(tick(instance, at=NIGHT + timedelta(days=1))) == ["demo--d", "demo--c"]
+    monkeypatch.setenv("VIDEO_PIPELINE_BACKFILL_MAX_RUNS", "9")
+    # What failed again within the night waits for the next, whatever there is room for.
+    assert asked(tick(instance, at=NIGHT + timedelta(hours=3))) == ["demo--b", "demo--a"]
+    again = tick(instance, at=NIGHT + timedelta(days=1))
+    assert asked(again) == ["demo--d", "demo--c", "demo--b", "demo--a"]
+    assert not {request.run_key for request in again} & {request.run_key for request in first}
+
+
+def test_one_product_takes_no_room_from_another(
+    instance: dg.DagsterInstance, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VIDEO_PIPELINE_BACKFILL_MAX_RUNS", "1")
+    for partitions in ("videos", "samples"):
+        instance.add_dynamic_partitions(partitions, ["demo--a"])
+    launch(instance, SAMPLES, tick(instance, SAMPLES))
+    assert asked(tick(instance, CAPTIONS)) == ["demo--a"]
 
 
 def test_bad_input_waits_for_another_source_or_request(
@@ -172,6 +211,9 @@ def test_bad_input_waits_for_another_source_or_request(
     assert tick(instance) == []
     store.put(keys.source_key(video, "mp4"), b"whole")
     assert asked(tick(instance)) == ["demo--a"]
+    # That it is gone does not help.
+    store.delete(keys.source_key(video, "mp4"))
+    assert tick(instance) == []
 
 
 def test_a_clip_that_failed_for_want_of_its_film_is_tried_once_the_film_is_there(
@@ -252,6 +294,38 @@ def test_on_modal_a_night_costs_no_more_than_its_limit_at_the_most(
     # A limit below one run's bound would have nothing run, night for night: the tick gives both numbers.
     assert f"a run counts {bound:.2f} USD" in said[0]
     assert f"VIDEO_PIPELINE_BACKFILL_MAX_USD is {0.5 * bound:g}" in said[0]
+
+
+def test_a_run_is_counted_at_all_the_calls_that_it_may_make(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIDEO_PIPELINE_STORE", "s3://bucket")
+    monkeypatch.setenv("VIDEO_PIPELINE_COMPUTE", "modal")
+    settings = load_settings()
+    of = {task.name: cost_of(find_task(task.name, settings), settings).bound_usd for task in BUILT_IN}
+    calls = {
+        CAPTIONS: ["find_caption_layout", "crop_and_infer_caption_frame_extents", "read_captions"],
+        SAMPLES: ["run_inference"],
+        CLIPS: [
+            "extract_clip",
+            "detect_players_batch",
+            "render_overlay",
+            "process_framing_ai_parallel",
+            *["process_framing_ai_chunk"] * 64,  # as many as a request may ask for
+        ],
+        JOINED: ["process_multi_clip", "create_annotated_compilation"],
+    }
+    for product, tasks in calls.items():
+        assert usd_bound(product, settings) == pytest.approx(sum(of[task] for task in tasks)), product.name
+
+
+@pytest.mark.parametrize(
+    ("clip", "assets"),
+    [
+        (FLIP, {"clip", "overlay_clip", "player_detections", "framed_clip"}),
+        (HIGHLIGHTS, {"multi_clip", "annotated_compilation"}),
+    ],
+)
+def test_a_clips_request_asks_for_the_assets_of_its_sections(clip: ClipId, assets: set[str]) -> None:
+    assert asked_of_clip(ClipRequest.model_validate(bundled_request(clip))) == assets
 
 
 def test_a_run_request_is_for_the_schedules_job_and_carries_its_night(
@@ -422,6 +496,7 @@ def test_one_tick_a_night_also_where_the_clock_is_put_forward_or_back(
     monkeypatch.setenv("VIDEO_PIPELINE_BACKFILL_TIMEZONE", "Europe/Berlin")
     monkeypatch.setenv("VIDEO_PIPELINE_BACKFILL_CRON", "30 2 * * *")
     nightly = schedules._nightly("nightly", CAPTIONS, "videos")
+    assert (nightly.cron_schedule, nightly.execution_timezone) == ("30 2 * * *", "Europe/Berlin")
     for begin in (datetime(2026, 3, 27, 12, tzinfo=UTC), datetime(2026, 10, 23, 12, tzinfo=UTC)):
         ticks = schedule_execution_time_iterator(
             begin.timestamp(), nightly.cron_schedule, nightly.execution_timezone
