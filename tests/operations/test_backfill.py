@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from video_pipeline.errors import BadInput, Transient
-from video_pipeline.operations.backfill import AHEAD, READERS, READS, Limits, choose
+from video_pipeline.operations.backfill import AHEAD, READERS, READS, UNCHANGED, Limits, choose
 from video_pipeline.operations.states import CAPTIONS, CLIPS, FailedRun, States
 
 KEYS = [f"demo--{name}" for name in "abcdefghij"]
@@ -79,6 +79,10 @@ def test_a_choice_keeps_every_promise(
         assert why != "stale" or (stale and key in states.stale)
         assert why != "failed" or states.failed[key].kind != "bad_input" or key in changed
         assert why != "cancelled" or cancelled or key in changed
+    # Nothing waits for another input that need not.
+    assert not (cancelled and choice.left[UNCHANGED["cancelled"]])
+    bad = sum(run.kind == "bad_input" for run in states.failed.values())
+    assert choice.left[UNCHANGED["failed"]] <= bad
     # Nothing is passed over in silence: what could be run is chosen, or counted with a reason.
     candidates = [
         key

@@ -14,6 +14,7 @@ from tests.operations.retention_world import (
     HOUR_S,
     OLD_S,
     VIDEO,
+    age,
     artefact,
     call,
     content,
@@ -27,6 +28,7 @@ from video_pipeline import keys
 from video_pipeline.calls import read_call
 from video_pipeline.errors import BadInput, Transient
 from video_pipeline.keys import ClipId, VideoId
+from video_pipeline.operations import retention_remove
 from video_pipeline.operations.retention import clean, survey
 from video_pipeline.operations.retention_report import Limits, RetentionReport
 from video_pipeline.sampling.indexes import stored_name
@@ -271,3 +273,64 @@ def test_an_age_of_its_own_for_the_unfinished_holds_for_them_alone(store: Direct
     shorter = Limits(minimum_age_s=5 * DAY_S, partial_minimum_age_s=20 * DAY_S)
     report = survey(store, shorter)
     assert {row.kind: row.units for row in report.kinds if row.units} == {"old recipes": 1}
+
+
+# Others who work meanwhile
+
+
+def test_a_product_that_is_made_again_while_its_manifest_is_taken_away_keeps_the_new_one(
+    tmp_path: Path,
+) -> None:
+    class MadeAgain(DirectoryStore):
+        def delete(self, key: str) -> None:
+            super().delete(key)
+            if key == manifest:
+                self.put(key, b'{"made": "again"}')
+                pointer(self, keys.current_key(VIDEO), {"frames": {"recipe": OLD}})
+
+    store = MadeAgain(tmp_path)
+    manifest = f"{artefact(store, 'frames', OLD, frames=OLD)}manifest.json"
+
+    report = clean(store)
+
+    assert len(report.restored) == 1
+    assert store.get(manifest) == b'{"made": "again"}'
+
+
+def test_a_recipe_that_is_named_right_before_its_objects_go_gets_its_manifest_back(
+    store: DirectoryStore,
+) -> None:
+    late = artefact(store, "frames", OLD, frames=OLD)
+    first = artefact(store, "chunks", NEW, frames=OLD)
+    before = content(store, late)
+    clean(store)
+    for prefix in (late, first):
+        age(store, f"{prefix}removed.json", 2 * HOUR_S)
+
+    def name_it(done: int, _total: int) -> None:
+        if done == 1:
+            pointer(store, keys.current_key(VIDEO), {"frames": {"recipe": OLD}})
+
+    report = clean(store, on_progress=name_it)
+
+    assert len(report.restored) == 1
+    assert content(store, late) == before
+    assert content(store, first) == {}
+
+
+def test_a_call_that_begins_between_two_removals_keeps_the_second(
+    store: DirectoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention_remove, "FRESH_S", 0.0)
+    first = artefact(store, "chunks", OLD, frames=OLD, finished=False, video=VideoId("demo", "park"))
+    late = artefact(store, "chunks", OLD, frames=OLD, finished=False)
+
+    def begin(done: int, _total: int) -> None:
+        if done == 1:
+            running_call(store, KEY, {"tenant_id": "demo", "video_id": "street"})
+
+    report = clean(store, on_progress=begin)
+
+    assert [line for line in report.held_back if late in line]
+    assert len(content(store, late)) == 2
+    assert content(store, first) == {}
