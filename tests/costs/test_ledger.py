@@ -194,6 +194,33 @@ class _Unconditional(DirectoryStore):
         return False
 
 
+def test_a_collector_that_is_overtaken_adds_to_what_the_other_one_wrote(tmp_path: Path) -> None:
+    """The other one, which never saw the second entry, writes the third one's row just before this one's."""
+    other = DirectoryStore(tmp_path / "store")
+    write_entry(other, entry(1))
+    assert (collect(other).added, collect(other).known) == (1, 0)
+    write_entry(other, entry(2))
+    (second,) = [item.key for item in other.list(keys.ledger_entries_prefix())]
+
+    class Overtaken(DirectoryStore):
+        overtaken = False
+
+        def put(self, key: str, data: Any, **how: Any) -> Any:
+            if key.startswith(keys.ledger_table_prefix()) and not self.overtaken:
+                self.overtaken = True
+                unseen = other.get(second)
+                other.delete(second)
+                write_entry(other, entry(3))
+                assert collect(other).added == 1
+                other.put(second, unseen)
+            return super().put(key, data, **how)
+
+    found = collect(Overtaken(tmp_path / "store"))
+    assert (found.added, found.known) == (1, 0)
+    assert list(other.list(keys.ledger_entries_prefix())) == []
+    assert sorted(load(other)["key"]) == sorted(entry(number).key for number in (1, 2, 3))
+
+
 def test_without_conditional_writes_entries_stay_and_mend_what_was_overwritten(tmp_path: Path) -> None:
     store = _Unconditional(tmp_path / "store")
     write_entry(store, entry(1))
