@@ -323,6 +323,25 @@ def test_the_daily_look_outlasts_records_that_are_deleted_meanwhile(tmp_path: Pa
     assert [row["error_kind"] for row in rows_of(store)] == ["lost"]
 
 
+def test_a_worker_that_lives_is_not_entered_as_lost_however_long_it_was_silent(tmp_path: Path) -> None:
+    """Its machine may have slept: the process is there, and goes on."""
+    store = DirectoryStore(tmp_path / "store")
+    at = time.time() - 7200
+    record = CallRecord(
+        key=f"{1:032x}",
+        task="double",
+        version=1,
+        tenant="acme",
+        request={},
+        worker=WorkerIdentity.of_this_process(),
+        claimed_at=at,
+        heartbeat_at=at + 60,
+    )
+    assert isinstance(Claim.take(store, record), Claim)
+    assert enter_orphans(store) == 0
+    assert len(load(store)) == 0
+
+
 class _Unconditional(DirectoryStore):
     """A double of a server that ignores conditional writes."""
 
