@@ -138,7 +138,7 @@ def test_a_picture_that_shows_several_samples_is_made_small_once(monkeypatch: py
 
     def small(picture: CroppedPicture, _device: str) -> np.ndarray:
         made.append(picture.pts)
-        return picture.frame.y
+        return picture.frame.to_host().y
 
     monkeypatch.setattr(doubts, "_small", small)
     labels: list[Label] = ["same"] * 8

@@ -137,7 +137,7 @@ def test_an_inter_frame_has_the_size_of_the_reference_that_it_names() -> None:
 
 def test_a_key_frame_fills_every_slot() -> None:
     for slot in range(8):
-        assert sizes(key(64, 32), inter((slot,) * 3), again(slot)) == [(64, 32)] * 3
+        assert sizes(key(64, 32), inter((slot, slot, slot)), again(slot)) == [(64, 32)] * 3
 
 
 def test_a_frame_refreshes_the_slots_that_it_names_and_no_others() -> None:
