@@ -1,8 +1,8 @@
 """Captions that were taken for one, apart again: lettering told that they are several, pairs tell where.
 
-Belongs here: the likeliest place of a change that is known to lie between two samples, and the extents and
-changes after it. Does not belong here: telling captions by their lettering (`belonging`, `representative`),
-captions from pairs alone (`extents`).
+Belongs here: the likeliest place of a change that is known to lie between two samples, the extents and
+changes after it, and leaving out what turned out to be no caption. Does not belong here: telling captions by
+their lettering (`belonging`, `representative`), captions from pairs alone (`extents`).
 
 That two pictures of what was taken for one caption show different lettering is surer than anything the
 network says of the pairs between them. So one of these is what happened there, at pairs p < q:
@@ -22,12 +22,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from fractions import Fraction
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from video_pipeline.captions.extents import Extent, evidence_of
 from video_pipeline.captions.labels import LABELS
+from video_pipeline.captions.settle import beside
 
 if TYPE_CHECKING:
     from video_pipeline.captions.representative import CaptionText
@@ -50,13 +52,24 @@ class Part:
     text: CaptionText
 
 
+class Divided(NamedTuple):
+    """Extents, and changes and texts by their numbers; `left_out` are those that are none any more."""
+
+    extents: list[Extent]
+    changes: Changes
+    texts: dict[int, CaptionText]
+    left_out: list[Extent]
+
+
 def divided(
     extents: Sequence[Extent],
     changes: Changes,
     parts: Mapping[int, Sequence[Part]],
     probabilities: np.ndarray,
-) -> tuple[list[Extent], Changes, dict[int, CaptionText]]:
-    """The extents with each divided into its parts, and changes and texts by the new numbers.
+    longest: Fraction,
+) -> Divided:
+    """The extents with each divided into its parts, but for those of more than `longest` samples in which no
+    lettering of their own was found: a logo, or a sign, that stands before and after them as well.
 
     `parts` are by number, in order, at least one each where there is any; `probabilities` (N - 1, 2, 5) of
     all pairs. New ends have no change: nothing closer than samples was looked at there.
@@ -64,8 +77,13 @@ def divided(
     found: list[Extent] = []
     moved: Changes = {}
     texts: dict[int, CaptionText] = {}
+    left_out: list[Extent] = []
     for number, extent in enumerate(extents, 1):
         own = _of(extent, parts.get(number, ()))
+        nothing = bool(own) and all(part.text.unread == "nothing_recognised" for part in own)
+        if nothing and extent.end_frame - extent.first_frame > longest:
+            left_out.append(extent)
+            continue
         pieces = _pieces(extent, own, probabilities)
         ends: tuple[tuple[End, int], ...] = (("start", len(found) + 1), ("end", len(found) + len(pieces)))
         for end, at in ends:
@@ -74,7 +92,7 @@ def divided(
                 moved[at, end] = replace(change, number=at)
         texts |= {len(found) + at: part.text for at, part in enumerate(own, 1)}
         found += pieces
-    return found, moved, texts
+    return Divided([beside(found, at) for at in range(len(found))], moved, texts, left_out)
 
 
 def _of(extent: Extent, parts: Sequence[Part]) -> list[Part]:
@@ -94,10 +112,9 @@ def _pieces(extent: Extent, parts: Sequence[Part], probabilities: np.ndarray) ->
         whole = pieces.pop()
         first = max(before.last, whole.first_frame)
         end, end_sure, start, start_sure = _change(evidence_of(probabilities[first : after.first]))
-        beside = "other_caption" if end == start else "empty"
         pieces += [
-            replace(whole, end_frame=first + end + 1, end_confidence=end_sure, end_beside=beside),
-            replace(whole, first_frame=first + start + 1, start_confidence=start_sure, start_beside=beside),
+            replace(whole, end_frame=first + end + 1, end_confidence=end_sure, end_beside="empty"),
+            replace(whole, first_frame=first + start + 1, start_confidence=start_sure, start_beside="empty"),
         ]
     return pieces
 

@@ -22,7 +22,13 @@ from typing import Any
 
 from video_pipeline.captions.document import Boundary, Caption, CaptionsDocument, Edge, Strip
 from video_pipeline.captions.doubts import Pairs, opinions, reconsidered
-from video_pipeline.captions.extents import Extent, extents_of, read_probabilities, stands_throughout
+from video_pipeline.captions.extents import (
+    STANDS_S,
+    Extent,
+    extents_of,
+    read_probabilities,
+    stands_throughout,
+)
 from video_pipeline.captions.look import Looked, look, watched
 from video_pipeline.captions.manifest import (
     Manifest,
@@ -111,7 +117,14 @@ class _Reading:
             )
         self.looked = self._look(extents, frames["pts"])
         extents, changes = settled(extents, self.looked.changes)
-        extents, self.looked.changes, self.texts = divided(extents, changes, self.looked.parts, probabilities)
+        longest = STANDS_S * self.request.frame_rate
+        found = divided(extents, changes, self.looked.parts, probabilities, longest)
+        extents, self.looked.changes, self.texts, left_out = found
+        if left_out:
+            self.notes.append(
+                f"{len(left_out)} stretches of more than {STANDS_S} s were left out: what stands there is no "
+                "caption's lettering"
+            )
         document = self._document(extents, frames)
         with timed_operation("write_captions"):
             return self._write(document)

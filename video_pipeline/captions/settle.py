@@ -35,7 +35,7 @@ def settled(
         if end and start and (end.sample, end.pts) > (start.sample, start.pts):
             held[number, "end"] = replace(start, number=number, end="end")
     moved = [_moved(extent, number, held) for number, extent in enumerate(extents, 1)]
-    return [_beside(moved, at) for at in range(len(moved))], held
+    return [beside(moved, at) for at in range(len(moved))], held
 
 
 def _moved(extent: Extent, number: int, changes: Changes) -> Extent:
@@ -56,7 +56,7 @@ def _sure(confidence: float, change: Change) -> float:
     return confidence * change.odds / (confidence * change.odds + 1 - confidence)
 
 
-def _beside(moved: Sequence[Extent], at: int) -> Extent:
+def beside(moved: Sequence[Extent], at: int) -> Extent:
     """An extent with what lies beside it now: a fade may open a gap between two captions, or close one."""
     extent = moved[at]
 
