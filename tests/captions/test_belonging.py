@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from video_pipeline.captions.belonging import Belonging, Box, alike
+from video_pipeline.captions.belonging import Belonging, Box, _found_in, alike
 
 CAPTION: Box = (70, 46, 250, 72)
 SECOND: Box = (70, 74, 250, 100)
@@ -69,6 +69,17 @@ def test_without_pictures_beside_it_a_logo_cannot_be_told() -> None:
 def test_a_logo_alone_is_not_taken_for_the_caption(after: np.ndarray | None) -> None:
     belonging = Belonging([strip(logo="24 h")] * 9, strip(logo="24 h"), after)
     assert belonging.own([LOGO]) == [False]
+
+
+def test_what_stands_longer_than_captions_do_is_a_logo_where_it_stands_before_it_as_well() -> None:
+    before = strip(logo="24", shade=60)
+    pictures = [strip(logo="24", shade=shade) for shade in (70, 90, 110)]
+    (likeness, slope) = _found_in(before, pictures[0], LOGO)
+    assert likeness >= 0.7
+    assert slope >= 0.6
+    assert Belonging(pictures, before, None, stays=True).own([LOGO]) == [False]
+    assert Belonging(pictures, None, None, stays=True).own([LOGO]) == [True]
+    assert Belonging(pictures, strip(shade=60), None, stays=True).own([LOGO]) == [True]
 
 
 def test_a_caption_whose_end_was_missed_is_kept() -> None:

@@ -140,7 +140,10 @@ def test_each_caption_is_read_once_from_its_own_pictures_and_those_beside_it(
 ) -> None:
     read: list[tuple[Any, ...]] = []
 
-    def reading(_recogniser: object, shown: list[np.ndarray], before: Any, after: Any) -> list[Said]:
+    def reading(
+        _recogniser: object, shown: list[np.ndarray], before: Any, after: Any, *, stays: bool
+    ) -> list[Said]:
+        assert not stays
         assert all(strip.shape == (16, 32, 3) and strip.dtype == np.uint8 for strip in shown)
         levels = [round(float(strip.mean()) * 219 / 255) for strip in shown]
         sides = [None if side is None else round(float(side.mean()) * 219 / 255) for side in (before, after)]
@@ -160,7 +163,7 @@ def test_parts_of_a_caption_are_told_by_the_samples_of_their_pictures(
 ) -> None:
     """Three of its strips show one caption and two another."""
 
-    def reading(*_: object) -> list[Said]:
+    def reading(*_: object, stays: bool) -> list[Said]:
         texts = [CaptionText(text, 0.9, "Latn", None, 1) for text in ("one", "other")]
         return [Said(slice(0, 3), texts[0]), Said(slice(3, 5), texts[1])]
 

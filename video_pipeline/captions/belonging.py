@@ -56,13 +56,20 @@ class Belonging:
     """What is known about one caption's lettering from pictures, all (H, W, 3) uint8 of one size.
 
     `pictures` show the caption, in order, at least one; `before` and `after` are without any caption, or None
-    where none is near.
+    where none is near. `stays` tells that it stands longer than captions do: then it may well be nothing but
+    what is there without it.
     """
 
     def __init__(
-        self, pictures: Sequence[np.ndarray], before: np.ndarray | None, after: np.ndarray | None
+        self,
+        pictures: Sequence[np.ndarray],
+        before: np.ndarray | None,
+        after: np.ndarray | None,
+        *,
+        stays: bool = False,
     ) -> None:
         self._pictures = pictures
+        self._surely_there = _THERE if stays else _SURELY_THERE
         # Kept, because `runs` asks for boxes that `own` was asked for; a blur is 5 ms.
         self._known: dict[Box, list[float]] = {}
         self._fines: dict[Box, list[np.ndarray]] = {}
@@ -86,7 +93,7 @@ class Belonging:
         ]
         if not any(own):
             own = [
-                stay and not (sides and all(_reaches(side, _SURELY_THERE) for side in sides))
+                stay and not (sides and all(_reaches(side, self._surely_there) for side in sides))
                 for stay, sides in zip(stays, found, strict=True)
             ]
         return own

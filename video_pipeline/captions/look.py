@@ -17,6 +17,7 @@ import io
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -74,11 +75,12 @@ def look(
     beside: Mapping[int, Beside],
     cancel: CancellationToken,
     on_progress: Callable[[int, int], None],
+    longest: Fraction | None = None,
 ) -> Looked:
     """Narrows every end of `spans` and reads every caption that `strips` names, in one pass over the decoder.
 
     `pts` is each sample's; `spans` from `windows.spans`; `strips` from `representatives`, empty for no text;
-    `beside` from `without_caption`, for the same captions.
+    `beside` from `without_caption`, for the same captions; captions stand for `longest` samples at most.
     The decoder gives out the pictures inside `spans` besides those of samples. The first error
     of any stage ends the pass and is raised.
     """
@@ -105,7 +107,7 @@ def look(
                 workers=usable_cores() if strips else 1,
                 queue_size=8,
                 ordered=False,
-                setup=lambda: _reader(with_text=bool(strips)),
+                setup=lambda: _reader(with_text=bool(strips), longest=longest),
             ),
         ],
         cancel=cancel,
@@ -166,7 +168,9 @@ def _narrowed(item: Window | Strips, net: CaptionPairNet, decoder: SampledDecode
     )
 
 
-def _reader(*, with_text: bool) -> contextlib.AbstractContextManager[Callable[[Any], list[Any]]]:
+def _reader(
+    *, with_text: bool, longest: Fraction | None
+) -> contextlib.AbstractContextManager[Callable[[Any], list[Any]]]:
     """A worker of the read stage, with a recogniser of its own."""
     recogniser = Recogniser() if with_text else None
 
@@ -175,8 +179,9 @@ def _reader(*, with_text: bool) -> contextlib.AbstractContextManager[Callable[[A
             return [item]
         assert recogniser is not None
         before, after = (None if picture is None else _rgb(picture) for picture in (item.before, item.after))
-        said = read_caption(recogniser, [_rgb(p) for p in item.pictures], before, after)
         shown = [picture.samples for picture in item.pictures]
+        stays = longest is not None and shown[-1][-1] - shown[0][0] > longest
+        said = read_caption(recogniser, [_rgb(p) for p in item.pictures], before, after, stays=stays)
         parts = [
             Part(shown[each.pictures.start][0], shown[each.pictures.stop - 1][-1], each.text) for each in said
         ]

@@ -98,6 +98,7 @@ class _Reading:
         self.looked = Looked()
         self.texts: dict[int, CaptionText] = {}
         self.notes: list[str] = []
+        self.longest = STANDS_S * request.frame_rate
         self.looks, self.looks_done = 1, 0
 
     def make(self) -> Manifest:
@@ -117,8 +118,7 @@ class _Reading:
             )
         self.looked = self._look(extents, frames["pts"])
         extents, changes = settled(extents, self.looked.changes)
-        longest = STANDS_S * self.request.frame_rate
-        found = divided(extents, changes, self.looked.parts, probabilities, longest)
+        found = divided(extents, changes, self.looked.parts, probabilities, self.longest)
         extents, self.looked.changes, self.texts, left_out = found
         if left_out:
             self.notes.append(
@@ -144,6 +144,7 @@ class _Reading:
                 beside=without_caption(extents, len(pts)),
                 cancel=self.context.cancel,
                 on_progress=self._progress,
+                longest=self.longest,
             )
 
     def _reconsider(self, pairs: Pairs, extents: list[Extent], pts: list[int]) -> list[Extent]:

@@ -56,14 +56,16 @@ def read_caption(
     pictures: Sequence[np.ndarray],
     before: np.ndarray | None = None,
     after: np.ndarray | None = None,
+    *,
+    stays: bool = False,
 ) -> list[Said]:
     """Reads the median of a caption's pictures, (H, W, 3) uint8 RGB in order; up to `OTHERS` single ones too
     where that is not sure, and then takes the reading that the others agree with most.
 
     `before` and `after` are pictures without a caption, where there are any: what stands there as well, and
-    what does not stand still, is not read. One thing is said, but where the lettering shows that several
-    captions were taken for one: then each says its own, in order."""
-    whole = _Run(recogniser, pictures, slice(0, len(pictures)), before, after)
+    what does not stand still, is not read (`stays`: see `Belonging`). One thing is said, but where the
+    lettering shows that several captions were taken for one: then each says its own, in order."""
+    whole = _Run(recogniser, pictures, slice(0, len(pictures)), before, after, stays=stays)
     if not whole.boxes:
         # The median of captions that follow each other may show none of them: single pictures do.
         whole.read_on()
@@ -95,11 +97,13 @@ class _Run:
         span: slice,
         before: np.ndarray | None,
         after: np.ndarray | None,
+        *,
+        stays: bool = False,
     ) -> None:
         self.span = span
         self._recogniser, self._pictures = recogniser, pictures[span]
         self.length = len(self._pictures)
-        self.belonging = Belonging(self._pictures, before, after)
+        self.belonging = Belonging(self._pictures, before, after, stays=stays)
         self.picture = lower_median(self._pictures)
         self.readings = [recogniser.read(self.picture, self.belonging.own)]
 
