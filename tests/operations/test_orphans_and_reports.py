@@ -127,6 +127,11 @@ def test_a_report_says_which_why_what_to_do_and_where() -> None:
     assert report["text"].startswith("1 run failed")
 
 
+def test_advice_that_the_message_gives_already_is_told_once() -> None:
+    told = replace(failure(), message="the video is cut off What to do: upload it again").line()
+    assert told.count("upload it again") == 1
+
+
 def test_a_long_report_is_cut_and_still_counts_everything() -> None:
     many = [failure(number) for number in range(DETAILED + 30)]
     report = report_of(many)
