@@ -97,7 +97,10 @@ def test_before_a_late_first_picture_that_one_is_looked_at(tmp_path: Path) -> No
         found = [(number_in(one.picture.frame.y), one.asked) for one in pictures_at(source, asked)]
         assert found == [(0, (0, 1, 2)), (1, (3,))]
         assert moments_at_rate(source, Fraction(1), Fraction(0), None) == [0, 1, 2, 3]
-        for wrong in (pictures_at, lambda source, times: moments_at_rate(source, Fraction(1), *times, None)):
+        for wrong in (
+            pictures_at,
+            lambda source, times: moments_at_rate(source, Fraction(1), times[0], None),
+        ):
             with pytest.raises(BadInput, match="not in the video"):
                 wrong(source, [-SHORT])
 
