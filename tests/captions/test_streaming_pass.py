@@ -82,7 +82,7 @@ def test_streaming_and_sequential_runs_make_the_same(tmp_path: Path, make_contex
 
 
 def test_every_artefact_passes_its_checks_and_a_rerun_writes_nothing(
-    demo_store: ObjectStore, make_context: MakeContext
+    demo_store: ObjectStore, make_context: MakeContext, capsys: pytest.CaptureFixture[str]
 ) -> None:
     events: list[dict[str, Any]] = []
     context = make_context(demo_store, events)
@@ -93,6 +93,8 @@ def test_every_artefact_passes_its_checks_and_a_rerun_writes_nothing(
     assert check_extents(demo_store, result.extents.manifest_key) == []
     assert check_chunks(demo_store, result.chunks.manifest_key) == []
     assert {"performance.txt", "timing_waterfall.html", "trace.json", "stages.json"} == set(context.reports)
+    assert b"Pairs: 83 " in context.reports["performance.txt"][0]
+    assert context.reports["performance.txt"][0].decode() in capsys.readouterr().out, "and in the call's log"
     assert b"Encoding elsewhere: encoding " in context.reports["performance.txt"][0]
     assert json.loads(context.reports["stages.json"][0])["offloading"]["ratio"] > 0
     progress = [event for event in events if event["event"] == "progress"]
