@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,9 +22,11 @@ from video_pipeline.assets.health import NAME, SHOWN
 from video_pipeline.calls import CallRecord, ResultRecord, WorkerIdentity, read_call, write_result
 from video_pipeline.clips.intake import add_clip
 from video_pipeline.definitions import build_definitions
+from video_pipeline.errors import Transient
 from video_pipeline.keys import ClipId, VideoId
 from video_pipeline.operations import inputs
 from video_pipeline.operations.states import CAPTIONS, CLIPS, JOINED
+from video_pipeline.resources import ended_runs
 from video_pipeline.resources.store import StoreResource
 from video_pipeline.sensors import failure_report, new_uploads, orphaned_calls
 from video_pipeline.settings import load_settings
@@ -79,6 +81,8 @@ class Ticks:
         with built as context, partition_loading_context(dynamic_partitions_store=self.instance):
             data = self.sensor.evaluate_tick(context)
         self.said = data.skip_message or ""
+        asked_for = [item.run_key for item in data.run_requests or []]
+        assert len(asked_for) == len(set(asked_for)), "of two requests with one key, the second is dropped"
         if breaks_off:
             return list(data.run_requests or [])
         new = [item for item in data.run_requests or [] if item.run_key not in self.run_keys]
@@ -199,6 +203,70 @@ def test_a_failed_listing_decides_nothing(store: ObjectStore, uploads: Ticks, tm
     assert uploads.said == "nothing new"
 
 
+def test_a_listing_that_fails_for_one_tenant_decides_nothing_about_it_and_all_about_the_others(
+    store: ObjectStore, uploads: Ticks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.put(source("a"), b"x")
+    store.put("other/client/videos/b/video.mp4", b"x")
+    look = inputs.look
+
+    def fails(objects, kind, tenant, **options):
+        if tenant == "other":
+            raise Transient("the server failed", input=tenant)
+        return look(objects, kind, tenant, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sensors, "look", fails)
+        assert asked(uploads()) == [("caption_video", "demo--a")]
+        patched.setenv("VIDEO_PIPELINE_TENANTS", "other")
+        assert uploads() == []
+        assert "could not be listed" in uploads.said
+    assert asked(uploads()) == [("caption_video", "other--b")]
+
+
+def test_a_tick_asks_for_no_more_runs_than_it_can_and_the_next_for_the_rest(
+    store: ObjectStore, uploads: Ticks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sensors, "MAX_RUNS", 2)
+    store.put(source("a"), b"x")
+    store.put("demo/server/samples/look/request.json", b"{}")
+    store.put("demo/server/samples/other/request.json", b"{}")
+    assert len(uploads()) == 2
+    assert len(uploads()) == 1
+    assert uploads() == []
+
+
+def test_an_emptied_cursor_asks_again_for_what_was_never_made(
+    store: ObjectStore, uploads: Ticks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its run keys must not be those of the sensor's earlier life: the daemon would leave the runs out."""
+    store.put(source("a"), b"x")
+    assert len(uploads()) == 1
+    uploads.cursor = None
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 60)
+    assert asked(uploads()) == [("caption_video", "demo--a")]
+
+
+def test_in_a_bucket_each_tick_says_what_is_known_and_whose_turn_it_is(
+    store: ObjectStore, uploads: Ticks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[list[str], int]] = []
+
+    def partly(objects, kind, tenant, *, known, turn, checks):
+        seen = inputs.look(objects, kind, tenant, checks=checks)
+        if kind.partitions == "videos":
+            told.append((sorted(known), turn))
+            seen.whole = False
+        return seen
+
+    monkeypatch.setattr(sensors, "look", partly)
+    store.put(source("a"), b"x")
+    for _ in range(3):
+        uploads()
+    assert told == [([], 0), (["demo--a"], 1), (["demo--a"], 2)]
+
+
 def test_only_the_named_tenants_are_looked_at(
     store: ObjectStore, uploads: Ticks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -253,6 +321,7 @@ def dead_run(
     tags: dict[str, str] | None = None,
     selection: list[str] | None = None,
     cancelled: bool = False,
+    calls: Sequence[str] = (KEY,),
 ) -> str:
     """A run whose worker died in its first asset, after that had submitted the call `KEY`: run monitoring has
     marked it as failed or, where a person had cancelled it, as cancelled."""
@@ -264,13 +333,14 @@ def dead_run(
         tags={"dagster/partition": "demo--a", **(tags or {})},
         asset_selection=None if selection is None else frozenset(map(dg.AssetKey, selection)),
     )
-    observation = dg.AssetObservation("vp9_chunks", partition="demo--a", metadata={"call": KEY})
-    event = dg.DagsterEvent(
-        event_type_value=dg.DagsterEventType.ASSET_OBSERVATION.value,
-        job_name=CAPTIONS.job,
-        event_specific_data=AssetObservationData(observation),
-    )
-    instance.report_dagster_event(event, made.run_id)
+    for call in calls:
+        observation = dg.AssetObservation("vp9_chunks", partition="demo--a", metadata={"call": call})
+        event = dg.DagsterEvent(
+            event_type_value=dg.DagsterEventType.ASSET_OBSERVATION.value,
+            job_name=CAPTIONS.job,
+            event_specific_data=AssetObservationData(observation),
+        )
+        instance.report_dagster_event(event, made.run_id)
     if cancelled:
         instance.report_run_canceling(made)
         instance.report_run_canceled(made)
@@ -312,10 +382,19 @@ def test_a_dead_runs_call_is_taken_over_once(
 ) -> None:
     put_call(store, alive=True, result=result)
     dead_run(instance)
-    assert asked(orphans()) == [("caption_video", "demo--a")]
+    (request,) = orphans()
+    assert asked([request]) == [("caption_video", "demo--a")]
+    assert request.tags["video_pipeline/reattached"] == "1"
+    cursor = orphans.cursor
     assert orphans() == []
+    assert orphans.said.startswith("0 runs ended badly")
+    assert orphans.cursor == cursor
     orphans.cursor = None  # a lost cursor asks with the same run key
     assert orphans() == []
+    # The run that took over may die as well, and is another one.
+    dead_run(instance, tags=dict(request.tags))
+    (second,) = orphans()
+    assert second.tags["video_pipeline/reattached"] == "2"
 
 
 def test_a_damaged_call_record_keeps_no_other_orphan_waiting(
@@ -327,6 +406,88 @@ def test_a_damaged_call_record_keeps_no_other_orphan_waiting(
     put_call(store, alive=True)
     dead_run(instance)
     assert asked(orphans()) == [("caption_video", "demo--a")]
+
+
+def test_a_call_whose_record_cannot_be_read_now_is_looked_at_again(
+    instance: dg.DagsterInstance, store: ObjectStore, orphans: Ticks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise Transient("the server failed", input=KEY)
+
+    put_call(store, alive=True)
+    dead_run(instance)
+    with monkeypatch.context() as patched:
+        patched.setattr(sensors, "read_call", fails)
+        assert orphans() == []
+        assert "nothing was decided" in orphans.said
+    assert asked(orphans()) == [("caption_video", "demo--a")]
+
+
+def test_of_several_calls_of_a_run_the_last_counts(
+    instance: dg.DagsterInstance, store: ObjectStore, orphans: Ticks
+) -> None:
+    put_call(store, alive=True)
+    dead_run(instance, calls=["f" * 16, KEY])
+    assert asked(orphans()) == [("caption_video", "demo--a")]
+    dead_run(instance, calls=[KEY, "f" * 16])
+    assert orphans() == []
+
+
+def test_the_backfill_that_a_dead_run_came_from_does_not_count_as_its_partitions_next_run(
+    instance: dg.DagsterInstance, store: ObjectStore, orphans: Ticks
+) -> None:
+    """A backfill of assets is open until its last run has ended, and asks for each partition once."""
+    put_call(store, alive=True)
+    for name in ("own", "another"):
+        instance.add_backfill(
+            PartitionBackfill(
+                backfill_id=name,
+                status=BulkActionStatus.REQUESTED,
+                from_failure=False,
+                tags={},
+                backfill_timestamp=0.0,
+                partition_names=["demo--a"] if name == "own" else ["demo--b"],
+            )
+        )
+    dead_run(instance, tags={"dagster/backfill": "another"})
+    assert orphans() == []
+    dead_run(instance, tags={"dagster/backfill": "own"})
+    assert asked(orphans()) == [("caption_video", "demo--a")]
+
+
+@pytest.mark.parametrize("status", [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.FAILURE])
+def test_an_earlier_run_that_goes_on_and_a_later_one_that_ended_are_both_met(
+    instance: dg.DagsterInstance, store: ObjectStore, orphans: Ticks, status: dg.DagsterRunStatus
+) -> None:
+    put_call(store, alive=True)
+
+    def other() -> None:
+        create_run_for_test(
+            instance, job_name=CAPTIONS.job, status=status, tags={"dagster/partition": "demo--a"}
+        )
+        time.sleep(1.1)  # Dagster tells when a run was made in seconds
+
+    if status == dg.DagsterRunStatus.STARTED:
+        other()
+        dead_run(instance)
+    else:
+        dead_run(instance)
+        time.sleep(1.1)
+        other()
+    assert orphans() == []
+
+
+def test_of_more_ends_than_one_look_takes_none_is_passed_over(instance: dg.DagsterInstance) -> None:
+    ended = [dead_run(instance, cancelled=number % 3 == 2) for number in range(8)]
+    events = (dg.DagsterEventType.RUN_FAILURE, dg.DagsterEventType.RUN_CANCELED)
+    found: list[str] = []
+    after: int | None = None
+    for _ in range(9):
+        records, after = ended_runs.ended_runs(instance, events, after, limit=2)
+        found += [record.dagster_run.run_id for record in records]
+    assert found == ended
+    assert ended_runs.ended_runs(instance, events, after, limit=2) == ([], after)
+    assert ended_runs.ended_runs(instance, events, None, since=time.time() + 60) == ([], None)
 
 
 def test_a_run_of_some_assets_is_taken_over_with_just_those(
@@ -557,8 +718,12 @@ def check(instance: dg.DagsterInstance, definitions: dg.Definitions, asset: str)
 
 
 def test_the_health_check_says_which_failed_why_and_what_to_do(
-    instance: dg.DagsterInstance, store: ObjectStore, definitions: dg.Definitions
+    instance: dg.DagsterInstance,
+    store: ObjectStore,
+    definitions: dg.Definitions,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("VIDEO_PIPELINE_UI_URL", "https://dagster.example.com/")
     outcomes = Outcomes()
     assert run(instance, outcomes, CAPTIONS, "demo--fine").success
     assert check(instance, definitions, "wasabi_upload").passed
@@ -574,7 +739,9 @@ def test_the_health_check_says_which_failed_why_and_what_to_do(
     table = str(shows["partitions"])
     for part in ("demo--cut", "cut off", "upload it again", "demo--odd", "two and two made five"):
         assert part in table
+    assert "](https://dagster.example.com/runs/" in table
     assert "until their source or request" in str(shows["what_to_do"])
+    assert "1 failed for **another reason**" in str(shows["what_to_do"])
     # Once it is on its way again it is not left failed.
     create_run_for_test(
         instance,
@@ -589,13 +756,31 @@ def test_the_health_check_says_which_failed_why_and_what_to_do(
 def test_what_a_person_cancelled_is_counted_and_is_no_failure(
     instance: dg.DagsterInstance, store: ObjectStore, definitions: dg.Definitions
 ) -> None:
-    cancelled_run(instance, CAPTIONS, "demo--a")
+    for key in ("demo--a", "demo--c"):
+        cancelled_run(instance, CAPTIONS, key)
+    create_run_for_test(
+        instance,
+        job_name=CAPTIONS.job,
+        status=dg.DagsterRunStatus.STARTED,
+        tags={"dagster/partition": "demo--c"},
+    )
     assert not run(
         instance, Outcomes(ends={"captions/demo--b": "a cancelled call"}), CAPTIONS, "demo--b"
     ).success
     found = check(instance, definitions, "wasabi_upload")
     assert found.passed
     assert (found.metadata["cancelled"].value, found.metadata["failed"].value) == (2, 0)
+
+
+def test_a_check_lists_the_failures_of_its_own_asset(
+    instance: dg.DagsterInstance, store: ObjectStore, definitions: dg.Definitions
+) -> None:
+    outcomes = Outcomes(ends={"framed_clip/demo--a": "a defect", "framed_clip/demo--b": "a cancelled call"})
+    for key in ("demo--a", "demo--b"):
+        assert not run(instance, outcomes, CLIPS, key).success
+    for asset, failed in (("clip", 0), ("framed_clip", 1)):
+        found = check(instance, definitions, asset)
+        assert (found.metadata["failed"].value, found.metadata["cancelled"].value) == (failed, failed)
 
 
 def test_the_health_checks_table_is_cut_and_its_counts_are_not(
