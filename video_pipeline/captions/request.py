@@ -6,7 +6,6 @@ partition keeps in the store. Does not belong here: media, models, torch. Pure p
 
 from __future__ import annotations
 
-import re
 from fractions import Fraction
 from typing import Annotated, Literal
 
@@ -14,28 +13,27 @@ from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from video_pipeline.keys import VideoId, check_key
 from video_pipeline.media.geometry import CropRegion
-from video_pipeline.strict import StrictModel
+from video_pipeline.strict import StrictModel, fraction_of
 
 Stage = Literal["cropped_frames", "caption_frame_extents", "vp9_chunks"]
 STAGES: tuple[Stage, ...] = ("cropped_frames", "caption_frame_extents", "vp9_chunks")
 """The stages of one pass, in the order in which a frame meets them; also the assets' names."""
 
 MAX_RATE = 240
-_RATE = re.compile(r"\s*[+-]?\d{1,20}(\.\d{1,20}|/\d{1,20})?\s*")
-"""A rate as text. `Fraction` takes exponents too, and would work on "1e99999999" for hours."""
 
 
 def _to_rate(value: object) -> Fraction:
     """A rate in Hz from a number, `"30000/1001"` or `"12.5"`; a float counts as its shortest decimal."""
     if isinstance(value, bool) or not isinstance(value, int | float | str | Fraction):
         raise ValueError(f"{value!r} is not a frame rate: a number or a fraction such as '30000/1001'")
-    if isinstance(value, str) and not _RATE.fullmatch(value):
-        raise ValueError(f"{value[:40]!r} is not a frame rate: a number or a fraction such as '30000/1001'")
     try:
-        rate = Fraction(repr(value) if isinstance(value, float) else value)
+        if isinstance(value, str):
+            rate = fraction_of(value)
+        else:
+            rate = Fraction(repr(value) if isinstance(value, float) else value)
     except (ValueError, ZeroDivisionError):
         raise ValueError(
-            f"{value!r} is not a frame rate: a number or a fraction such as '30000/1001'"
+            f"{str(value)[:40]!r} is not a frame rate: a number or a fraction such as '30000/1001'"
         ) from None
     if not 0 < rate <= MAX_RATE:
         raise ValueError(f"the frame rate {rate} Hz is outside 0 < rate <= {MAX_RATE}")

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from video_pipeline.clips.request import ClipTask, exact
 from video_pipeline.models.shipped import DETECTOR_WEIGHTS, shipped_sha256
-from video_pipeline.strict import StrictModel
+from video_pipeline.strict import StrictModel, fraction_of
 
 MAX_FRAMES = 20_000
 """Of one call. Each costs about 300 bytes of the result and 200 for each person in it."""
@@ -48,11 +48,11 @@ def _moment(value: float | str) -> float | str:
 
 def _rate(text: str) -> str:
     try:
-        rate = Fraction(text)
-    except (ValueError, ZeroDivisionError):
+        rate = fraction_of(text)
+    except ValueError:
         rate = Fraction(0)
     if not 0 < rate <= 240:
-        raise ValueError(f"{text!r} is no rate: write pictures per second as 2 or 1/2, up to 240")
+        raise ValueError(f"{text[:40]!r} is no rate: write pictures per second as 2 or 1/2, up to 240")
     return str(rate)
 
 

@@ -19,7 +19,7 @@ from pydantic import AfterValidator, Field, model_validator
 from video_pipeline.keys import check_key, check_name
 from video_pipeline.media.h264 import ENCODER_VERSION
 from video_pipeline.models.shipped import UPSCALER_WEIGHTS, shipped_sha256
-from video_pipeline.strict import StrictModel
+from video_pipeline.strict import StrictModel, fraction_of
 
 Interpolation = Literal["linear", "monotone_cubic"]
 Effect = Literal["dark_overlay", "brightness_boost", "original"]
@@ -45,9 +45,9 @@ MAX_TICKS = 1_000_000
 
 def _rate(text: str) -> str:
     try:
-        value = Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        raise ValueError(f"{text!r} is no frame rate: write 30, 29.97 as 30000/1001") from None
+        value = fraction_of(text)
+    except ValueError:
+        raise ValueError(f"{text[:40]!r} is no frame rate: write 30, 29.97 as 30000/1001") from None
     if not 1 <= value <= 240:
         raise ValueError(f"{text} frames per second is not between 1 and 240")
     # 29.97 and 23.976023976 are how people write n x 1000/1001, the rates of NTSC.
