@@ -248,6 +248,14 @@ def test_a_second_attempt_after_a_new_plan_cuts_where_the_first_did(
     assert len(desk.run(PARALLEL, "another", **fields).chunks) <= 1
 
 
+def test_a_preview_foretells_by_the_newest_plan_and_notes_nothing(desk: Desk, calls: FanOutDouble) -> None:
+    keep(desk.store, own())
+    result = desk.run(PARALLEL, preview=2, **uneven_film(desk))
+    assert result.prediction is not None
+    assert result.prediction.basis.startswith("12 runs (ledger of this deployment)")
+    assert not [key for key in desk.stored() if "/parts/" in key]
+
+
 def test_the_plan_lies_where_the_cost_assets_put_it(store: DirectoryStore) -> None:
     keep(store, own())
     assert store.head(keys.cost_current_key("plan")) is not None

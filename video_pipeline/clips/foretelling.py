@@ -10,17 +10,17 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from video_pipeline.clips.crop import Shape, may_need_upscaling
-from video_pipeline.clips.framing import KIND
 from video_pipeline.clips.framing_plan import FramingPlan, crop_curve
 from video_pipeline.clips.reframe import PLAIN_GRID
 from video_pipeline.clips.request import ProcessFramingAiRequest
 from video_pipeline.clips.result import RenderPrediction
-from video_pipeline.costs.in_use import SOURCES, gpu_of, model_in_use
-from video_pipeline.costs.plan import auto_chunks, get_framing_ai_gpu_config, shipped_coefficients
+from video_pipeline.costs.in_use import SOURCES, model_in_use, newest_plan
+from video_pipeline.costs.plan import auto_chunks, get_framing_ai_gpu_config
 from video_pipeline.costs.predict import Coefficients, predict
 from video_pipeline.media.h264 import segment_frames
 
 if TYPE_CHECKING:
+    from video_pipeline.store.base import ObjectStore
     from video_pipeline.worker import TaskContext
 
 CHUNK = "process_framing_ai_chunk"
@@ -50,15 +50,19 @@ def model_for(request: ProcessFramingAiRequest, plan: FramingPlan, backend: str)
     return found.model_copy(update=changes)
 
 
-def modal_model(rate: Fraction) -> Coefficients | None:
-    """The shipped coefficients of enlarging on the GPU that the task table states."""
-    known = shipped_coefficients(KIND, gpu_of(CHUNK, "modal"))
+def modal_model(rate: Fraction, store: ObjectStore | None = None) -> Coefficients | None:
+    """Coefficients of enlarging on the GPU that the task table states: those of the newest plan in `store`,
+    or what ships."""
+    own = None if store is None else newest_plan(store)
+    known = model_in_use(() if own is None else own.coefficients, CHUNK, backend="modal", enlarged=True)
     return None if known is None else known.model_copy(update={"segment_frames": segment_frames(rate)})
 
 
-def preview_prediction(frames: int, rate: Fraction, wanted: int | None) -> RenderPrediction | None:
+def preview_prediction(
+    frames: int, rate: Fraction, wanted: int | None, store: ObjectStore | None = None
+) -> RenderPrediction | None:
     """What a render of `frames`, enlarged by the network, would take and cost on Modal."""
-    c = modal_model(rate)
+    c = modal_model(rate, store)
     return None if c is None else prediction_of(c, frames, wanted or chunks_that_pay(frames, rate, c))
 
 

@@ -127,7 +127,7 @@ def _preview(whole: ProcessFramingAiRequest, context: TaskContext, wanted: int |
     result = _in_one_call(whole, context)
     if not result.enlarged_frames:
         return result
-    prediction = preview_prediction(result.frames, Fraction(result.frame_rate), wanted)
+    prediction = preview_prediction(result.frames, Fraction(result.frame_rate), wanted, context.store)
     return result.model_copy(update={"prediction": prediction})
 
 

@@ -16,7 +16,7 @@ from pydantic import AwareDatetime, ValidationError
 
 from video_pipeline.costs.plan import Plan, shipped_plan, tells_counts_apart
 from video_pipeline.costs.predict import Coefficients
-from video_pipeline.costs.stored import PLAN_KIND, current, family, read_plan_at
+from video_pipeline.costs.stored import PLAN_KIND, current, family, read_plan, read_plan_at
 from video_pipeline.errors import BadInput
 from video_pipeline.modal_ops.specs import gpu_name
 from video_pipeline.store.base import ObjectMissing, ObjectStore
@@ -42,6 +42,16 @@ class _Note(StrictModel):
 
     plan: str
     noted_at: AwareDatetime
+
+
+def newest_plan(store: ObjectStore) -> Plan | None:
+    """The deployment's newest plan, for what begins no render; None where none was made or, said in the log,
+    where it cannot be read."""
+    try:
+        return read_plan(store)
+    except BadInput as error:
+        log.warning("chunks are chosen by the tables that ship: %s [%s]", error.message, error.input)
+        return None
 
 
 def plan_of_render(store: ObjectStore, parts_prefix: str) -> Plan | None:
