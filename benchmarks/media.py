@@ -35,11 +35,11 @@ def _make(name: str, *arguments: str) -> Path:
     return target
 
 
-def video_720p(*, b_frames: bool) -> Path:
-    """90 s, 1280x720, 30 fps, H.264 at CRF 23, with three B-frames or none."""
+def video_720p(*, b_frames: bool, seconds: int = 90) -> Path:
+    """1280x720, 30 fps, H.264 at CRF 23, with three B-frames or none."""
     return _make(
-        f"720p_{'b3' if b_frames else 'b0'}.mp4",
-        *("-t", "90", "-vf", "scale=1280:720:flags=lanczos", "-c:v", "libx264", "-preset", "fast"),
+        f"720p_{'b3' if b_frames else 'b0'}{'' if seconds == 90 else f'_{seconds}_s'}.mp4",
+        *("-t", str(seconds), "-vf", "scale=1280:720:flags=lanczos", "-c:v", "libx264", "-preset", "fast"),
         *("-crf", "23", "-bf", "3" if b_frames else "0", "-c:a", "copy"),
     )
 
