@@ -36,8 +36,8 @@ from video_pipeline.worker import TaskContext
 RATE = Fraction(10)
 REPEATS = 3
 LONG_S = 300
-"""Of the clip on which streaming is held against its floor: filling and emptying the stages takes 0.2 to 0.3 s,
-which is 5 % of a pass over 90 s of video, and 1.5 % of one over this."""
+"""Of the clip on which streaming is held against its floor: filling and emptying the stages takes 0.2 to
+0.3 s, which is 5 % of a pass over 90 s of video, and 1.5 % of one over this."""
 KEY = "bench/client/videos/clip/video.mp4"
 CUSTOMARY = "-deadline good -cpu-used 2 -threads 2 -tile-columns 1 -frame-parallel 1"
 EQUAL = "-deadline realtime -cpu-used 7 -lag-in-frames 0 -auto-alt-ref 0 -sharpness 1 -threads 1"
