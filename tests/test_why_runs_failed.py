@@ -9,7 +9,7 @@ import pytest
 from dagster._core.events import EngineEventData
 from dagster._core.test_utils import create_run_for_test
 from dagster._grpc.server import DagsterApiServer
-from dagster._utils.error import SerializableErrorInfo
+from dagster_shared.error import SerializableErrorInfo
 
 from video_pipeline.resources.ended_runs import why_a_run_failed
 

@@ -64,11 +64,8 @@ def test_captions_may_touch_and_end_with_the_video() -> None:
 
 def test_a_caption_is_as_sure_as_its_less_certain_end() -> None:
     for start, end in ((0.3, 0.8), (0.8, 0.3)):
-        ends = {
-            "start": boundary(Fraction(0), confidence=start),
-            "end": boundary(Fraction(1), confidence=end),
-        }
-        assert caption(1, 0, 10, **ends).confidence == 0.3
+        first, last = boundary(Fraction(0), confidence=start), boundary(Fraction(1), confidence=end)
+        assert caption(1, 0, 10, start=first, end=last).confidence == 0.3
 
 
 @pytest.mark.parametrize("confidence", [-0.01, 1.01, float("nan")])

@@ -116,15 +116,15 @@ def test_hours_are_counted_on() -> None:
 
 def test_a_caption_before_the_clocks_zero_begins_with_it() -> None:
     """An edit list may show the first picture a moment before the movie's own zero."""
-    ends = {"start": boundary(Fraction(-3, 100)), "end": boundary(Fraction(1))}
-    assert to_srt(document(caption(1, 0, 9, text="a", **ends))).startswith(
-        "1\n00:00:00,000 --> 00:00:01,000\n"
-    )
+    start, end = boundary(Fraction(-3, 100)), boundary(Fraction(1))
+    made = to_srt(document(caption(1, 0, 9, text="a", start=start, end=end)))
+    assert made.startswith("1\n00:00:00,000 --> 00:00:01,000\n")
 
 
 def test_times_are_rounded_to_the_nearest_millisecond_halves_up() -> None:
-    ends = {"start": boundary(Fraction(14996, 10000)), "end": boundary(Fraction(15005, 10000))}
-    assert "00:00:01,500 --> 00:00:01,501" in to_srt(document(caption(1, 0, 9, text="a", **ends)))
+    start, end = boundary(Fraction(14996, 10000)), boundary(Fraction(15005, 10000))
+    made = to_srt(document(caption(1, 0, 9, text="a", start=start, end=end)))
+    assert "00:00:01,500 --> 00:00:01,501" in made
 
 
 def test_a_moment_is_given_to_an_empty_cue_only_where_the_next_one_leaves_room() -> None:

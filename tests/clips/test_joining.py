@@ -249,7 +249,7 @@ def test_other_shapes_and_rates_are_fitted_into_the_first_clip_s(desk: Desk) -> 
 def test_a_compilation_may_have_a_size_and_a_rate_of_its_own(desk: Desk) -> None:
     key = desk.film(size=LARGE, frames=25)
     clips = [{"source_key": key, "name": "A"}]
-    size = {"output_width": 480, "output_height": 320}
+    size: dict[str, Any] = {"output_width": 480, "output_height": 320}
     result = desk.run("create_annotated_compilation", clips=clips, fps="50", **size, encoding=SMOOTH)
     assert (result.width, result.height, result.frame_rate) == (480, 320, "50")
     assert (result.frames, result.duration_seconds) == (50, 1.0)

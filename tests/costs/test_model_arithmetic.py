@@ -57,11 +57,12 @@ def test_a_parameter_on_its_bound_makes_no_other_one_less_sure() -> None:
     """It is taken as known to be nothing: what is left has the variance of a fit without it."""
     runs = line_runs()
     runs["wall_s"] -= 7.0
-    c = fitted(runs[runs["frames"] > 200], terms=LINE).coefficients
-    x = (runs["frames"] / runs["wall_s"])[runs["frames"] > 200].to_numpy()
+    long = runs.query("frames > 200")
+    c = fitted(long, terms=LINE).coefficients
+    x = np.asarray(long["frames"], float) / np.asarray(long["wall_s"], float)
     assert c.startup_s == 0
     assert c.run_sd is not None
-    assert np.array(c.covariance) == pytest.approx(np.diag([c.run_sd**2 / (x @ x), 0.0]))
+    assert np.array(c.covariance) == pytest.approx(np.diag([float(c.run_sd**2 / (x @ x)), 0.0]))
 
 
 def test_no_interval_reaches_below_nothing() -> None:

@@ -7,6 +7,7 @@ import os
 import time
 import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -293,7 +294,8 @@ def test_every_change_is_run_once_or_met_again(
 @pytest.mark.parametrize("how", ["failed", "cancelled"])
 def test_an_upload_after_the_attempt_that_failed_or_was_cancelled_is_news(how: str) -> None:
     last = {"demo--a": FailedRun("r", "j", began=20.0, ended=21.0)}
-    states = [States(["demo--a"], **{how: last})]
+    ended: dict[str, Any] = {how: last}
+    states = [States(["demo--a"], **ended)]
     for modified, runs in ((19.0, 0), (22.0, 1)):
         decision = decide({"demo--a": Inputs("x", modified)}, {}, ["demo--a"], states)
         assert len(decision.run) == runs

@@ -73,7 +73,7 @@ def test_what_it_stores_is_named_in_its_result_and_each_row_names_its_own_pictur
     for row, picture in zip(delivered, same["frame_png_bytes_list"], strict=True):
         name = f"batch_{row.batch:05d}_video_{row.video:05d}_frame_{row.frame:03d}.png"
         assert row.png_key == f"{prefix}frames/{name}"
-        assert context.store.get(row.png_key) == picture
+        assert context.store.get(f"{prefix}frames/{name}") == picture
     assert Image.open(io.BytesIO(context.store.get(result.report_keys["picture_grid"]))).format == "PNG"
     for report in ("bandwidth", "timing_waterfall"):
         page = context.store.get(result.report_keys[report])
