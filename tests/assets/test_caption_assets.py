@@ -114,6 +114,7 @@ def test_one_video_becomes_a_published_set_and_a_second_run_does_no_work(
     assert after["artefacts"]["captions"] == current["artefacts"]["captions"]
 
 
+@pytest.mark.slow
 def test_a_video_without_a_request_has_its_captions_found(
     store: ObjectStore, instance: dg.DagsterInstance
 ) -> None:

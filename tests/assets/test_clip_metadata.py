@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import dagster as dg
+import pytest
 
 from tests.assets.test_clips import FILM, FIRST, OUTPUT, QUICK, WHOLE, film, instance, metadata_of, run, store
 from tests.clips.films import shown
@@ -15,6 +16,7 @@ from video_pipeline.store.base import ObjectStore
 _ = film, instance, store  # the fixtures
 
 
+@pytest.mark.slow
 def test_every_clip_shows_its_pictures_its_file_and_its_figures(
     instance: dg.DagsterInstance, store: ObjectStore
 ) -> None:

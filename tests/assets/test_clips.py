@@ -79,6 +79,7 @@ def film_of(store: ObjectStore, clip: ClipId, stage: Any) -> list[int]:
     return numbers(shown(path))
 
 
+@pytest.mark.slow
 def test_a_clip_is_made_as_far_as_its_request_goes_and_joined_by_name(
     instance: dg.DagsterInstance, store: ObjectStore
 ) -> None:

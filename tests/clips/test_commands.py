@@ -66,6 +66,7 @@ def file_lines(out: str) -> list[Path]:
     return [Path(found) for found in re.findall(r"(/\S+\.(?:mp4|png|json))$", out, re.MULTILINE)]
 
 
+@pytest.mark.slow
 def test_a_request_becomes_clips_by_two_commands(
     store: ObjectStore, tmp_path: Path, request_file: Callable, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -152,6 +152,7 @@ def test_a_cancel_interrupts_the_function_and_a_termination_kills_it(loopback: M
     assert still_on.isdisjoint(answer["ids"])
 
 
+@pytest.mark.slow
 def test_a_preempted_or_killed_container_is_replaced_and_its_input_runs_again(
     loopback: ModalLoopback, tmp_path: Path
 ) -> None:

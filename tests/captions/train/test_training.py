@@ -133,6 +133,7 @@ def test_a_scenes_number_decides_it_whole() -> None:
     assert np.array_equal(first.captions, again.captions)
 
 
+@pytest.mark.slow
 def test_training_repeats_from_its_seed_and_learns_what_is_easy() -> None:
     rng = np.random.default_rng(0)
     ids = rng.choice([EMPTY, 0, 1], (12, SAMPLES))
