@@ -33,8 +33,8 @@ def test_a_call_returns_its_result_and_leaves_nothing_running(backend: Backend) 
     assert record.result is not None
     assert not Path(record.result["scratch"]).exists()
     assert backend.is_at_rest()
-    # A worker that serves several calls tells of itself first.
-    marked = [event.name for event in events if event.name not in ("log", "container")]
+    # A worker that serves several calls tells of itself first, and what a call on Modal costs is told beside.
+    marked = [event.name for event in events if event.name not in ("log", "container", "cost")]
     assert marked == ["claimed", "ended"]
     assert [event.data["line"] for event in events if event.name == "log"] == [
         "a line of log",
