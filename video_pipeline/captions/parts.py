@@ -125,17 +125,11 @@ def _change(evidence: np.ndarray) -> tuple[int, float, int, float]:
     count = len(evidence)
     same = np.concatenate([[0.0], np.cumsum(evidence[:, _SAME])])
     empty = np.concatenate([[0.0], np.cumsum(evidence[:, _EMPTY_EMPTY])])
-    scores = np.full((count, count), -np.inf)
-    for end in range(count):
-        scores[end, end] = same[end] + evidence[end, _DIFFERENT] + same[count] - same[end + 1]
-        for start in range(end + 1, count):
-            scores[end, start] = (
-                same[end]
-                + evidence[end, _VALID_EMPTY]
-                + (empty[start] - empty[end + 1])
-                + evidence[start, _EMPTY_VALID]
-                + (same[count] - same[start + 1])
-            )
+    after = same[count] - same[1:]
+    gone, come = same[:-1] + evidence[:, _VALID_EMPTY] - empty[1:], empty[:-1] + evidence[:, _EMPTY_VALID]
+    scores = gone[:, None] + come + after
+    scores[np.tril_indices(count)] = -np.inf
+    np.fill_diagonal(scores, same[:-1] + evidence[:, _DIFFERENT] + after)
     chances = np.exp(scores - scores.max())
     chances /= chances.sum()
     end, start = (int(at) for at in np.unravel_index(int(scores.argmax()), scores.shape))
