@@ -67,6 +67,15 @@ def timing_problem(settings: Settings) -> str | None:
     return None
 
 
+def _settings_with_a_time(store: StoreResource) -> Settings:
+    """The settings at a tick. BadInput if they do not say when schedules run."""
+    settings = store.settings()
+    problem = timing_problem(settings)
+    if problem is not None:
+        raise BadInput(problem, what_to_do="correct it and restart the code server")
+    return settings
+
+
 def usd_bound(product: Product, settings: Settings) -> float:
     """What one run may cost at most, in US dollars; 0 where calls run on this machine."""
     if settings.compute != "modal":
@@ -139,10 +148,7 @@ def _nightly(name: str, product: Product, what: str) -> dg.ScheduleDefinition:
         "until its input changes.",
     )
     def nightly(context: dg.ScheduleEvaluationContext, store: StoreResource):
-        settings = store.settings()
-        problem = timing_problem(settings)
-        if problem is not None:
-            raise BadInput(problem, what_to_do="correct it and restart the code server")
+        settings = _settings_with_a_time(store)
         night = night_of(context.scheduled_execution_time)
         graph = context.repository_def.asset_graph if context.repository_def is not None else None
         versions = {
@@ -228,10 +234,7 @@ def _weekly_clean_up() -> dg.ScheduleDefinition:
         "is old. An old recipe goes in two of these runs.",
     )
     def weekly_clean_up(context: dg.ScheduleEvaluationContext, store: StoreResource):
-        settings = store.settings()
-        problem = timing_problem(settings)
-        if problem is not None:
-            raise BadInput(problem, what_to_do="correct it and restart the code server")
+        settings = _settings_with_a_time(store)
         config = {"remove": settings.clean_up_remove, "older_than_days": settings.clean_up_older_than_days}
         return dg.RunRequest(
             run_key=context.scheduled_execution_time.date().isoformat(),
