@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from tests.doubles.far_store import put_far_away
 from tests.fixtures.media_factory import MediaFactory
 from tests.media.conftest import media as media
 from video_pipeline.captions import layout_task
@@ -114,15 +115,7 @@ def test_a_video_that_is_not_on_this_machine_is_read_through_the_store_and_close
 ) -> None:
     put(store, media)
     here = look(store, make_context(store))
-    opened: list[Any] = []
-    open_reader = type(store).open_reader
-
-    def noting(self: Any, key: str) -> Any:
-        opened.append(open_reader(self, key))
-        return opened[-1]
-
-    monkeypatch.setattr(type(store), "open_reader", noting)
-    monkeypatch.setattr(type(store), "local_path", lambda self, key: None)
+    opened = put_far_away(store, monkeypatch)
     there = look(store, make_context(store))
     assert there.model_dump(exclude={"wall_seconds"}) == here.model_dump(exclude={"wall_seconds"})
     assert [reader.closed for reader in opened] == [True]

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.captions.test_manifest import manifest
+from tests.doubles.far_store import put_far_away
 from tests.fixtures.media_factory import DEMO_CLIP
 from video_pipeline import keys
 from video_pipeline.captions import recognise
@@ -84,15 +85,7 @@ def test_a_plan_is_made_from_the_header_and_the_source_is_closed_again(
     request = CropAndInferRequest.model_validate(REQUEST)
     here = plan_for(store, request)
     assert here.crop == PixelCrop(left=32, top=270, width=576, height=72)
-    opened: list[Any] = []
-    open_reader = type(store).open_reader
-
-    def noting(self: Any, key: str) -> Any:
-        opened.append(open_reader(self, key))
-        return opened[-1]
-
-    monkeypatch.setattr(type(store), "open_reader", noting)
-    monkeypatch.setattr(type(store), "local_path", lambda self, key: None)
+    opened = put_far_away(store, monkeypatch)
     assert plan_for(store, request) == here
     assert [reader.closed for reader in opened] == [True]
     store.put(SOURCE, b"not a video at all")
