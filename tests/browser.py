@@ -9,7 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
+
+EXPECT_MS = 60_000
+"""What is expected of a page may take so long on a machine with much other work; Playwright waits for 5 s."""
 
 
 @contextmanager
@@ -22,6 +25,7 @@ def chromium() -> Iterator[Browser]:
             pytest.fail(reason)
         pytest.skip(reason)
     arguments = ["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
+    expect.set_options(timeout=EXPECT_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=arguments)
         try:

@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
 # One thread per worker, as in the product: torch's own two spin for each other when the cores are busy, and
 # a test of 4 s took 90.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from video_pipeline.settings import Settings, load_settings
+# Started in the background of a shell, a process ignores SIGINT. Dagster gives SIGTERM the same meaning, and
+# every worker that a test starts then inherits that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# An example is late when other workers have the cores: its time says nothing of the code.
-hypothesis_settings.register_profile("any_machine", deadline=None)
+from video_pipeline.settings import Settings, load_settings
+from video_pipeline.store import open_store
+from video_pipeline.store.base import ObjectStore
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+# An example is late, and slow to make, when other workers have the cores: its time says nothing of the code.
+hypothesis_settings.register_profile(
+    "any_machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 hypothesis_settings.load_profile("any_machine")
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -65,3 +81,19 @@ def _no_settings_leak_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
 def settings(tmp_path: Path) -> Settings:
     """A directory store and a state directory of the test's own."""
     return load_settings(store=str(tmp_path / "store"))
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
+    """A directory of the test's own, which the environment names: where runs and commands look, too."""
+    monkeypatch.setenv("VIDEO_PIPELINE_STORE", str(tmp_path / "store"))
+    return open_store(load_settings())
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    """Dagster's, with its files in a folder that goes at the end."""
+    import dagster as dg
+
+    with dg.instance_for_test() as instance:
+        yield instance

@@ -20,12 +20,15 @@ from typing import Any
 from tests.conftest import ROOT
 from tests.servers import dagster_graphql
 from tests.servers.dagster_graphql import SELECTOR
-from video_pipeline.demo.ui import free_port
+from tests.servers.seaweedfs import free_ports
 from video_pipeline.partitions import VIDEOS
 
 ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
-START_S = 120.0
+START_S = 300.0
 """How long it may take to be up; 20 s on two idle cores, most of it imports."""
+
+ANSWER_S = 120.0
+"""How long an answer may take: launching a run asks the code server, which may be loading."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class DagsterUi:
     """Holds `store`, `state` (logs of calls), `home` (Dagster's) and `ui.log`."""
 
     def ask(self, query: str, **variables: Any) -> Any:
-        return dagster_graphql.ask(self.url, query, variables, 30)
+        return dagster_graphql.ask(self.url, query, variables, ANSWER_S)
 
     def partitions(self, asset: str) -> list[str]:
         """The keys of an asset's partitions."""
@@ -57,9 +60,9 @@ class DagsterUi:
         )
         assert added["addDynamicPartition"]["__typename"] == "AddDynamicPartitionSuccess", added
 
-    def launch(self, job: str, partition: str) -> str:
-        """Starts a job for a partition; the run's id."""
-        return dagster_graphql.launch(self.url, job, 30, partition=partition)
+    def launch(self, job: str, partition: str | None = None) -> str:
+        """Starts a job, for a partition where it has any; the run's id."""
+        return dagster_graphql.launch(self.url, job, ANSWER_S, partition=partition)
 
     def newest_run(self) -> str | None:
         found = self.ask("{ runsOrError(limit: 1) { ... on Runs { results { runId } } } }")
@@ -74,7 +77,7 @@ class DagsterUi:
         query = "query($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
         return self.ask(query, id=run_id)["runOrError"]["status"]
 
-    def wait_for_end(self, run_id: str, timeout_s: float = 180.0) -> str:
+    def wait_for_end(self, run_id: str, timeout_s: float = 300.0) -> str:
         """The status with which the run ended."""
         deadline = time.monotonic() + timeout_s
         while (status := self.status(run_id)) not in ENDED:
@@ -86,7 +89,7 @@ class DagsterUi:
 @contextmanager
 def dagster_ui(folder: Path, environment: Mapping[str, str] | None = None) -> Iterator[DagsterUi]:
     """`make ui`'s command in `folder` until the block ends. What it prints goes to `ui.log` there."""
-    port = free_port(0)
+    (port,) = free_ports(1)
     variables = {
         **os.environ,
         "VIDEO_PIPELINE_STORE": str(folder / "store"),

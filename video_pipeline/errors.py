@@ -100,8 +100,8 @@ class Internal(PipelineError):
 
 def problems_of(error: ValidationError, whole: str) -> str:
     """Every problem of a model with its field, in one line, without the input; `whole` names what has no
-    field."""
+    field. Ours come without the kind of exception that pydantic puts before them."""
     return "; ".join(
-        f"{'.'.join(str(part) for part in item['loc']) or whole}: {item['msg']}"
+        f"{'.'.join(str(part) for part in item['loc']) or whole}: {item['msg'].removeprefix('Value error, ')}"
         for item in error.errors(include_url=False, include_context=False, include_input=False)
     )

@@ -20,7 +20,6 @@ import re
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -30,7 +29,10 @@ from pathlib import Path
 
 import pytest
 
-START_S = 30.0
+from tests.servers.seaweedfs import free_ports
+
+START_S = 90.0
+"""How long it may take to answer; 2 s on two idle cores."""
 
 # Runs the server as another user, with a parent-death signal: asked for last, as a change of user clears it.
 _WRAPPER = """
@@ -118,9 +120,7 @@ class Postgres:
         if not data.exists():
             self._initialise(data)
         if not self.port:
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                self.port = probe.getsockname()[1]
+            (self.port,) = free_ports(1)
         options = ["-D", str(data), "-p", str(self.port), "-h", "127.0.0.1", "-k", str(self.folder)]
         # What a crash of the machine would lose is no matter here; with fsync a start takes seconds longer.
         options += ["-c", "fsync=off", "-c", "max_connections=200"]

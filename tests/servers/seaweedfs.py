@@ -32,7 +32,13 @@ PORT_TWIN = 10_000
 PORTS = range(12_000, 22_000)
 """Both a port and its twin stay below 32768, where Linux begins to hand out ephemeral ports."""
 
-START_S = 30.0
+SHARES = 8
+"""So many of xdist's workers have ports of their own."""
+
+START_S = 90.0
+"""How long it may take to be up; 2 s on two idle cores."""
+
+_handed_out: set[int] = set()
 
 # Runs the server with a parent-death signal. The shell of exec keeps it; a parent that died first is seen.
 _WRAPPER = """
@@ -56,10 +62,13 @@ def find_weed() -> str | None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Different ports that are free now, and whose twins are."""
+    """Different ports that are free now, and whose twins are. None is given twice, nor to two of xdist's
+    workers: whoever gets one may open it only after many seconds of imports."""
     found: list[int] = []
-    for port in random.sample(PORTS, 2000):
-        if all(_is_free(candidate) for candidate in (port, port + PORT_TWIN)):
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    for port in random.sample(PORTS[worker % SHARES :: SHARES], len(PORTS) // SHARES):
+        if port not in _handed_out and all(_is_free(other) for other in (port, port + PORT_TWIN)):
+            _handed_out.add(port)
             found.append(port)
             if len(found) == count:
                 return found

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def loopback(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModalLoopback
 def client(loopback: ModalLoopback, script: str, **extra: str) -> dict:
     """Runs a client in a process of its own (the client is one per process); `say(...)` is its answer."""
     prelude = """
-        import json, modal, sys, time
+        import json, modal, pathlib, sys, time
         def say(**what): print(json.dumps(what))
         def function(name): return modal.Function.from_name("plain", name)
     """
@@ -68,7 +69,7 @@ def test_a_function_runs_from_the_upload_and_finds_the_project_nowhere_else(loop
 
 def test_a_spawned_call_is_found_again_by_its_id_from_another_process(loopback: ModalLoopback) -> None:
     call_id = client(loopback, "say(id=function('double').spawn(21).object_id)")["id"]
-    again = f"say(value=modal.FunctionCall.from_id({call_id!r}).get(timeout=20))"
+    again = f"say(value=modal.FunctionCall.from_id({call_id!r}).get(timeout=60))"
     assert client(loopback, again) == {"value": 42}
     assert client(loopback, again) == {"value": 42}
 
@@ -82,7 +83,7 @@ def test_a_calls_log_is_its_own(loopback: ModalLoopback) -> None:
     script = """
         from datetime import UTC, datetime, timedelta
         calls = [function("talk").spawn(number) for number in range(3)]
-        for call in calls: call.get(timeout=30)
+        for call in calls: call.get(timeout=60)
         since = datetime.now(UTC) - timedelta(minutes=5)
         say(fetched=[[entry.message for entry in call.logs.fetch(since=since)] for call in calls],
             streamed=[entry.message for entry in calls[1].logs.stream(timeout=5)])
@@ -130,20 +131,22 @@ def test_how_a_call_can_fail_reaches_the_caller_by_its_type(loopback: ModalLoopb
     assert told["pending"].startswith("TimeoutError")
 
 
-def test_a_cancel_interrupts_the_function_and_a_termination_kills_it(loopback: ModalLoopback) -> None:
+def test_a_cancel_interrupts_the_function_and_a_termination_kills_it(
+    loopback: ModalLoopback, tmp_path: Path
+) -> None:
     script = """
         told, ids = [], []
-        function("sleep").remote(0)  # A container is there: the calls below begin at once.
         for terminate in (False, True):
-            call = function("sleep").spawn(60)
+            journal = pathlib.Path(sys.argv[1], f"{terminate}")
+            call = function("note").spawn(str(journal), 60)
             ids.append(call.object_id)
-            time.sleep(1.5)
+            while not journal.exists(): time.sleep(0.05)
             call.cancel(terminate_containers=terminate)
-            try: call.get(timeout=10)
+            try: call.get(timeout=50)
             except BaseException as error: told.append(type(error).__name__)
         say(told=told, ids=ids)
     """
-    answer = client(loopback, script)
+    answer = client(loopback, script.replace("sys.argv[1]", repr(str(tmp_path))))
     assert answer["told"] == ["RemoteError", "RemoteError"]
     assert "Successfully canceled input" in "".join(
         path.read_text() for path in loopback.folder.glob("containers/*/output.log")
@@ -160,16 +163,16 @@ def test_a_preempted_or_killed_container_is_replaced_and_its_input_runs_again(
         journal = tmp_path / fault
         call_id = client(loopback, f"say(id=function('note').spawn({str(journal)!r}, 2.0).object_id)")["id"]
         while not journal.exists():
-            pass
+            time.sleep(0.01)
         hit = loopback.fault(fault, call=call_id, grace_s=0.2)
         assert len(hit) == 1
         call = f"modal.FunctionCall.from_id({call_id!r})"
-        assert client(loopback, f"say(value={call}.get(timeout=30))")["value"] == "done"
+        assert client(loopback, f"say(value={call}.get(timeout=60))")["value"] == "done"
         assert len(journal.read_text().splitlines()) == 2
 
 
 def test_an_expired_result_is_told_from_one_that_is_not_there_yet(loopback: ModalLoopback) -> None:
-    call_id = client(loopback, "c = function('double').spawn(1); c.get(timeout=20); say(id=c.object_id)")[
+    call_id = client(loopback, "c = function('double').spawn(1); c.get(timeout=60); say(id=c.object_id)")[
         "id"
     ]
     loopback.fault("expire", call=call_id)
@@ -201,6 +204,7 @@ def test_stopping_it_leaves_no_container(tmp_path: Path) -> None:
     secrets = {"a-secret": {"SECRET_WORD": "sesame"}}
     with ModalLoopback(tmp_path / "modal", secrets) as server:
         server.deploy(APP)
-        client(server, "function('sleep').spawn(60); time.sleep(1.5); say()")
-        assert server.container_processes()
+        client(server, "function('sleep').spawn(60); say()")
+        while not server.container_processes():
+            time.sleep(0.01)
     assert server.container_processes() == []

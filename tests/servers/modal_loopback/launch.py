@@ -20,7 +20,6 @@ from tests.conftest import ROOT
 from tests.servers.modal_loopback.address import check_loopback_url
 
 TOKEN_ID, TOKEN_SECRET = "ak-loopback", "as-loopback"
-START_S = 30
 
 
 class ModalLoopback:
@@ -98,7 +97,7 @@ class ModalLoopback:
             env={**os.environ, **self.environment, **(extra or {})},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
             check=False,
         )
         if done.returncode != 0:
@@ -106,13 +105,13 @@ class ModalLoopback:
         return done.stdout
 
     def state(self) -> dict[str, Any]:
-        with urllib.request.urlopen(f"{self._http_url}/state", timeout=10) as answer:
+        with urllib.request.urlopen(f"{self._http_url}/state", timeout=60) as answer:
             return json.load(answer)
 
     def fault(self, name: str, **options: object) -> list[str]:
         """Plays a fault (`door`); returns the ids of the containers it hit."""
         url = f"{self._http_url}/faults/{name}?{urlencode(options)}"
-        with urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=10) as answer:
+        with urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=60) as answer:
             return json.load(answer)
 
     def pause(self) -> None:
