@@ -30,7 +30,7 @@ def s3_store(server: SeaweedFS, **changes: Any) -> S3Store:
         "secret_key": server.secret_key,
         "attempts": 3,
         "connect_timeout_s": 5.0,
-        "read_timeout_s": 20.0,
+        "read_timeout_s": 60.0,
     }
     return S3Store(bucket, **{**options, **changes})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -14,12 +15,13 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from video_pipeline.errors import BadInput, Transient
-from video_pipeline.store.base import PreconditionFailed
+from video_pipeline.store.base import PreconditionFailed, UnfinishedUpload
 from video_pipeline.store.directory import DirectoryStore
 from video_pipeline.store.files import ORPHAN_AGE_S
 
@@ -147,24 +149,45 @@ def test_a_large_file_changed_by_its_user_is_a_new_version(store: DirectoryStore
         assert info.version == f"sha256:{expected}"
 
 
-def test_a_file_that_is_still_growing_is_not_described(store: DirectoryStore, root: Path) -> None:
-    (root / "demo").mkdir(parents=True)
-    stop = threading.Event()
+def test_a_large_file_that_keeps_its_size_and_date_is_a_new_version_all_the_same(
+    store: DirectoryStore, root: Path
+) -> None:
+    store.put("demo/big", bytes(2 * MIB))
+    path = root / "demo/big"
+    os.utime(path, (1_600_000_000, 1_600_000_000))  # long settled, so that its hash is remembered
+    before = store.head("demo/big")
+    with path.open("r+b") as file:
+        file.write(b"x")
+    # What copies files with their times does this; only the inode's own time of change tells.
+    os.utime(path, (1_600_000_000, 1_600_000_000))
+    after = store.head("demo/big")
+    assert before is not None
+    assert after is not None
+    assert (before.size, before.modified) == (after.size, after.modified)
+    assert after.version == f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}" != before.version
 
-    def grow() -> None:
-        with (root / "demo/big").open("ab", buffering=0) as file:
-            while not stop.is_set():
-                file.write(b"x" * 4096)
 
-    (root / "demo/big").write_bytes(bytes(8 * MIB))
-    thread = threading.Thread(target=grow)
-    thread.start()
-    try:
-        with pytest.raises(BadInput, match="changing"):
-            store.head("demo/big")
-    finally:
-        stop.set()
-        thread.join()
+def test_a_file_that_is_still_growing_is_not_described(
+    store: DirectoryStore, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = root / "demo/big"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(bytes(8 * MIB))
+    reads: list[int] = []
+
+    def read_and_grow(descriptor: int, count: int, position: int) -> bytes:
+        reads.append(position)
+        with path.open("ab") as file:
+            file.write(bytes(MIB))
+        return read(descriptor, count, position)
+
+    read = os.pread
+    monkeypatch.setattr(os, "pread", read_and_grow)
+    with pytest.raises(BadInput, match="changing"):
+        store.head("demo/big")
+    # Three times as far as the file went when that began: its end, which moves on as fast, is not chased.
+    assert reads.count(0) == 3
+    assert len(reads) < 3 * 40
 
 
 def test_a_file_changed_in_place_during_a_read_is_an_error(store: DirectoryStore, root: Path) -> None:
@@ -379,3 +402,92 @@ def test_a_killed_writer_leaves_no_half_object(root: Path, tmp_path: Path) -> No
 @pytest.mark.slow
 def test_a_hundred_killed_writers_leave_no_half_object(root: Path, tmp_path: Path) -> None:
     _kill_writers(root, tmp_path, kills=100)
+
+
+def test_what_is_written_is_on_the_disk_before_it_has_its_name_and_then_the_name(
+    store: DirectoryStore, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    sync, replace = os.fsync, os.replace
+
+    def synced(descriptor: int) -> None:
+        told.append(f"sync {os.readlink(f'/proc/self/fd/{descriptor}').removeprefix(str(root))}")
+        sync(descriptor)
+
+    def replaced(old: Path, new: Path) -> None:
+        told.append(f"name {str(new).removeprefix(str(root))}")
+        replace(old, new)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", replaced)
+    store.put("demo/a", b"1")
+    content, name, folder = told
+    assert content.startswith("sync /.store/tmp/")
+    assert (name, folder) == ("name /demo/a", "sync /demo")
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK])
+def test_without_hard_links_a_create_still_creates_and_replaces_nothing(
+    store: DirectoryStore, root: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuses(old: Path, new: Path) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "link", refuses)  # as exFAT and some network file systems do
+    store.put("demo/a", b"first", if_none_match=True)
+    with pytest.raises(PreconditionFailed):
+        store.put("demo/a", b"second", if_none_match=True)
+    assert store.get("demo/a") == b"first"
+    assert list((root / ".store/tmp").iterdir()) == []
+
+
+def test_a_disk_that_fails_at_a_create_is_told(
+    store: DirectoryStore, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(old: Path, new: Path) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "link", fails)
+    with pytest.raises(Transient, match="the disk did not do it"):
+        store.put("demo/a", b"first", if_none_match=True)
+    assert _visible(root) == []
+
+
+def test_only_large_files_have_their_hashes_kept_beside_the_objects(
+    store: DirectoryStore, root: Path
+) -> None:
+    # A video has 1,500 chunks below this size: a file beside each would double what lies there.
+    store.put("demo/small", bytes(MIB - 1))
+    os.utime(root / "demo/small", (1_600_000_000, 1_600_000_000))
+    assert store.head("demo/small") is not None
+    assert not (root / ".store/hashes").exists()
+    store.put("demo/large", bytes(MIB))
+    assert len([path for path in (root / ".store/hashes").rglob("*") if path.is_file()]) == 1
+    store.delete("demo/large")
+    assert not [path for path in (root / ".store/hashes").rglob("*") if path.is_file()]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="/proc tells which files are open")
+def test_no_operation_leaves_a_file_open(store: DirectoryStore, root: Path, tmp_path: Path) -> None:
+    def everything() -> None:
+        store.put("demo/a", b"123")
+        with contextlib.suppress(PreconditionFailed):
+            store.put("demo/a", b"4", if_none_match=True)
+        assert [item.key for item in store.list("demo/")] == ["demo/a"]
+        assert store.get("demo/a") == b"123"
+        assert store.get_range("demo/a", 1, 2) == b"2"
+        with store.open_reader("demo/a") as reader:
+            assert reader.read(1) == b"1"
+        left = root / ".store/tmp/left"
+        left.write_bytes(b"half")
+        for upload in store.unfinished_uploads(""):
+            assert store.discard_upload(upload)
+        assert store.head("demo") is None  # a folder: opened, and no object
+        assert not store.discard_upload(UnfinishedUpload(None, "left", 4, datetime.now(UTC)))
+        store.delete("demo/a")
+
+    everything()
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        everything()
+    assert len(os.listdir("/proc/self/fd")) <= before

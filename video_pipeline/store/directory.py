@@ -1,7 +1,8 @@
 """The store in a directory: the object at key K is the file DIR/K, nothing beside it.
 
 Belongs here: atomic and conditional writes to a file system, listing, and the descriptions of files.
-Does not belong here: the cache of their hashes (`content_hash`), and anything remote.
+Does not belong here: the cache of their hashes (`content_hash`), what errors mean (`directory_errors`), and
+anything remote.
 
 Everything of the store's own lies in DIR/.store: `tmp/` (files being written), `locks/` and `hashes/`.
 Users may put files into the directory, replace and remove them as they like.
@@ -10,7 +11,6 @@ Users may put files into the directory, replace and remove them as they like.
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import logging
 import os
@@ -34,6 +34,7 @@ from video_pipeline.store.base import (
     wrong_sha256,
 )
 from video_pipeline.store.content_hash import HashCache, StillChanging
+from video_pipeline.store.directory_errors import translate
 from video_pipeline.store.files import (
     is_regular,
     place_new,
@@ -352,31 +353,7 @@ class DirectoryStore:
         except PipelineError:
             raise
         except OSError as error:
-            where = f"{self._name(key)}" if error.filename is None else str(error.filename)
-            if error.errno in (errno.ENAMETOOLONG, errno.ELOOP, errno.EISDIR):
-                raise BadInput(
-                    f"the key cannot be a file name here: {error.strerror}",
-                    input=self._name(key),
-                    what_to_do="use shorter names, and no links that go in circles",
-                ) from error
-            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-                raise BadInput(
-                    f"the file system does not let this user do that: {error.strerror}",
-                    input=where,
-                    what_to_do="correct the permissions, or set VIDEO_PIPELINE_STORE to another directory",
-                ) from error
-            if error.errno == errno.EXDEV:
-                raise BadInput(
-                    "this folder of the store lies in another file system, where nothing can be renamed to",
-                    input=self._name(key),
-                    what_to_do="keep the whole store's directory in one file system",
-                ) from error
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            raise Transient(
-                f"the disk did not do it: {error.strerror or error}",
-                input=where,
-                what_to_do="free some space" if full else "look at the disk, then run it again",
-            ) from error
+            raise translate(error, self._name(key)) from error
 
 
 def _read_exactly(reader: FileReader, start: int, stop: int) -> bytes:

@@ -1,27 +1,24 @@
 """The store in an S3 bucket, by boto3: Wasabi, AWS, or anything that speaks the protocol.
 
 Belongs here: which request each of the contract's methods makes, and how versions are pinned. Does not
-belong here: how content travels (`s3_upload`, `s3_download`), what errors mean (`s3_errors`), read-ahead
-(`reader`), and whether the server honours conditions (`s3_conditions`).
+belong here: making the client (`s3_client`), how content travels (`s3_upload`, `s3_download`), a listing's
+order (`s3_listing`), what errors mean (`s3_errors`), read-ahead (`reader`), and whether the server honours
+conditions (`s3_conditions`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import logging
 import re
-import threading
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from boto3.session import Session
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from video_pipeline.errors import BadInput, Internal, PipelineError, Transient
@@ -38,6 +35,7 @@ from video_pipeline.store.base import (
     wrong_sha256,
 )
 from video_pipeline.store.reader import BlockReader, ReadStats
+from video_pipeline.store.s3_client import make_client
 from video_pipeline.store.s3_conditions import honours_conditions
 from video_pipeline.store.s3_download import Download, Pin, download
 from video_pipeline.store.s3_errors import (
@@ -49,6 +47,7 @@ from video_pipeline.store.s3_errors import (
     translate,
     was_retried,
 )
+from video_pipeline.store.s3_listing import in_byte_order
 from video_pipeline.store.s3_upload import (
     PART_BYTES,
     ContentChanged,
@@ -64,16 +63,6 @@ log = logging.getLogger(__name__)
 
 LONGEST_PRESIGN_S = 7 * 24 * 3600
 """Signature version 4's limit (Amazon S3 User Guide, "Sharing objects with presigned URLs")."""
-
-
-_session_lock = threading.Lock()
-"""Making a client is not thread-safe in boto3 (Boto3 documentation, "Session reference", Multithreading)."""
-
-
-@functools.cache
-def _session() -> Session:
-    """Shared, as it keeps the parsed service model: a client takes 8 ms instead of 120."""
-    return Session()
 
 
 class S3Store:
@@ -100,36 +89,16 @@ class S3Store:
         self._part_bytes = part_bytes
         self._bucket_seen = False
         self._versioned: bool | Literal["unasked"] | None = "unasked"
-        config = Config(
-            signature_version="s3v4",
-            # Newer checksums are not known to every server; our SHA-256 is the check (DESIGN section 4).
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-            s3={"addressing_style": "path" if endpoint_url else "auto"},
-            retries={"mode": "standard", "total_max_attempts": attempts},
-            connect_timeout=connect_timeout_s,
-            read_timeout=read_timeout_s,
-            max_pool_connections=32,
-            tcp_keepalive=True,
+        self._client = make_client(
+            self._location,
+            endpoint_url=endpoint_url,
+            region=region,
+            access_key=access_key,
+            secret_key=secret_key,
+            attempts=attempts,
+            connect_timeout_s=connect_timeout_s,
+            read_timeout_s=read_timeout_s,
         )
-        try:
-            with _session_lock:
-                # Without given keys a new session looks for credentials in today's environment.
-                session = _session() if access_key else Session()
-                self._client: Any = session.client(
-                    "s3",
-                    endpoint_url=endpoint_url,
-                    region_name=region,
-                    aws_access_key_id=access_key,
-                    aws_secret_access_key=secret_key,
-                    config=config,
-                )
-        except (BotoCoreError, ValueError) as error:
-            raise BadInput(
-                f"no S3 client can be made: {error}",
-                input=str(self._location),
-                what_to_do="check WASABI_ENDPOINT_URL and WASABI_REGION",
-            ) from error
 
     @property
     def uri(self) -> str:
@@ -420,24 +389,3 @@ class S3Store:
         found = download(self._client, self._location, key, start, stop, pin)
         self._bucket_seen = True
         return found
-
-
-def in_byte_order(infos: Iterable[ObjectInfo], *, below: str) -> Iterator[ObjectInfo]:
-    """A listing in the order of the keys' UTF-8 bytes, from a server that lists so or folder by folder.
-
-    AWS and Wasabi list by bytes; servers over a tree (SeaweedFS) list `a/b` before `a-b`, as `a` comes before
-    `a-b`. Both keep the names that begin with the same name together, so only those are held back: in
-    general one folder of the folder `below`.
-    """
-    skip = len(below) + 1 if below else 0
-    held: list[ObjectInfo] = []
-    first = ""
-    for info in infos:
-        name = info.key[skip:].partition("/")[0]
-        if held and not name.startswith(first):
-            yield from sorted(held, key=lambda item: item.key.encode())
-            held.clear()
-        if not held:
-            first = name
-        held.append(info)
-    yield from sorted(held, key=lambda item: item.key.encode())
