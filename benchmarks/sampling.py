@@ -24,7 +24,8 @@ from benchmarks.media import CACHE, LAYOUTS, ten_minutes, video_720p
 from tests.servers.ranges import RangeServer
 from video_pipeline.media.decode_memory import SoftwareMemoryDecoder
 from video_pipeline.media.mp4.boxes import parse_header
-from video_pipeline.media.mp4.index import open_index, ticks
+from video_pipeline.media.mp4.index import ticks
+from video_pipeline.media.mp4.opening import open_index
 from video_pipeline.media.mp4.seek import Search
 from video_pipeline.media.mp4.sidecar import dump_index, load_index
 from video_pipeline.media.ranges.base import Traffic

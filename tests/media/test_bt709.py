@@ -97,6 +97,59 @@ def test_untagged_small_pictures_are_read_as_bt601() -> None:
     assert np.array_equal(untagged.u, tagged.u)
 
 
+def gray(pixel_format: str, levels: np.ndarray, colour_range: int, matrix: int) -> av.VideoFrame:
+    """A ramp of 8-bit levels (W,), 32 rows high."""
+    picture = av.VideoFrame(len(levels), 32, pixel_format)
+    deep = "10" in pixel_format
+    dtype, scale = (np.uint16, 4) if deep else (np.uint8, 1)
+    values = np.zeros((32, picture.planes[0].line_size // np.dtype(dtype).itemsize), dtype)
+    values[:, : len(levels)] = levels * scale
+    picture.planes[0].update(values.tobytes())
+    picture.color_range, picture.colorspace = colour_range, matrix
+    return picture
+
+
+@pytest.mark.parametrize("matrix", [1, 2, 6], ids=["bt709", "untagged", "bt601"])
+@pytest.mark.parametrize("colour_range", [0, 1, 2], ids=["untagged", "limited", "full"])
+@pytest.mark.parametrize("pixel_format", ["gray", "gray10le"])
+def test_gray_has_one_look_in_every_matrix(pixel_format: str, colour_range: int, matrix: int) -> None:
+    full = colour_range == 2
+    levels = np.linspace(0, 255, 64).astype(int) if full else np.linspace(16, 235, 64).astype(int)
+    picture = gray(pixel_format, levels, colour_range, matrix)
+    frame = Bt709Converter(Orientation(), 64, 32).convert(picture)
+    wanted = 16 + levels * 219 / 255 if full else levels
+    # Ten bits are dithered to eight, and full range is rounded.
+    exact = pixel_format == "gray" and not full
+    assert np.abs(frame.y - wanted).max() <= (0 if exact else 1)
+    assert (frame.u == 128).all()
+    assert (frame.v == 128).all()
+    assert not any("BT.601" in note for note in conversion_notes(picture, None))
+
+
+@pytest.mark.parametrize("matrix", [1, 6], ids=["kept", "converted"])
+@pytest.mark.parametrize(("width", "height"), [(255, 64), (256, 63), (255, 63)])
+def test_of_odd_sizes_the_even_part_is_kept(width: int, height: int, matrix: int) -> None:
+    picture = av.VideoFrame(width, height, "yuv420p")
+    for component, plane in enumerate(picture.planes):
+        values = np.full((plane.height, plane.line_size), 128, np.uint8)
+        if component == 0:
+            values[:, :width] = np.linspace(16, 235, width).astype(np.uint8)
+        plane.update(values.tobytes())
+    picture.colorspace, picture.color_range = matrix, 1
+    made = Bt709Converter(Orientation(), width, height)
+    frame = made.convert(picture)
+    even = (height // 2 * 2, width // 2 * 2)
+    assert (made.height, made.width) == even == frame.y.shape
+    assert frame.u.shape == frame.v.shape == (even[0] // 2, even[1] // 2)
+    assert np.abs(frame.y - np.linspace(16, 235, width)[None, : even[1]]).max() <= 1
+
+
+def test_a_palette_is_called_rgb() -> None:
+    picture = av.VideoFrame(64, 32, "pal8")
+    picture.planes[1].update(bytes(picture.planes[1].buffer_size))
+    assert conversion_notes(picture, None) == ("converted from RGB",)
+
+
 def test_notes_say_what_is_not_converted() -> None:
     picture = bars("yuv420p10le", 9, False)
     picture.color_primaries, picture.color_trc = 9, 18

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fixtures.media_factory import MediaFactory, ffmpeg
+from tests.fixtures.media_factory import MediaFactory, ffmpeg, place_to_make
 from video_pipeline.errors import BadInput, Transient
 from video_pipeline.media.clip_source import ClipSource, sane_rate
 from video_pipeline.media.picture_range import PictureRange
@@ -29,10 +29,11 @@ class CountingReader(io.FileIO):
 def long_file(media: MediaFactory, variant: str, suffix: str) -> Path:
     """75 seconds: the variant thirty-one times."""
     target = media.directory / f"long_{variant}{suffix}"
-    if not target.exists():
-        made = media.directory / f"making_{variant}{suffix}"
-        ffmpeg(["-stream_loop", "30", "-i", str(media.path(variant)), "-c", "copy", str(made)])
-        made.rename(target)
+    with place_to_make(target) as folder:
+        if folder:
+            made = folder / target.name
+            ffmpeg(["-stream_loop", "30", "-i", str(media.path(variant)), "-c", "copy", str(made)])
+            made.rename(target)
     return target
 
 
@@ -238,6 +239,33 @@ def test_what_is_done_to_the_pictures_is_said(
 )
 def test_a_stated_rate_becomes_the_usual_one_near_it(stated: Fraction, sane: Fraction) -> None:
     assert sane_rate(stated) == sane
+
+
+def test_a_first_picture_that_stands_longer_does_not_slow_a_fragmented_video(tmp_path: Path) -> None:
+    """FFmpeg writes so where sound is primed: the first picture at 0, the others 23 ms later."""
+    picture = ["-f", "lavfi", "-i", "testsrc2=size=64x48:rate=25:duration=3"]
+    sound = ["-f", "lavfi", "-i", "sine=duration=3", "-c:a", "aac"]
+    encoder = ["-c:v", "libx264", "-preset", "ultrafast", "-g", "25", "-threads", "1"]
+    path = tmp_path / "indexed.mp4"
+    ffmpeg([*picture, *sound, *encoder, "-movflags", "+frag_keyframe+dash+global_sidx", str(path)])
+    with ClipSource(path, name="the video") as source:
+        times = [shown.pts * source.time_base for shown in itertools.islice(source.pictures(), 3)]
+        assert times[1] - times[0] > Fraction(6, 100)
+        assert times[2] - times[1] == Fraction(1, 25)
+        assert source.frame_rate == 25
+
+
+def test_the_rate_of_a_fragmented_video_of_uneven_steps_is_their_average(
+    media: MediaFactory, tmp_path: Path
+) -> None:
+    path = tmp_path / "uneven.mp4"
+    movflags = ["-movflags", "+frag_keyframe+empty_moov+default_base_moof"]
+    ffmpeg(["-i", str(media.path("vfr")), "-c", "copy", *movflags, str(path)])
+    with ClipSource(path, name="the video") as source:
+        pictures = list(source.pictures())
+        lasts = (pictures[-1].stop - pictures[0].pts) * source.time_base
+        assert source.frame_rate == pytest.approx(len(pictures) / lasts, rel=0.1)
+        assert source.frame_rate < 20
 
 
 def test_of_pictures_with_equal_times_the_last_is_shown() -> None:

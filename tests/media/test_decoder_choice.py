@@ -13,7 +13,7 @@ from video_pipeline.errors import BadInput
 from video_pipeline.media import decode_videotoolbox
 from video_pipeline.media.decode_memory import CodedPicture, CodedRun
 from video_pipeline.media.decoder_choice import Facts, choose_decoder
-from video_pipeline.media.mp4.index import open_index
+from video_pipeline.media.mp4.opening import open_index
 from video_pipeline.media.ranges.base import Traffic
 from video_pipeline.media.ranges.file import FileSource
 

@@ -179,7 +179,7 @@ def test_a_slow_drain_changes_nothing_and_holds_up_the_end_of_the_next_segment()
 
         def _packets(self, codec: VideoCodecContext, picture: VideoFrame | None) -> list[EncodedPacket]:
             if picture is None:
-                assert release.wait(10)
+                assert release.wait(60)
             return super()._packets(codec, picture)
 
     packets = []
@@ -226,7 +226,7 @@ def test_packets_come_while_frames_go_in_and_the_thread_ends_with_the_context() 
         early = [p for place in range(179) for p in encoder.encode(picture(place), 1001 * place, 1001)]
         assert len(early) >= 60
         assert len(set(threading.enumerate()) - before) == 1
-    assert set(threading.enumerate()) == before
+    assert set(threading.enumerate()) <= before
 
 
 def test_an_error_while_a_segment_is_drained_leaves_no_thread() -> None:
@@ -240,7 +240,7 @@ def test_an_error_while_a_segment_is_drained_leaves_no_thread() -> None:
 
     with pytest.raises(KeyError):
         fail_after_a_border()
-    assert set(threading.enumerate()) == before
+    assert set(threading.enumerate()) <= before
 
 
 def test_wrong_frames_and_times_are_refused() -> None:

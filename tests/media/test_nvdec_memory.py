@@ -19,7 +19,7 @@ from video_pipeline.media import nvdec_memory
 from video_pipeline.media.decode_memory import CodedPicture, CodedRun, SoftwareMemoryDecoder
 from video_pipeline.media.decode_nvdec import NotForNvdec, unavailable
 from video_pipeline.media.frames import DeviceFrame
-from video_pipeline.media.mp4.index import open_index
+from video_pipeline.media.mp4.opening import open_index
 from video_pipeline.media.nvdec_memory import NvdecMemoryDecoder
 from video_pipeline.media.ranges.base import Traffic
 from video_pipeline.media.ranges.file import FileSource
@@ -94,6 +94,20 @@ def test_one_session_serves_run_after_run_and_is_reconfigured_for_another_size(m
             check(decoder, run, [run.pictures[-1].pts])
         stats = decoder.stats()
     assert (stats.created, stats.reconfigured, stats.reused) == (1, 2, 1)
+
+
+def test_looks_at_streams_are_kept_up_to_a_number(media: MediaFactory, played: pytest.MonkeyPatch) -> None:
+    played.setattr(nvdec_memory, "LOOKS_KEPT", 1)
+    looked: list[str] = []
+    look = NvdecMemoryDecoder._first_look
+    played.setattr(
+        NvdecMemoryDecoder, "_first_look", lambda self, run: looked.append(run.name) or look(self, run)
+    )
+    runs = {name: run_of(media.path(name)) for name in ("h264_b", "unaligned_size")}
+    with NvdecMemoryDecoder() as decoder:
+        for name in ("h264_b", "h264_b", "unaligned_size", "unaligned_size", "h264_b"):
+            check(decoder, runs[name], [runs[name].pictures[-1].pts])
+    assert looked == ["h264_b.mp4", "unaligned_size.mp4", "h264_b.mp4"]
 
 
 @pytest.mark.usefixtures("played")

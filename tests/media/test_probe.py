@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from tests.fixtures.media_factory import MediaFactory
-from tests.media.test_decode_software import REFUSED
+from tests.media.test_decode_software import REFUSED, stored_pictures, to_the_end
 from video_pipeline.errors import BadInput
+from video_pipeline.media import probe
 from video_pipeline.media.probe import VideoProbe, probe_video
 
 ONLY_DECODING_TELLS = {"two_sizes", "corrupt_middle"}
@@ -65,7 +66,7 @@ def test_a_plain_file_is_described_in_full(media: MediaFactory) -> None:
         ("one_picture", {"frame_count": 1, "variable_frame_rate": None}),
         ("h264_full_range", {"color_range": 2}),
         ("msmpeg4_avi", {"container": "avi", "codec": "msmpeg4", "frame_count": 60}),
-        ("h264_ts", {"container": "mpegts", "frame_count": None}),
+        ("h264_ts", {"container": "mpegts", "frame_count": None, "end_checked": False}),
     ],
 )
 def test_what_is_unusual_is_told(media: MediaFactory, variant: str, expected: dict[str, Any]) -> None:
@@ -93,29 +94,85 @@ def test_a_damaged_end_is_refused(media: MediaFactory) -> None:
     assert "the end of the video is damaged" in refusals
 
 
+def test_a_file_that_ends_within_or_before_a_picture_of_its_index_is_refused(media: MediaFactory) -> None:
+    path = media.path("h264_faststart")
+    data = to_the_end(path.read_bytes())
+    assert probe_video(io.BytesIO(data), name="v").end_checked
+    (place, size), last = stored_pictures(path)[30], stored_pictures(path)[-1]
+    for end, missing in ((place, 30), (place + size - 1, 30), (last[0] + last[1] - 1, 1)):
+        with pytest.raises(BadInput, match=f"cut off: {missing} of its pictures lie beyond its end"):
+            probe_video(io.BytesIO(data[:end]), name="v")
+
+
+class Counting(io.BytesIO):
+    """Counts the bytes that were read."""
+
+    served = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        self.served += len(data)
+        return data
+
+
+def test_a_cut_before_or_in_the_last_picture_of_the_last_fragment_is_refused(media: MediaFactory) -> None:
+    path = media.path("h264_fragmented")
+    data = to_the_end(path.read_bytes())
+    assert probe_video(io.BytesIO(data), name="v").end_checked
+    place, size = stored_pictures(path)[-1]
+    for end in (place, place + size - 1):
+        with pytest.raises(BadInput, match="cut off: 1 of its pictures lie beyond its end"):
+            probe_video(io.BytesIO(data[:end]), name="v")
+
+
+def test_an_end_that_is_not_reached_is_told_as_not_checked(
+    media: MediaFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = media.path("h264_p").read_bytes()
+    assert probe_video(io.BytesIO(data), name="v").end_checked
+    with monkeypatch.context() as limited:
+        # libav reads 32 KiB at once: once for the first picture, and again for the last ones.
+        limited.setattr(probe, "PROBE_BYTES", 33_000)
+        assert not probe_video(io.BytesIO(data), name="v").end_checked
+    with monkeypatch.context() as limited:
+        limited.setattr(probe, "PROBE_PACKETS", 3)
+        assert not probe_video(io.BytesIO(data), name="v").end_checked
+    # Intra refresh: no picture comes out before all of it has been refreshed, and the video ends first.
+    assert not probe_video(media.path("h264_intra_refresh"), name="v").end_checked
+
+
 def test_a_probe_is_json_and_comes_back(media: MediaFactory) -> None:
     probe = probe_video(media.path("vp9"), name="v")
     assert VideoProbe.model_validate(json.loads(probe.model_dump_json())) == probe
 
 
 def test_a_probe_reads_a_small_part_of_a_large_file(media: MediaFactory) -> None:
-    class Counting(io.BytesIO):
-        served = 0
-
-        def read(self, size: int | None = -1, /) -> bytes:
-            data = super().read(size)
-            Counting.served += len(data)
-            return data
-
     # 30 MB between the sound and the picture data of a small file, as in a long one.
     data = media.path("h264_b").read_bytes()
     moov = data.rindex(b"moov") - 4
     filler = (8 + 30_000_000).to_bytes(4, "big") + b"free" + bytes(30_000_000)
-    assert probe_video(Counting(data[:moov] + filler + data[moov:]), name="v").end_checked
-    assert Counting.served < 1_000_000
+    reader = Counting(data[:moov] + filler + data[moov:])
+    assert probe_video(reader, name="v").end_checked
+    assert reader.served < 1_000_000
 
 
 def test_a_reader_stays_open_and_a_path_is_closed(media: MediaFactory) -> None:
     reader = io.BytesIO(media.path("h264_b").read_bytes())
     probe_video(reader, name="v")
     assert not reader.closed
+
+
+def test_an_avi_that_states_no_size_states_no_length_either(media: MediaFactory) -> None:
+    probe = probe_video(media.path("live_avi"), name="v")
+    assert (probe.duration_seconds, probe.frame_count, probe.end_checked) == (None, None, True)
+    assert probe_video(media.path("h264_avi"), name="v").frame_count == 60
+
+
+@pytest.mark.parametrize("variant", ["live_webm_clusters", "live_avi"])
+def test_where_the_end_of_a_cut_off_recording_does_not_decode_the_cut_is_what_is_told(
+    media: MediaFactory, variant: str
+) -> None:
+    data = media.path(variant).read_bytes()
+    for percent in (30, 61, 95):
+        with pytest.raises(BadInput, match="cut off: its"):
+            probe_video(io.BytesIO(data[: len(data) * percent // 100]), name="v")

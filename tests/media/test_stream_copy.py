@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -193,6 +195,45 @@ def test_what_mp4_cannot_hold_is_left_to_the_accurate_mode(
         copy_range(media.path(variant), Fraction(0), Fraction(1), path, name="the video")
     assert "mode accurate" in str(caught.value)
     assert not path.exists()
+
+
+SAMPLES = ("moov", "trak", "mdia", "minf", "stbl")
+
+
+def rebuilt(data: bytes, where: tuple[str, ...], change: Callable[[bytes], bytes]) -> bytes:
+    """The boxes with the bodies of all at `where` changed."""
+    out, at = [], 0
+    while at < len(data):
+        size, kind = struct.unpack_from(">I4s", data, at)
+        body = data[at + 8 : at + size]
+        if kind.decode() == where[0]:
+            body = rebuilt(body, where[1:], change) if where[1:] else change(body)
+        out.append(struct.pack(">I4s", len(body) + 8, kind) + body)
+        at += size
+    return b"".join(out)
+
+
+def test_a_part_in_which_the_coding_parameters_change_is_left_to_the_accurate_mode(
+    media: MediaFactory, tmp_path: Path
+) -> None:
+    """A track with two descriptions of its samples, of which all chunks but the first have the second
+    (ISO/IEC 14496-12, 8.5.2 and 8.7.4). Its index lies behind the media, so no address changes."""
+
+    def twice(body: bytes) -> bytes:
+        return body[:4] + struct.pack(">I", 2) + body[8:] * 2
+
+    def second(body: bytes) -> bytes:
+        rows = [list(row) for row in struct.iter_unpack(">III", body[8:])]
+        changed = (struct.pack(">III", *row[:2], 1 if place == 0 else 2) for place, row in enumerate(rows))
+        return body[:8] + b"".join(changed)
+
+    data = media.path("h264_b").read_bytes()
+    path, part = tmp_path / "film.mp4", tmp_path / "part.mp4"
+    path.write_bytes(rebuilt(rebuilt(data, (*SAMPLES, "stsd"), twice), (*SAMPLES, "stsc"), second))
+    with pytest.raises(BadInput, match="the coding parameters change inside the part") as caught:
+        copy_range(path, Fraction(0), Fraction(1), part, name="the video")
+    assert "mode accurate" in str(caught.value)
+    assert not part.exists()
 
 
 @pytest.mark.parametrize(

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import hashlib
 import io
 import itertools
+import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
+from types import SimpleNamespace
+from typing import Any
 
 import av
 import numpy as np
 import psutil
 import pytest
+from av.video.stream import VideoStream
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.captions.barcodes import HEIGHT, WIDTH, barcode_frame, read_barcode
 from video_pipeline.errors import Internal
+from video_pipeline.media import vp9
 from video_pipeline.media.frames import ColourTags, CroppedFrame
 from video_pipeline.media.vp9 import Preset, encode_chunk, picture_times_ms, verify_chunk
 from video_pipeline.media.webm import parse_webm
@@ -292,6 +298,70 @@ class FailsMidway(list[CroppedFrame]):
         yield from itertools.islice(super().__iter__(), 3 if self.readings > 1 else None)
         if self.readings > 1:
             raise OSError("the frames broke off")
+
+
+class Meddled:
+    """A double of an encoder's stream: the real one, whose packets pass through `change` on their way out."""
+
+    def __init__(self, stream: VideoStream, change: Callable[[av.Packet], list[av.Packet]]) -> None:
+        self.__dict__.update(_stream=stream, _change=change)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._stream, name, value)
+
+    def encode(self, picture: av.VideoFrame | None) -> list[av.Packet]:
+        return [made for packet in self._stream.encode(picture) for made in self._change(packet)]
+
+
+def _lose_the_fourth(packet: av.Packet) -> list[av.Packet]:
+    return [] if packet.pts == 300 else [packet]
+
+
+def _swap_the_fourth_and_fifth(packet: av.Packet) -> list[av.Packet]:
+    if packet.pts in (300, 400):
+        packet.pts, packet.dts = 700 - packet.pts, 300
+    return [packet]
+
+
+@pytest.mark.parametrize(
+    ("change", "stand"),
+    [
+        (_lose_the_fourth, [0, 100, 200, 400, 500]),
+        (_swap_the_fourth_and_fifth, [0, 100, 200, 400, 300, 500]),
+    ],
+    ids=["one is lost", "two change places"],
+)
+def test_an_encoder_that_loses_or_exchanges_pictures_is_found_out(
+    monkeypatch: pytest.MonkeyPatch, change: Callable[[av.Packet], list[av.Packet]], stand: list[int]
+):
+    real_open = av.open
+
+    @contextlib.contextmanager
+    def opened(*arguments: Any, **options: Any) -> Iterator[Any]:
+        with real_open(*arguments, **options) as container:
+            yield SimpleNamespace(
+                add_stream=lambda *a, **o: Meddled(container.add_stream(*a, **o), change), mux=container.mux
+            )
+
+    monkeypatch.setattr(vp9.av, "open", opened)
+    with pytest.raises(Internal, match=re.escape(f"took 6 frames and gave pictures at {stand} ms")):
+        encode_chunk([barcode_frame(number) for number in range(6)], rate=TEN)
+
+
+def test_an_encoder_has_one_thread(monkeypatch: pytest.MonkeyPatch):
+    threads = []
+    configure = vp9._configure
+
+    def noting(stream: VideoStream, *arguments: Any) -> None:
+        configure(stream, *arguments)
+        threads.append(stream.codec_context.thread_count)
+
+    monkeypatch.setattr(vp9, "_configure", noting)
+    chunk(2)
+    assert threads == [1]
 
 
 def test_a_failure_in_the_middle_passes_through_and_frees_the_encoder():

@@ -10,7 +10,7 @@ import pytest
 
 from tests.fixtures.media_factory import DEMO_CLIP, MediaFactory
 from tests.servers.ranges import RangeServer
-from video_pipeline.media.mp4.index import HEAD_BYTES
+from video_pipeline.media.mp4.opening import HEAD_BYTES
 from video_pipeline.sampling.runner import run_inference_impl
 
 NAME = "changing.mp4"

@@ -8,7 +8,8 @@ import pytest
 
 from tests.fixtures.media_factory import MediaFactory
 from video_pipeline.errors import BadInput
-from video_pipeline.media.mp4.index import VideoIndex, open_index
+from video_pipeline.media.mp4.index import VideoIndex
+from video_pipeline.media.mp4.opening import open_index
 from video_pipeline.media.ranges.base import Traffic
 from video_pipeline.media.ranges.file import FileSource
 from video_pipeline.sampling.choose import Strategy, sample_times

@@ -10,7 +10,7 @@ import pytest
 from tests.fixtures.media_factory import MediaFactory
 from video_pipeline.media.decode_nvdec import NotForNvdec
 from video_pipeline.media.decoder_choice import Choice, Facts
-from video_pipeline.media.mp4.index import open_index
+from video_pipeline.media.mp4.opening import open_index
 from video_pipeline.media.ranges.base import Traffic
 from video_pipeline.media.ranges.file import FileSource
 from video_pipeline.sampling import decoders

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fixtures.media_factory import MediaFactory
-from video_pipeline.media.mp4.index import Selection, open_index
+from video_pipeline.media.mp4.index import Selection
+from video_pipeline.media.mp4.opening import open_index
 from video_pipeline.media.mp4.track import SampleEntry, Samples, needed_for
 from video_pipeline.media.ranges.base import Traffic
 from video_pipeline.media.ranges.file import FileSource

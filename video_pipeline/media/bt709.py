@@ -42,8 +42,8 @@ takes 30 ms at 1080p, and not 16."""
 class Bt709Converter:
     """Turns the decoded pictures of one stream into `CroppedFrame`s tagged BT.709, limited range.
 
-    A picture that is BT.709 4:2:0 in limited range already keeps its values. `width` and `height` are the
-    even part of the displayed size, in pixels.
+    A picture that is BT.709 4:2:0 in limited range already keeps its values, and so does gray of that range.
+    `width` and `height` are the even part of the displayed size, in pixels.
     """
 
     def __init__(self, orientation: Orientation, coded_width: int, coded_height: int) -> None:
@@ -58,11 +58,9 @@ class Bt709Converter:
         return CroppedFrame(cut.y, cut.u, cut.v, BT709)
 
     def _in_bt709(self, picture: av.VideoFrame) -> av.VideoFrame:
-        if picture.format.is_rgb:
+        if _is_rgb(picture):
             return picture  # PlaneCropper makes limited BT.709 of RGB
-        tags = colour_tags(picture)
-        matrix = effective_matrix(tags, picture.width)
-        full = is_full_range(tags)
+        matrix, full = _matrix(picture), is_full_range(colour_tags(picture))
         if matrix == BT709.matrix and not full:
             return picture
         return self._reformatter.reformat(
@@ -77,6 +75,18 @@ class Bt709Converter:
         )
 
 
+def _is_rgb(picture: av.VideoFrame) -> bool:
+    return picture.format.is_rgb or picture.format.has_palette
+
+
+def _matrix(picture: av.VideoFrame) -> int:
+    """Gray is the same in every matrix. It must not come to swscale for one: that takes gray for full range,
+    whatever it is told, and black of 16 became 30."""
+    if picture.format.name.startswith(("gray", "ya")):
+        return BT709.matrix
+    return effective_matrix(colour_tags(picture), picture.width)
+
+
 def conversion_notes(picture: av.VideoFrame, pixel_shape: Fraction | None) -> tuple[str, ...]:
     """What becomes of pictures like `picture` besides keeping their values; empty if nothing does.
 
@@ -84,10 +94,10 @@ def conversion_notes(picture: av.VideoFrame, pixel_shape: Fraction | None) -> tu
     """
     notes: list[str] = []
     tags = colour_tags(picture)
-    if picture.format.is_rgb:
+    if _is_rgb(picture):
         notes.append("converted from RGB")
     else:
-        matrix = effective_matrix(tags, picture.width)
+        matrix = _matrix(picture)
         if matrix != BT709.matrix:
             untagged = "" if matrix == tags.matrix else " (assumed by its size: it is not tagged)"
             notes.append(f"converted from {_MATRIX_NAMES[matrix]}{untagged}")

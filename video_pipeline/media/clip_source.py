@@ -18,7 +18,7 @@ import av
 
 from video_pipeline.errors import BadInput
 from video_pipeline.media.bt709 import Bt709Converter, conversion_notes
-from video_pipeline.media.container import COMPLETE, Source, media_errors, open_video
+from video_pipeline.media.container import COMPLETE, OpenedVideo, Source, media_errors, open_video
 from video_pipeline.media.decode_software import SoftwareBackend, no_pictures
 from video_pipeline.media.frames import CroppedFrame
 from video_pipeline.media.part_reader import PartReader
@@ -27,11 +27,13 @@ from video_pipeline.media.pictures import LONGEST_PICTURE_S, DecodeStats, Pictur
 from video_pipeline.media.planes import orientation_of
 from video_pipeline.media.probe import VideoProbe, describe
 from video_pipeline.media.schedule import LOOK_AHEAD
+from video_pipeline.media.segment_ends import SegmentEnds
 
 ROUNDED = Fraction(1, 1000)
 """A stop may lie this much (seconds) after the end: people and editors write times in milliseconds."""
 
 _NEAR = Fraction(1, 1000)
+_FAR_FROM_STEADY = Fraction(1, 10)
 _ONE_A_SECOND = Fraction(1)
 
 
@@ -85,7 +87,7 @@ class ClipSource:
         self.start: Fraction = shown.pts * self.time_base
         stream = self._opened.stream
         first_step = everything.stops[shown.pts] - shown.pts
-        rate = stream.average_rate or stream.guessed_rate or 1 / (first_step * self.time_base)
+        rate = _stated_rate(self._opened) or 1 / (first_step * self.time_base)
         self.frame_rate: Fraction = sane_rate(Fraction(rate))
         orientation = orientation_of(picture)
         assert orientation is not None
@@ -171,7 +173,7 @@ class ClipSource:
             slack(self.time_base),
         )
         if isinstance(self._source, PartReader):
-            self._source.expect(None if stop is None else self._last_byte(stop))
+            self._source.expect(None if stop is None else self._last_byte(stop, self._source.ends))
         packets = self._packets(start)
         run = PicturePass(self._opened, _ONE_A_SECOND, self.stats, sampler=chosen, packets=packets)
         for shown, picture in run.run(self._backend):
@@ -190,9 +192,11 @@ class ClipSource:
             if chosen.ended_by(until):
                 return
 
-    def _last_byte(self, stop: Fraction) -> int | None:
+    def _last_byte(self, stop: Fraction, ends: SegmentEnds | None) -> int | None:
         """The byte behind the packets that a part up to `stop` needs; None where the index does not reach so
-        far."""
+        far. Of a file with `ends` libav knows the fragments that it has read, so they are asked."""
+        if ends is not None:
+            return ends.behind(stop + LOOK_AHEAD / self.frame_rate)
         index = self._opened.stream.index_entries
         # An entry's time is a DTS, which is not after its PTS.
         last = index.search_timestamp(int(stop / self.time_base), any_frame=True)
@@ -251,6 +255,16 @@ class ClipSource:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _stated_rate(opened: OpenedVideo) -> Fraction | None:
+    """libav's average rate. Of a fragmented MP4 that is the average of the few pictures it has looked at, and
+    a first picture that stands longer, where sound begins before it, made 24.43 of 25: there the rate of the
+    common steps, unless the average is far from it, as where steps vary."""
+    average, steady = opened.stream.average_rate, opened.stream.guessed_rate
+    if average and steady and opened.format == "mov" and not opened.stream.frames:
+        return steady if abs(average - steady) <= steady * _FAR_FROM_STEADY else average
+    return average or steady
 
 
 def sane_rate(rate: Fraction) -> Fraction:

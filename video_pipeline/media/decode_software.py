@@ -18,7 +18,7 @@ from video_pipeline.media.frames import CroppedPicture, Sample, samples_of
 from video_pipeline.media.geometry import CropRegion, PixelCrop, to_coded_crop, to_pixel_crop
 from video_pipeline.media.pictures import DecodeStats, PicturePass, Shown
 from video_pipeline.media.planes import PlaneCropper, orientation_of
-from video_pipeline.media.probe import VideoProbe, describe
+from video_pipeline.media.probe import VideoProbe, check_index, describe
 
 STRICT_CODECS = ("hevc", "vp9", "av1", "libdav1d")
 """Where libav's "explode" finds more damage. In H.264 it finds no more than the flags on pictures do, and it
@@ -76,6 +76,7 @@ class SoftwareDecoder:
         self._opened = open_video(source, name=name, one_pass=True)
         self._pictures: Iterator[tuple[Shown, av.VideoFrame]] = iter(())
         try:
+            check_index(self._opened)
             run = PicturePass(self._opened, rate, self.stats, also)
             self.time_base: Fraction = run.time_base
             self._pictures = run.run(SoftwareBackend(self._opened, threads))
@@ -110,6 +111,9 @@ class SoftwareDecoder:
             del first
             for shown, picture in self._pictures:
                 yield self._cut(shown, picture)
+            if "moof" in self._opened.walk.kinds:
+                # A fragmented file is read in one pass: its index is whole only now.
+                check_index(self._opened)
         finally:
             self.close()
 

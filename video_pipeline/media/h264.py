@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from av.video.codeccontext import VideoCodecContext
     from av.video.frame import VideoFrame
 
-ENCODER_VERSION = 2
+ENCODER_VERSION = 3
 """Part of a clip's recipe: bump it when a setting below, the times of the packets or the conversion of
 colours (`bt709`) change."""
 

@@ -14,18 +14,23 @@ from collections.abc import Callable
 from typing import BinaryIO, cast
 
 from video_pipeline.media.mp4.headers_at_hand import Reader
+from video_pipeline.media.segment_ends import SegmentEnds
 
 
 class PartReader(io.RawIOBase):
     """The file of `whole`, read-only and seekable. What lies before the place that `expect` names is read
-    through `open_until(place)`: the same file, never read beyond that place. Closes neither.
+    through `open_until(place)`: the same file, never read beyond that place. Closes neither. `ends` are those
+    of the pieces of a file whose index states them.
 
     A read may give fewer bytes than were asked for, as a raw stream's may, and gives none only at the end.
     """
 
-    def __init__(self, whole: Reader, open_until: Callable[[int], Reader]) -> None:
+    def __init__(
+        self, whole: Reader, open_until: Callable[[int], Reader], ends: SegmentEnds | None = None
+    ) -> None:
         self._whole = cast(BinaryIO, whole)
         self._open_until = open_until
+        self.ends = ends
         self._part: BinaryIO | None = None
         self._stop = 0
         self._position = 0

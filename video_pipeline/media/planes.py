@@ -35,7 +35,8 @@ class PlaneCropper:
         """The crop as displayed, 8-bit 4:2:0. Copies the rows of the crop only.
 
         yuv420p keeps its values. Other YUV formats (10 bit, 4:2:2, 4:4:4) are cropped, then converted by
-        swscale in their own matrix and range. RGB becomes limited-range BT.709, and is tagged so.
+        swscale in their own matrix and range. RGB, also by a palette, becomes limited-range BT.709, and is
+        tagged so.
         """
         name = frame.format.name
         tags = colour_tags(frame)
@@ -53,7 +54,7 @@ class PlaneCropper:
         return self._turned(*_native_planes(converted, whole), tags)
 
     def _to_yuv420p(self, frame: av.VideoFrame, tags: ColourTags) -> av.VideoFrame:
-        if frame.format.is_rgb:
+        if _is_rgb(frame.format):
             return self._reformatter.reformat(
                 frame,
                 format="yuv420p",
@@ -63,7 +64,9 @@ class PlaneCropper:
                 interpolation=SCALING,
                 threads=1,
             )
-        in_range = ColorRange.JPEG if tags.range == FULL else ColorRange.MPEG
+        # swscale takes gray for full range, whatever it is told: with a target of the same its levels stay.
+        full = tags.range == FULL or frame.format.name.startswith(("gray", "ya"))
+        in_range = ColorRange.JPEG if full else ColorRange.MPEG
         return self._reformatter.reformat(
             frame,
             format="yuv420p",
@@ -99,7 +102,7 @@ def planes_of_frame(picture: av.VideoFrame, tags: ColourTags) -> CroppedFrame:
 
 def colour_tags(frame: av.VideoFrame) -> ColourTags:
     """How the cropped picture's values are to be read (after the conversion that `PlaneCropper` makes)."""
-    if frame.format.is_rgb:
+    if _is_rgb(frame.format):
         return ColourTags(int(frame.color_primaries), int(frame.color_trc), BT709, LIMITED)
     full = frame.format.name.startswith("yuvj")
     return ColourTags(
@@ -143,6 +146,10 @@ def _native_planes(frame: av.VideoFrame, crop: CodedCrop) -> tuple[np.ndarray, n
         _plane(frame, 1)[_rows(half), _columns(half)],
         _plane(frame, 2)[_rows(half), _columns(half)],
     )
+
+
+def _is_rgb(pixel_format: av.VideoFormat) -> bool:
+    return pixel_format.is_rgb or pixel_format.has_palette
 
 
 def _croppable(pixel_format: av.VideoFormat) -> bool:

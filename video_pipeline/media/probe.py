@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from video_pipeline.errors import BadInput
 from video_pipeline.media.container import (
     REPLACE,
+    WALK_AT_ONCE,
     ByteLimitReached,
     OpenedVideo,
     Source,
@@ -79,11 +80,29 @@ def probe_video(source: Source, *, name: str) -> VideoProbe:
     try:
         opened.reader.byte_limit = opened.reader.bytes_read + PROBE_BYTES
         opened.stream.codec_context.thread_count = 1
+        check_index(opened)
         first = first_picture(opened)
         probe = describe(opened, first, first_pts=first.pts or 0)
-        return probe.model_copy(update={"end_checked": _end_decodes(opened)})
+        try:
+            end_checked = _end_decodes(opened)
+        except BadInput:
+            # That a file is cut off is the likelier story of an end that does not decode.
+            opened.check_complete(WALK_AT_ONCE)
+            raise
+        opened.check_complete(WALK_AT_ONCE)
+        return probe.model_copy(update={"end_checked": end_checked})
     finally:
         opened.close()
+
+
+def check_index(opened: OpenedVideo) -> None:
+    """BadInput if an MP4's index names a picture beyond the end of the file. Its boxes may all be whole then:
+    an mdat of size 0 runs to the end of the file, wherever that is (ISO/IEC 14496-12, section 4.2), and libav
+    takes the first missing picture for the end of the video."""
+    if opened.format == "mov":
+        missing = sum(entry.pos + entry.size > opened.size for entry in opened.stream.index_entries)
+        if missing:
+            raise truncated(opened.name, f"{missing} of its pictures lie beyond its end")
 
 
 def describe(opened: OpenedVideo, picture: av.VideoFrame, *, first_pts: int) -> VideoProbe:
@@ -116,7 +135,7 @@ def describe(opened: OpenedVideo, picture: av.VideoFrame, *, first_pts: int) -> 
         time_base=str(stream.time_base),
         first_pts=first_pts,
         duration_seconds=_duration(opened),
-        frame_count=shown if whole_index else stream.frames or None,
+        frame_count=shown if whole_index else None if _sizes_guessed(opened) else stream.frames or None,
         average_rate=str(stream.average_rate) if stream.average_rate else None,
         variable_frame_rate=_uneven([entry.timestamp for entry in index]) if whole_index else None,
         pix_fmt=picture.format.name,
@@ -137,8 +156,15 @@ def _codec_name(decoder: str) -> str:
     )
 
 
+def _sizes_guessed(opened: OpenedVideo) -> bool:
+    """Of an AVI that states no size libav counts a picture for every four bytes: 2,413 s for one of 2.4 s."""
+    return opened.format == "avi" and opened.walk.open_ended
+
+
 def _duration(opened: OpenedVideo) -> str | None:
     stream = opened.stream
+    if _sizes_guessed(opened):
+        return None
     if stream.duration and stream.time_base:
         return str(Fraction(stream.duration) * Fraction(stream.time_base))
     tag = stream.metadata.get("DURATION", "")
@@ -194,8 +220,6 @@ def _end_decodes(opened: OpenedVideo) -> bool:
 def _decode_on(opened: OpenedVideo) -> bool:
     pictures = 0
     for packets, packet in enumerate(opened.container.demux(opened.stream)):
-        if packet.is_corrupt:
-            raise truncated(opened.name, "its last pictures are incomplete")
         if packets > PROBE_PACKETS:
             return False
         for picture in packet.decode():

@@ -18,7 +18,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from video_pipeline.errors import BadInput
-from video_pipeline.media.mp4.index import VideoIndex, open_index
+from video_pipeline.media.mp4.index import VideoIndex
+from video_pipeline.media.mp4.opening import open_index
 from video_pipeline.media.mp4.seek import Search
 from video_pipeline.media.mp4.sidecar import SUFFIX, dump_index, load_index
 from video_pipeline.media.ranges.base import RangeSource, Traffic

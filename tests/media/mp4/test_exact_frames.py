@@ -11,7 +11,8 @@ from tests.fixtures.media_factory import VARIANTS, MediaFactory
 from tests.media.mp4.framemd5 import md5_of, whole_decode
 from video_pipeline.errors import BadInput
 from video_pipeline.media.decode_memory import CodedPicture, CodedRun, NoPicture, decode_pictures
-from video_pipeline.media.mp4.index import Selection, VideoIndex, open_index, ticks
+from video_pipeline.media.mp4.index import Selection, VideoIndex, ticks
+from video_pipeline.media.mp4.opening import open_index
 from video_pipeline.media.mp4.seek import Search
 from video_pipeline.media.ranges.base import Traffic
 from video_pipeline.media.ranges.file import FileSource

@@ -17,7 +17,7 @@ import pytest
 
 from tests.fixtures.media_factory import MediaFactory
 from video_pipeline.errors import BadInput
-from video_pipeline.media.mp4.index import open_index
+from video_pipeline.media.mp4.opening import open_index
 from video_pipeline.media.mp4.seek import Search
 from video_pipeline.media.mp4.sidecar import dump_index, load_index
 from video_pipeline.media.ranges.base import Identity, Purpose, RequestRecord, Traffic
@@ -42,6 +42,7 @@ CONTAINERS = (
 )
 MOST_REQUESTS = 2500
 SECONDS = 4.0
+"""Of processor time: what else the machine does says nothing of the index."""
 MEMORY = 96 << 20
 TIMES = (0, 3000, 9000, 14_000, 26_000, 40_000)
 
@@ -117,7 +118,7 @@ def check(name: str, data: bytes, seed: int) -> tuple[int, int]:
     chance = random.Random(f"{name} {seed}")
     broken = mutated(data, chance)
     search: Search | None = chance.choice((None, "walk", "bisect"))
-    began, traffic = time.perf_counter(), Traffic()
+    began, traffic = time.process_time(), Traffic()
     file = f"{name}-{seed}.mp4"
     found = refused = 0
     try:
@@ -140,7 +141,7 @@ def check(name: str, data: bytes, seed: int) -> tuple[int, int]:
         load_index(dump_index(index), Bytes(broken, file), name="kept")
     except BadInput as error:
         refused += names(error, file)
-    assert time.perf_counter() - began < SECONDS, f"{file} took too long"
+    assert time.process_time() - began < SECONDS, f"{file} took too long"
     return found, refused
 
 

@@ -17,7 +17,7 @@ from tests.fixtures.media_factory import VARIANTS, MediaFactory
 from tests.media.mp4.boxes_made import box, full, u32
 from video_pipeline.errors import BadInput, Transient
 from video_pipeline.media.clip_source import ClipSource
-from video_pipeline.media.mp4 import headers_at_hand
+from video_pipeline.media.mp4 import header_walk, headers_at_hand
 from video_pipeline.media.mp4.headers_at_hand import HEAD_BYTES, FragmentHeaders, fetch_headers
 from video_pipeline.media.stream_copy import copy_range
 
@@ -51,10 +51,10 @@ def places(data: bytes, kind: bytes = b"moof\0\0\0\x10mfhd") -> list[int]:
     return found
 
 
-@pytest.fixture(params=[256, headers_at_hand.JUMPED], ids=["media jumped", "media kept"])
+@pytest.fixture(params=[256, header_walk.JUMPED], ids=["media jumped", "media kept"])
 def jumped(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """The files of these tests are small: each way of treating their media data."""
-    monkeypatch.setattr(headers_at_hand, "JUMPED", request.param)
+    monkeypatch.setattr(header_walk, "JUMPED", request.param)
 
 
 @pytest.mark.usefixtures("jumped")
@@ -177,7 +177,7 @@ def test_over_a_slow_connection_they_are_fetched_side_by_side(planted: bool) -> 
         return data[start:stop]
 
     headers = fetched(data, read)
-    assert 4 < most <= headers_at_hand.AT_ONCE
+    assert 4 < most <= header_walk.AT_ONCE
     assert headers.bytes_read < 0.05 * len(data)
     reader = cast(BinaryIO, headers.over(io.BytesIO(data)))
     for place in places(data, b"mfhd\0\0\0\0"):
@@ -246,6 +246,6 @@ def test_errors_of_the_connection_pass() -> None:
 
 
 def test_what_is_kept_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(headers_at_hand, "MAX_KEPT", 40_000)
+    monkeypatch.setattr(header_walk, "MAX_KEPT", 40_000)
     headers = fetched(fragments(90, 100_000))
     assert 16 < headers.fragments < 60

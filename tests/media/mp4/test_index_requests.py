@@ -5,13 +5,12 @@ from __future__ import annotations
 import random
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from tests.fixtures.media_factory import DEMO_CLIP, MediaFactory, ffmpeg
+from tests.fixtures.media_factory import DEMO_CLIP, MediaFactory, ffmpeg, place_to_make
 from tests.media.mp4.test_fuzz import Bytes
-from video_pipeline.media.mp4.index import open_index
+from video_pipeline.media.mp4.opening import open_index
 from video_pipeline.media.mp4.seek import Search
 from video_pipeline.media.ranges.base import Purpose, Traffic
 
@@ -32,11 +31,12 @@ def films(media: MediaFactory) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     for name, flags in LAYOUTS.items():
         path = media.directory / f"long_{name}.mp4"
-        if not path.exists():
-            made = Path(f"{path}.{random.randrange(1 << 30)}.mp4")
-            extra = ["-movflags", flags] if flags else []
-            ffmpeg(["-stream_loop", "11", "-i", str(DEMO_CLIP), "-c", "copy", *extra, str(made)])
-            made.replace(path)
+        with place_to_make(path) as folder:
+            if folder:
+                made = folder / path.name
+                extra = ["-movflags", flags] if flags else []
+                ffmpeg(["-stream_loop", "11", "-i", str(DEMO_CLIP), "-c", "copy", *extra, str(made)])
+                made.rename(path)
         found[name] = path.read_bytes()
     return found
 

@@ -22,7 +22,8 @@ from tests.media.mp4.boxes_made import (
 )
 from tests.media.mp4.test_fuzz import Bytes
 from video_pipeline.errors import BadInput
-from video_pipeline.media.mp4.index import HEAD_BYTES, VideoIndex, open_index
+from video_pipeline.media.mp4.index import VideoIndex
+from video_pipeline.media.mp4.opening import HEAD_BYTES, open_index
 from video_pipeline.media.ranges.base import Traffic
 
 ONE = 1 << 16

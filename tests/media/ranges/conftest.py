@@ -52,7 +52,7 @@ def pool() -> Iterator[HttpPool]:
 @pytest.fixture
 def impatient() -> Iterator[HttpPool]:
     """For tests of silence. A healthy answer on a busy machine may take tenths of a second."""
-    with HttpPool(stall_timeout_s=0.5) as opened:
+    with HttpPool(stall_timeout_s=1.5) as opened:
         yield opened
 
 

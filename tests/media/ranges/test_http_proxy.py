@@ -181,4 +181,4 @@ def test_cancelling_ends_a_read_that_waits_behind_a_tunnel(
         began = time.perf_counter()
         with pytest.raises(Cancelled):
             read(encrypted.url(NAME), cancel=cancel)
-        assert time.perf_counter() - began < 4.0
+        assert time.perf_counter() - began < 9

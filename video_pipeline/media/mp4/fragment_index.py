@@ -1,7 +1,7 @@
 """Which fragments hold a time, read as far as somebody asks.
 
 Belongs here: going from a time to the fragments that decide which picture is shown then, along anchors
-(`sidx`, `mfra`, or found by `bisect.py`) and from fragment to fragment. Does not belong here: parsing
+(`sidx`, `mfra`, or found by `seek.py`) and from fragment to fragment. Does not belong here: parsing
 (`fragments.py`), coded pictures.
 """
 

@@ -1,8 +1,8 @@
 """Fragments and the two indexes of fragments.
 
 Belongs here: `moof traf tfhd tfdt trun` (ISO/IEC 14496-12:2022, section 8.8), `sidx` (8.16.3), `mfra tfra
-mfro` (8.8.9 to 8.8.11). Does not belong here: finding them in a file (`locate.py`), which of them hold a time
-(`fragment_index.py`).
+mfro` (8.8.9 to 8.8.11). Does not belong here: finding them in a file (`opening.py`), which of them hold a
+time (`fragment_index.py`).
 """
 
 from __future__ import annotations

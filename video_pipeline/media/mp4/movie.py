@@ -1,7 +1,7 @@
 """The movie box: its tracks, which of them is the video, how its time maps to what is shown.
 
 Belongs here: `mvhd trak tkhd mdhd hdlr elst stsd mvex trex` (ISO/IEC 14496-12:2022, sections 8.2 to 8.6 and
-8.8.3). Does not belong here: sample tables, fragments, finding the box in the file (`locate.py`).
+8.8.3). Does not belong here: sample tables, fragments, finding the box in the file (`opening.py`).
 """
 
 from __future__ import annotations
