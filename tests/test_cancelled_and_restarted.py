@@ -13,9 +13,7 @@ from dagster._core.test_utils import create_run_for_test, freeze_time
 
 from tests.doubles.assets import Outcomes, cancelled_run, plan, run
 from tests.doubles.nights import NIGHT, asked, tick
-from tests.doubles.nights import instance as instance
 from tests.doubles.nights import outcomes as outcomes
-from tests.doubles.nights import store as store
 from video_pipeline import keys
 from video_pipeline.failures import ALLOW_RUN_RETRIES, STOP_RUN_RETRIES
 from video_pipeline.keys import VideoId

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -10,7 +12,7 @@ import psutil
 import pytest
 
 from tests.doubles.tasks import TASKS
-from video_pipeline import keys
+from video_pipeline import claims, keys
 from video_pipeline.calls import (
     LOST_AFTER_S,
     CallRecord,
@@ -74,9 +76,28 @@ def test_a_lost_worker_is_succeeded_with_the_next_number_and_entered_in_the_ledg
     assert (second.record.attempt, now(store).worker.host) == (2, "second")
     assert len(ledger(store)) == 1
     second.finish()
+    assert now(store).state == "finished"
     third = taken(store, worker("third"))
     assert third.record.attempt == 3
     assert len(ledger(store)) == 1, "one that ended has its entry from whoever wrote its result"
+
+
+def test_of_two_that_would_succeed_a_lost_worker_one_does(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken(store, worker("first"), heartbeat_at=time.time() - LOST_AFTER_S - 1)
+    put, rivals = claims.put_call, ["rival"]
+
+    def after_a_rival(*about: Any, **conditions: Any) -> None:
+        if conditions.get("if_match") and rivals:
+            taken(store, worker(rivals.pop()))
+        put(*about, **conditions)
+
+    monkeypatch.setattr(claims, "put_call", after_a_rival)
+    holder = Claim.take(store, record(worker("second")))
+    assert isinstance(holder, CallRecord)
+    assert (holder.worker.host, now(store).worker.host) == ("rival", "rival")
+    assert len(ledger(store)) == 1
 
 
 def test_a_worker_that_lost_its_call_neither_renews_nor_ends_it_and_knows(store: ObjectStore) -> None:
@@ -89,6 +110,13 @@ def test_a_worker_that_lost_its_call_neither_renews_nor_ends_it_and_knows(store:
     first.finish()
     assert now(store) == before
     assert first.cancel_requested() is None
+
+
+def test_an_end_is_as_fresh_as_a_heartbeat(store: ObjectStore) -> None:
+    """By it one tells a worker that leaves, and still writes its log, from one that left long ago."""
+    claim = taken(store, worker("first"), heartbeat_at=time.time() - 30)
+    claim.finish()
+    assert time.time() - now(store).heartbeat_at < 10
 
 
 def test_a_heartbeat_without_progress_keeps_what_was_told_and_brings_the_cancel(store: ObjectStore) -> None:
@@ -127,6 +155,25 @@ def test_a_process_with_a_recycled_number_is_not_the_worker() -> None:
     earlier = mine.model_copy(update={"started": mine.started - 100})
     assert earlier.process() is None
     assert not record(earlier).is_alive()
+    of_another_boot = mine.model_copy(update={"boot_id": "before"})
+    assert of_another_boot.process() is None
+    assert record(of_another_boot).is_alive(), "of another machine only its heartbeat says anything"
+    assert not record(of_another_boot, heartbeat_at=0.0).is_alive()
+
+
+def test_a_process_that_has_ended_and_was_not_waited_for_is_no_worker() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        process = psutil.Process(child.pid)
+        mine = WorkerIdentity.of_this_process()
+        ended = mine.model_copy(update={"pid": child.pid, "started": process.create_time()})
+        assert ended.process() == process
+        assert child.stdin is not None
+        child.stdin.close()
+        deadline = time.monotonic() + 120
+        while process.status() != psutil.STATUS_ZOMBIE:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert ended.process() is None
 
 
 def result(**fields: Any) -> ResultRecord:

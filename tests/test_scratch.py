@@ -87,3 +87,16 @@ def test_folders_of_others_stay(tmp_path: Path) -> None:
     assert remove_abandoned(tmp_path) == []
     assert (elsewhere / "files" / "part.mp4").exists()
     assert foreign.exists()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder to somebody else")
+def test_another_users_folder_stays_though_nobody_holds_it(tmp_path: Path) -> None:
+    process, left = _holder(tmp_path)
+    _kill(process)
+    os.chown(left.parent, 65534, 65534)
+    assert remove_abandoned(tmp_path) == []
+    assert (left / "part.mp4").exists()
+    os.chown(left.parent, 0, 0)
+    before = len(os.listdir("/proc/self/fd"))
+    assert remove_abandoned(tmp_path) == [left.parent]
+    assert len(os.listdir("/proc/self/fd")) <= before  # its lock is let go of

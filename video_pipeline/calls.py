@@ -1,8 +1,9 @@
 """Call records: who works on a call, whether it is alive, whether it should stop, and how it ended.
 
 Belongs here: the two objects a call leaves in the store (`calls/{key}.json`, which a worker claims;
-`results/{key}.json`, the truth), reading and changing them. Does not belong here: how a worker takes, renews
-and loses a call (`claims`), starting workers (`compute`) or running tasks (`worker`).
+`results/{key}.json`, the truth), reading and changing them. Does not belong here: which process a worker is
+(`worker_identity`), how it takes, renews and loses a call (`claims`), what is said in the place of one that
+is gone (`call_ends`), starting workers (`compute`) or running tasks (`worker`).
 
 A call's record is created if absent and changed by compare-and-swap only. Its worker is lost when its
 heartbeat is older than `LOST_AFTER_S`, or at once when it names a process of this machine that no longer
@@ -13,22 +14,21 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import socket
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-import psutil
 from pydantic import BaseModel, ConfigDict, Field
 
 from video_pipeline import keys
 from video_pipeline.costs.entries import LOST, LedgerEntry, partition_of, write_entry
-from video_pipeline.errors import ErrorKind, Transient
-from video_pipeline.machine import boot_id
+from video_pipeline.errors import BadInput, ErrorKind, Transient
 from video_pipeline.store.base import ObjectMissing, ObjectStore, PreconditionFailed
+from video_pipeline.store.folders import folders
 from video_pipeline.tasks import Task
 from video_pipeline.telemetry.usage import Machine, Usage, of_a_dead_worker
+from video_pipeline.worker_identity import WorkerIdentity
 
 log = logging.getLogger(__name__)
 
@@ -40,63 +40,6 @@ REUSABLE_ERRORS: tuple[ErrorKind, ...] = ("bad_input",)
 
 class Record(BaseModel):
     model_config = ConfigDict(extra="ignore")
-
-
-class WorkerIdentity(Record):
-    """A worker, so exactly that a recycled process id is not mistaken for it."""
-
-    backend: Literal["local", "modal"] = "local"
-    host: str = ""
-    boot_id: str = ""
-    pid: int = 0
-    started: float = 0.0
-    """The process's start time, seconds since the epoch, as the kernel states it."""
-    call_id: str | None = None
-    """Modal's id of the function call (`fc-...`); the same when Modal runs a pre-empted input again."""
-    log_path: str | None = None
-
-    @classmethod
-    def of_this_process(cls, log_path: str | None = None) -> WorkerIdentity:
-        process = psutil.Process()
-        return cls(
-            host=socket.gethostname(),
-            boot_id=boot_id(),
-            pid=process.pid,
-            started=process.create_time(),
-            log_path=log_path,
-        )
-
-    @classmethod
-    def of_modal_call(cls, call_id: str | None, container: str) -> WorkerIdentity:
-        """This process as the worker of a Modal call; `container` is Modal's id of it (`ta-...`)."""
-        return cls.of_this_process().model_copy(
-            update={"backend": "modal", "host": container, "call_id": call_id}
-        )
-
-    def is_rerun_of(self, other: WorkerIdentity) -> bool:
-        """Whether Modal started this worker in the place of `other`, whose container it took away.
-
-        One function call runs in one container at a time, so the other is dead or about to be; if it still
-        lives, its next heartbeat finds that it lost the claim.
-        """
-        same = self.backend == other.backend == "modal" and self.call_id is not None
-        return same and self.call_id == other.call_id and self != other
-
-    @property
-    def on_this_machine(self) -> bool:
-        return self.backend == "local" and self.host == socket.gethostname() and self.boot_id == boot_id()
-
-    def process(self) -> psutil.Process | None:
-        """The live process, or None if it is gone, a zombie, another process, or on another machine."""
-        if not self.on_this_machine:
-            return None
-        try:
-            process = psutil.Process(self.pid)
-            if abs(process.create_time() - self.started) > 0.05 or process.status() == psutil.STATUS_ZOMBIE:
-                return None
-        except psutil.Error:
-            return None
-        return process
 
 
 class CallRecord(Record):
@@ -191,8 +134,19 @@ def read_result(store: ObjectStore, tenant: str, key: str) -> ResultRecord | Non
 def write_result(store: ObjectStore, tenant: str, record: ResultRecord) -> None:
     """The attempt's entry in the ledger, then its result: an attempt that has a result has an entry.
 
-    A store that refuses the entry is said in the log, and takes nothing from the result.
+    A store that refuses the entry is said in the log, and takes nothing from the result; the daily look
+    (`costs.ledger_gaps`) makes it good.
     """
+    enter_result(store, tenant, record)
+    store.put(
+        keys.result_key(tenant, record.key),
+        record.model_dump_json(indent=2).encode(),
+        content_type="application/json",
+    )
+
+
+def enter_result(store: ObjectStore, tenant: str, record: ResultRecord) -> None:
+    """The entry of an attempt that has a result, unless it has one."""
     kind = record.error.kind if record.error is not None else None
     lived = timedelta(seconds=record.usage.wall_s)
     _enter(
@@ -214,11 +168,6 @@ def write_result(store: ObjectStore, tenant: str, record: ResultRecord) -> None:
             degraded=record.degraded,
             usage=record.usage,
         ),
-    )
-    store.put(
-        keys.result_key(tenant, record.key),
-        record.model_dump_json(indent=2).encode(),
-        content_type="application/json",
     )
 
 
@@ -337,10 +286,18 @@ def failed_result(record: CallRecord, error: ErrorRecord, usage: Usage | None = 
 def list_calls(store: ObjectStore, tenant: str | None = None) -> list[CallRecord]:
     """Every call record of the tenant, or of all tenants, newest first. One that is deleted meanwhile is not
     among them."""
-    prefix = keys.calls_prefix(tenant) if tenant is not None else ""
     records: list[CallRecord] = []
-    for item in store.list(prefix):
-        if "/server/calls/" in item.key:
+    for owner in [tenant] if tenant is not None else every_tenant(store):
+        for item in store.list(keys.calls_prefix(owner)):
             with contextlib.suppress(ObjectMissing):
                 records.append(CallRecord.model_validate_json(store.get(item.key)))
     return sorted(records, key=lambda record: record.claimed_at, reverse=True)
+
+
+def every_tenant(store: ObjectStore) -> list[str]:
+    """Whoever may have calls, the system itself included. One page for a thousand, whatever they store."""
+    tenants: list[str] = []
+    for name in folders(store, ""):
+        with contextlib.suppress(BadInput):
+            tenants.append(keys.check_name("tenant", name))
+    return tenants

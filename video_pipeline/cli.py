@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from video_pipeline.errors import BadInput, PipelineError
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from video_pipeline.calls import ResultRecord
+    from video_pipeline.compute.base import Event, Handle
     from video_pipeline.settings import Settings
     from video_pipeline.store.base import ObjectStore
 
@@ -79,6 +80,10 @@ def _parser() -> argparse.ArgumentParser:
     from video_pipeline.clips.commands import add_clip_commands
 
     add_clip_commands(commands, _call)
+
+    from video_pipeline.operations.fetch_command import add_fetch_command
+
+    add_fetch_command(commands)
 
     from video_pipeline.operations.retention_commands import add_retention_commands
 
@@ -147,6 +152,7 @@ def _captions(arguments: argparse.Namespace) -> int:
     if load_caption_request(store, video).crop_region is None:
         found = _call(settings, store, "find_caption_layout", layout_request(store, video))[0].result or {}
         print("\n".join(found["reasons"]))
+        print(f"the band over pictures of the video: {_where(store, found['preview_key'])}")
     stages = tuple(arguments.stages or STAGES)
     record, known = _call(
         settings, store, "crop_and_infer_caption_frame_extents", pass_request(store, video, stages)
@@ -155,8 +161,8 @@ def _captions(arguments: argparse.Namespace) -> int:
     kinds = () if known else ("frames", "extents", "chunks")
     made = [kind for kind in kinds if (result.get(kind) or {}).get("made")]
     print(f"{result['frame_count']} frames; made: {', '.join(made) or 'nothing, all of it was there'}")
-    if "performance.txt" in record.report_keys:
-        print(store.get(record.report_keys["performance.txt"]).decode())
+    if "timing_waterfall.html" in record.report_keys:
+        print(f"where the time went: {_where(store, record.report_keys['timing_waterfall.html'])}")
     if "caption_frame_extents" in stages:
         request = reading_request(store, video, chunks="vp9_chunks" in stages)
         read = _call(settings, store, "read_captions", request)[0].result or {}
@@ -170,28 +176,43 @@ def _captions(arguments: argparse.Namespace) -> int:
         captions = find_captions(store, plan)
         if captions is not None:
             prefixes["captions"] = captions
-            print(f"the page to check them in: {store.local_path(captions + 'review.html') or captions}")
+            page = captions + "review.html"
+            print(f"the page to check them in: {_where(store, page)}")
+            if store.local_path(page) is None:
+                print(f"to open it here: video-pipeline fetch {arguments.partition}")
         print(f"published: {', '.join(publish(store, video, prefixes).published)}")
     return 0
 
 
+def _where(store: ObjectStore, key: str) -> str:
+    """Where a person finds an object: its path, or its address in the bucket."""
+    return str(store.local_path(key) or f"{store.uri}/{key}")
+
+
 def _call(settings: Settings, store: ObjectStore, task: str, request: BaseModel) -> tuple[ResultRecord, bool]:
     """Runs a task to its end, with its progress on the terminal; Ctrl-C cancels it. Returns its result, and
-    whether the call was known already."""
+    whether the call had ended before."""
     from video_pipeline.compute import open_compute
-    from video_pipeline.compute.follow import Interrupts, run_call
+    from video_pipeline.compute.follow import Interrupts, had_ended, run_call
 
-    printer = _ProgressPrinter()
+    compute, printer = open_compute(settings, store), _ProgressPrinter()
+    known = False
+
+    def submitted(handle: Handle) -> None:
+        nonlocal known
+        known = had_ended(compute, handle)
+
     with Interrupts.watched() as interrupts:
-        handle, record = run_call(
-            open_compute(settings, store),
+        _, record = run_call(
+            compute,
             task,
             request,
+            on_submit=submitted,
             on_event=printer,
             interrupted=lambda: interrupts.asked,
         )
     printer.end()
-    return record, handle.attached
+    return record, known
 
 
 class _ProgressPrinter:
@@ -202,8 +223,8 @@ class _ProgressPrinter:
         self._last = 0.0
         self._open_line = False
 
-    def __call__(self, event: Any) -> None:
-        from video_pipeline.compute.follow import progress_line
+    def __call__(self, event: Event) -> None:
+        from video_pipeline.compute.follow import progress_line, retry_line
 
         if event.name == "log":
             self.end()
@@ -211,6 +232,9 @@ class _ProgressPrinter:
         elif event.name == "cost":
             self.end()
             print(f"cost: {event.data.get('cost')}", file=sys.stderr)
+        elif event.name == "retry":
+            self.end()
+            print(retry_line(event.data), file=sys.stderr)
         elif event.name == "progress":
             if self._terminal:
                 print(f"\r\x1b[K{progress_line(event.data)}", end="", file=sys.stderr, flush=True)

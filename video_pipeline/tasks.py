@@ -25,7 +25,7 @@ from video_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from video_pipeline.store.base import ObjectStore
-    from video_pipeline.worker import TaskContext
+    from video_pipeline.task_context import TaskContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,8 @@ class Task:
     warm_path: str | None = None
     """A function without arguments that loads the network which the task holds, onto its device: a backend
     whose workers serve several calls runs it once per worker. None for a task that holds none."""
+    foretells_itself: bool = False
+    """Whether it puts into its usage what the cost model says of it, for which its worker need not ask."""
 
     @cached_property
     def request_model(self) -> type[BaseModel]:
@@ -183,6 +185,7 @@ BUILT_IN: tuple[Task, ...] = (
         result_path="video_pipeline.clips.result:RenderResult",
         hardware=Hardware(gpu=None, cpu_cores=4, memory_mib=4_096, timeout_s=4 * _HOUR),
         summary="re-frame a clip in several calls side by side, joined without a seam",
+        foretells_itself=True,
     ),
     Task(
         name="process_multi_clip",

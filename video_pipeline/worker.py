@@ -1,7 +1,8 @@
 """Runs one task from its request: the same envelope on every backend.
 
 Belongs here: claim, error record, report and result record around a task's plain function. Does not belong
-here: what tasks do, what watches them (`worker_watch`), or how a backend starts a worker.
+here: what tasks do, what they get (`task_context`), what watches them (`worker_watch`), or how a backend
+starts a worker.
 
 As a program it takes a call file (`CallFile` as JSON) and speaks on standard output: one JSON line per event,
 each after `EVENT_PREFIX`; any other line is log. Exit codes: 0 the call ended and its result is stored;
@@ -18,12 +19,9 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -40,11 +38,13 @@ from video_pipeline.claims import Claim
 from video_pipeline.compute.children import end_those_left, left_by_a_killed_attempt
 from video_pipeline.costs.entries import partition_of
 from video_pipeline.errors import ErrorKind, Internal, PipelineError, TimedOut
+from video_pipeline.foretelling import foretell_in_background, note_prediction
 from video_pipeline.scratch import scratch_folder
 from video_pipeline.settings import Settings, load_settings
 from video_pipeline.store import open_store
 from video_pipeline.store.base import ObjectStore
 from video_pipeline.streaming.cancel import CancellationToken
+from video_pipeline.task_context import TaskContext
 from video_pipeline.tasks import Task, find_task, tenant_of
 from video_pipeline.telemetry.logs import configure_logging
 from video_pipeline.telemetry.timing import Recorder, timed_operation, use_recorder
@@ -52,9 +52,6 @@ from video_pipeline.telemetry.usage import Machine, Meter, Usage
 from video_pipeline.tracking.addresses import without_signatures
 from video_pipeline.worker_end import end_process
 from video_pipeline.worker_watch import Watch
-
-if TYPE_CHECKING:
-    from video_pipeline.compute.base import Compute
 
 log = logging.getLogger(__name__)
 
@@ -83,78 +80,6 @@ class CallFile(BaseModel):
     """The key of the call that starts this one, if one does."""
     reserved: Machine | None = None
     """What the backend charges for while the call runs; None where that is nothing."""
-
-
-@dataclass
-class TaskContext:
-    """What a task gets beside its request.
-
-    `scratch` is an empty directory that is deleted afterwards. `cancel` ends the task when the call is
-    cancelled, times out or loses its claim. `attach_report` stores a file beside the result. `compute` is for
-    tasks that fan out (`compute.fan_out`).
-    """
-
-    store: ObjectStore
-    settings: Settings
-    scratch: Path
-    cancel: CancellationToken
-    recorder: Recorder
-    emit: Callable[[dict[str, Any]], None]
-    call_key: str = ""
-    usage: Usage = field(default_factory=Usage)
-    """What the attempt uses: the task puts in what only it knows (frames, chunks, bytes, seconds of video),
-    the worker the rest when the task has ended."""
-    began: float = field(default_factory=time.monotonic)
-    """When the task began, by the monotonic clock."""
-    reports: dict[str, tuple[bytes, str]] = field(default_factory=dict)
-    last_progress: dict[str, Any] | None = None
-    children: dict[str, dict[str, Any]] | None = None
-    """The calls this one waits for, by key, as `compute.fan_out` notes them; those of a killed attempt before
-    this one stand here from the start. None in a task that has never fanned out."""
-    renew: Callable[[], None] = lambda: None
-    """Writes progress and children into the call's record now, not at the next heartbeat."""
-    claim_lost: bool = False
-    """Whether `cancel` was set because another worker holds the call now."""
-
-    CONTENT_TYPES: ClassVar[dict[str, str]] = {
-        ".html": "text/html",
-        ".json": "application/json",
-        ".txt": "text/plain",
-        ".png": "image/png",
-        ".mp4": "video/mp4",
-    }
-
-    @cached_property
-    def compute(self) -> Compute:
-        """The backend that the settings name, opened on first use: most tasks start no other."""
-        from video_pipeline.compute import open_compute
-
-        return open_compute(self.settings, self.store)
-
-    def progress(self, stage: str, done: int, total: int | None, *, unit: str, started: float) -> None:
-        """Tells how far the task is. `started` is from `time.monotonic()`; gives rate and time left."""
-        elapsed = max(time.monotonic() - started, 1e-6)
-        rate = done / elapsed
-        left = (total - done) / rate if total and rate > 0 and done else None
-        self.last_progress = {
-            "stage": stage,
-            "done": done,
-            "total": total,
-            "unit": unit,
-            "rate_per_s": round(rate, 2),
-            "seconds_left": None if left is None else round(max(left, 0.0), 1),
-        }
-        self.emit({"event": "progress", **self.last_progress})
-
-    def recorded_progress(self) -> dict[str, Any] | None:
-        """What the call's record says: the last progress, and under `children` the calls waited for."""
-        if self.children is None:
-            return self.last_progress
-        return {**(self.last_progress or {}), "children": list(self.children.values())}
-
-    def attach_report(self, name: str, content: str | bytes) -> None:
-        data = content.encode() if isinstance(content, str) else content
-        self.reports[name] = (data, self.CONTENT_TYPES.get(Path(name).suffix, "application/octet-stream"))
 
 
 def execute(call: CallFile, settings: Settings, store: ObjectStore, identity: WorkerIdentity) -> int:
@@ -202,7 +127,20 @@ def execute(call: CallFile, settings: Settings, store: ObjectStore, identity: Wo
         children=children,
     )
     _stop_on_signals(context.cancel)
-    watch = Watch(claim, context, call.timeout_s, lambda: _usage(meter, context, claim))
+    foretold = None if task.foretells_itself else foretell_in_background(task, request, call.reserved, store)
+
+    def usage(ended_well: bool) -> Usage:
+        """What the attempt has used by now. A fan-out's children are calls of their own."""
+        if foretold is not None:
+            note_prediction(context.usage, foretold, ended_well=ended_well)
+        return meter.fill(
+            context.usage,
+            context.recorder.every(),
+            reserved=claim.record.reserved,
+            with_children=context.children is None,
+        )
+
+    watch = Watch(claim, context, call.timeout_s, lambda: usage(ended_well=False))
     context.renew = watch.renew
     watch.start()
     result: BaseModel | None = None
@@ -245,7 +183,7 @@ def execute(call: CallFile, settings: Settings, store: ObjectStore, identity: Wo
         worker=identity,
         started_at=datetime.fromtimestamp(claim.record.claimed_at, UTC),
         finished_at=datetime.now(UTC),
-        usage=_usage(meter, context, claim),
+        usage=usage(ended_well=error is None),
         report_keys=report_keys,
         partition=partition_of(call.request),
         parent=claim.record.parent,
@@ -320,16 +258,6 @@ def _store_reports(context: TaskContext, tenant: str, key: str) -> dict[str, str
         except PipelineError as error:
             log.warning("the report %s could not be stored: %s", name, error)
     return stored
-
-
-def _usage(meter: Meter, context: TaskContext, claim: Claim) -> Usage:
-    """What the attempt has used by now. A fan-out's children are calls of their own."""
-    return meter.fill(
-        context.usage,
-        context.recorder.every(),
-        reserved=claim.record.reserved,
-        with_children=context.children is None,
-    )
 
 
 class _Emitter:

@@ -19,7 +19,7 @@ from video_pipeline.errors import PipelineError, TimedOut
 from video_pipeline.telemetry.usage import Usage
 
 if TYPE_CHECKING:
-    from video_pipeline.worker import TaskContext
+    from video_pipeline.task_context import TaskContext
 
 log = logging.getLogger(__name__)
 

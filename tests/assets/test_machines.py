@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 
+from tests.compute.test_interrupted_in_dagster import DoubleOfCompute
+from video_pipeline import compute
 from video_pipeline.definitions import build_definitions
 from video_pipeline.machine import usable_cores
 from video_pipeline.modal_ops import probing
@@ -56,5 +61,28 @@ def test_on_modal_each_gpu_type_of_the_table_is_asked_and_a_cpu() -> None:
     settings = load_settings(store="s3://bucket", compute="modal")
     assert probing.machines_of_the_table(settings) == ["A10", "B200", "T4", "cpu"]
     costs = probing.check_probes(["T4", "cpu"], settings)
-    assert [cost.calls for cost in costs] == [2, 2]
-    assert costs[0].machine.startswith("T4, ")
+    assert [(cost.calls, cost.machine.partition(",")[0]) for cost in costs] == [(1, "T4"), (1, "2 cores")]
+
+
+@pytest.mark.parametrize(
+    ("by_a_person", "reasons"), [(True, ["cancelled by its caller"]), (False, [])], ids=["person", "host"]
+)
+def test_a_person_who_cancels_the_run_cancels_its_probes_and_a_host_that_ends_leaves_them(
+    by_a_person: bool, reasons: list[str], instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end() -> None:
+        # In the UI's order: the run is marked, then its process is told.
+        (run,) = instance.get_runs()
+        if by_a_person and run.status is not dg.DagsterRunStatus.CANCELING:
+            instance.report_run_canceling(run)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    double = DoubleOfCompute([], end, [])
+    monkeypatch.setattr(compute, "open_compute", lambda settings, store: double)
+    job = build_definitions().resolve_job_def("probe_machines")
+    with contextlib.suppress(dg.DagsterExecutionInterruptedError):
+        result = job.execute_in_process(instance=instance, raise_on_error=False)
+        assert not result.get_asset_materialization_events()
+    assert double.cancelled == reasons
+    (run,) = instance.get_runs()
+    assert run.status is not dg.DagsterRunStatus.SUCCESS

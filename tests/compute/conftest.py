@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -42,8 +43,7 @@ def store(task_settings: Settings) -> ObjectStore:
 @pytest.fixture
 def compute(task_settings: Settings, store: ObjectStore) -> Iterator[LocalCompute]:
     yield LocalCompute(task_settings, store)
-    for process in workers_of(task_settings):
-        process.kill()
+    kill_workers(task_settings)
 
 
 def workers_of(settings: Settings) -> list[psutil.Process]:
@@ -60,12 +60,19 @@ def workers_of(settings: Settings) -> list[psutil.Process]:
     return found
 
 
+def kill_workers(settings: Settings) -> None:
+    """Ends what of them is left; one may end by itself just now."""
+    for process in workers_of(settings):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
 def starts(journal: Path) -> int:
     """How often the double began its work."""
     return len(journal.read_text().splitlines()) if journal.exists() else 0
 
 
-def wait_until_claimed(store: ObjectStore, tenant: str, key: str, timeout_s: float = 30.0) -> CallRecord:
+def wait_until_claimed(store: ObjectStore, tenant: str, key: str, timeout_s: float = 120.0) -> CallRecord:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         found = read_call(store, tenant, key)
@@ -140,7 +147,7 @@ class ModalBackend:
 
     def is_at_rest(self, within_s: float = 0.0) -> bool:
         # A result stands in the store a moment before its container says that it has ended.
-        return _comes_true(lambda: not self._working(), max(within_s, 3.0))
+        return _comes_true(lambda: not self._working(), max(within_s, 30.0))
 
     def _working(self) -> bool:
         state = self.loopback.state()
@@ -196,5 +203,4 @@ def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
         return
     local = LocalBackend(request.getfixturevalue("task_settings"))
     yield local
-    for process in workers_of(local.settings):
-        process.kill()
+    kill_workers(local.settings)

@@ -24,6 +24,14 @@ from video_pipeline.compute.follow import CallFailed, Detached, follow, run_call
 from video_pipeline.errors import BadInput
 from video_pipeline.store.base import ObjectStore
 
+LONG_S = 100.0
+
+
+def let_nobody_be_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that listens ends by itself in a few seconds, on a busy machine in more than it is given."""
+    for module in ("local", "modal_calls"):
+        monkeypatch.setattr(f"video_pipeline.compute.{module}.CANCEL_GRACE_S", LONG_S)
+
 
 def test_a_call_returns_its_result_and_leaves_nothing_running(backend: Backend) -> None:
     compute = backend.open()
@@ -143,18 +151,19 @@ def test_two_submissions_at_once_run_one_worker(backend: Backend, tmp_path: Path
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(120)
     assert [record.status for record in records] == ["ok"] * 3
     assert starts(journal) == 1
 
 
-def test_cancel_ends_a_task_that_listens(backend: Backend) -> None:
+def test_cancel_ends_a_task_that_listens(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    let_nobody_be_killed(monkeypatch)
     compute = backend.open()
     handle = compute.submit("double", {"do": "sleep", "seconds": 60})
     wait_until_claimed(backend.store, handle.tenant, handle.key)
     began = time.monotonic()
     compute.cancel(handle, "a test asked")
-    assert time.monotonic() - began < 6
+    assert time.monotonic() - began < LONG_S / 2
     record = follow(compute, handle)
     assert record.error is not None
     assert record.error.kind == "cancelled"
@@ -201,7 +210,7 @@ def test_a_task_that_does_not_stop_at_its_time_limit_is_ended_and_not_run_again(
         run_call(backend.open(), "double", request, CallOptions(timeout_s=1.0))
     assert caught.value.error.kind == "timeout"
     assert "did not stop" in caught.value.error.message
-    assert backend.is_at_rest(within_s=15)
+    assert backend.is_at_rest(within_s=60)
     assert starts(journal) == 1
 
 
@@ -254,7 +263,7 @@ def test_a_killed_caller_leaves_the_worker_and_the_next_one_attaches(
 
 
 def _only_key(store: ObjectStore) -> str:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         for item in store.list(keys.calls_prefix("acme")):
             return item.key.rsplit("/", 1)[1].removesuffix(".json")
@@ -270,7 +279,7 @@ def test_a_worker_whose_claim_was_taken_over_publishes_nothing(backend: Backend)
     thief = call.model_copy(deep=True)
     thief.worker.host, thief.worker.boot_id = "another-machine", "another-boot"
     backend.store.put(keys.call_key(handle.tenant, handle.key), thief.model_dump_json().encode())
-    assert backend.is_at_rest(within_s=20)
+    assert backend.is_at_rest(within_s=60)
     assert read_result(backend.store, handle.tenant, handle.key) is None
     found = read_call(backend.store, handle.tenant, handle.key)
     assert found is not None

@@ -20,9 +20,9 @@ from video_pipeline.errors import BadInput, Cancelled, PipelineError, Transient
 from video_pipeline.settings import Settings
 from video_pipeline.store.base import ObjectStore
 from video_pipeline.streaming.cancel import CancellationToken
+from video_pipeline.task_context import TaskContext
 from video_pipeline.tasks import call_key_of, find_task
 from video_pipeline.telemetry.timing import Recorder
-from video_pipeline.worker import TaskContext
 
 
 @pytest.fixture
@@ -63,11 +63,12 @@ def key_of(store: ObjectStore, settings: Settings, request: Behaviour) -> str:
     return call_key_of(find_task("double", settings), request, store)
 
 
-def wait_for(condition: Callable[[], object], timeout_s: float = 40.0) -> None:
+def wait_for(condition: Callable[[], Any], timeout_s: float = 120.0) -> Any:
     deadline = time.monotonic() + timeout_s
-    while not condition():
+    while not (met := condition()):
         assert time.monotonic() < deadline, "it did not come about in time"
         time.sleep(0.05)
+    return met
 
 
 def test_results_come_in_the_order_of_the_requests_and_no_more_than_allowed_run_at_once(
@@ -77,9 +78,13 @@ def test_results_come_in_the_order_of_the_requests_and_no_more_than_allowed_run_
     for request, seconds in zip(requests, (1.2, 0.1, 0.6, 0.1), strict=True):
         request.seconds = seconds
     progress: list[tuple[int, int]] = []
-    records = fan_out(
-        context, "double", requests, at_once=2, on_progress=lambda done, total: progress.append((done, total))
-    )
+    begun_before_the_first_end: list[int] = []
+
+    def progressed(done: int, total: int) -> None:
+        begun_before_the_first_end.append(sum(event["event"] == "fan_out" for event in told))
+        progress.append((done, total))
+
+    records = fan_out(context, "double", requests, at_once=2, on_progress=progressed)
     assert [record.key for record in records] == [
         key_of(context.store, context.settings, request) for request in requests
     ]
@@ -88,7 +93,8 @@ def test_results_come_in_the_order_of_the_requests_and_no_more_than_allowed_run_
         [(record.started_at, 1) for record in records] + [(record.finished_at, -1) for record in records]
     )
     running = [sum(step for _, step in borders[: count + 1]) for count in range(len(borders))]
-    assert max(running) == 2
+    # How long a worker takes to start is for the machine to say: two that were begun need not meet.
+    assert max(running) <= 2 <= begun_before_the_first_end[0]
     assert journals(requests) == [1, 1, 1, 1]
     submitted = [event for event in told if event["event"] == "fan_out"]
     assert sorted(event["child"] for event in submitted) == [1, 2, 3, 4]
@@ -186,7 +192,9 @@ def test_the_first_failure_keeps_its_kind_names_the_call_and_ends_the_others(
         assert caught.value.what_to_do == "bring another"
     assert "in run\n" in "".join(caught.value.__notes__)
     assert workers_of(context.settings) == []
-    assert journals(requests) == [1, expected_starts, 0]
+    first, second, third = journals(requests)
+    assert (second, third) == (expected_starts, 0)
+    assert first <= 1, "ended in its work, or before it had begun it"
     cancelled = read_result(context.store, "acme", key_of(context.store, context.settings, requests[0]))
     assert cancelled is not None
     assert cancelled.error is not None
@@ -206,11 +214,11 @@ def test_a_request_whose_input_is_missing_is_named_and_ends_the_others(
 def test_a_store_that_is_away_for_a_moment_ends_no_call(
     context: TaskContext, tmp_path: Path, told: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("video_pipeline.compute.fan_out.AGAIN_AFTER_S", 0.1)
+    monkeypatch.setattr("video_pipeline.compute.fan_out.AGAIN_AFTER_S", 0.5)
     poll, polls = context.compute.poll, []
 
     def away_for_a_moment(handle: Handle) -> Status:
-        polls.append(handle)
+        polls.append(time.monotonic())
         if len(polls) == 3:
             raise Transient("the store is away")
         return poll(handle)
@@ -221,6 +229,7 @@ def test_a_store_that_is_away_for_a_moment_ends_no_call(
     assert record.status == "ok"
     assert journals(requests) == [1]
     assert [event["message"] for event in told if event["event"] == "retry"] == ["the store is away"]
+    assert polls[3] - polls[2] >= 0.5, "it is left alone for a while"
 
 
 def test_a_store_that_stays_away_fails_the_fan_out_as_transient_and_ends_the_calls(

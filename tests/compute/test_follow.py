@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from video_pipeline.calls import ErrorRecord, ResultRecord, WorkerIdentity
 from video_pipeline.compute import follow as module
 from video_pipeline.compute.base import CallOptions, Event, Handle, Status
-from video_pipeline.compute.follow import CallFailed, Detached, Interrupts, follow, run_call
+from video_pipeline.compute.follow import CallFailed, Detached, Interrupts, follow, progress_line, run_call
 from video_pipeline.errors import ErrorKind
 
 HANDLE = Handle("acme", "ab" * 16, "double", "double")
@@ -49,6 +50,7 @@ class DoubleOfCompute:
         self.says = list(says)
         self.buries = buries
         self.asked: list[str] = []
+        self.events_left: list[Event] = []
 
     def submit(self, task: str, request: Any, options: CallOptions | None = None) -> Handle:
         self.asked.append("submit")
@@ -64,7 +66,8 @@ class DoubleOfCompute:
         return self
 
     def read(self) -> list[Event]:
-        return []
+        told, self.events_left = self.events_left, []
+        return told
 
     def cancel(self, handle: Handle, reason: str) -> None:
         self.asked.append(f"cancel: {reason}")
@@ -77,9 +80,23 @@ class DoubleOfCompute:
         return {}
 
 
+class Clock:
+    """A double of `time` that goes on by what is slept: a loaded machine sleeps longer than it was told."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
 @pytest.fixture(autouse=True)
-def _without_long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+def _without_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "POLL_S", 0.01)
+    monkeypatch.setattr(module, "time", Clock())
 
 
 @pytest.mark.parametrize(
@@ -156,6 +173,47 @@ def test_a_detached_caller_leaves_the_call_alone_and_a_cancelling_one_waits_for_
     ending = DoubleOfCompute(Status("done", result=record("cancelled")))
     assert follow(ending, HANDLE, interrupted=lambda: "cancel").error is not None
     assert ending.asked == ["cancel: cancelled by its caller"]
+
+
+def test_what_a_worker_said_last_is_passed_on_though_its_call_has_ended() -> None:
+    compute = DoubleOfCompute(DONE)
+    compute.events_left = [Event("log", {"line": "the last word"}), Event("ended")]
+    told: list[Event] = []
+    follow(compute, HANDLE, on_event=told.append)
+    assert [event.name for event in told] == ["log", "ended"]
+
+
+@pytest.mark.parametrize(
+    ("attached", "says", "told_of"),
+    [
+        (True, [DONE], ["log"]),
+        (False, [DONE], ["progress", "log"]),
+        (True, [Status("running"), DONE], ["progress", "log"]),
+    ],
+)
+def test_a_call_that_had_ended_before_tells_no_progress(
+    attached: bool, says: list[Status], told_of: list[str]
+) -> None:
+    compute = DoubleOfCompute(*says)
+    compute.events_left = [Event("progress", {"done": 1, "total": 840, "seconds_left": 122}), Event("log")]
+    told: list[Event] = []
+    follow(compute, replace(HANDLE, attached=attached), on_event=told.append)
+    assert [event.name for event in told] == told_of
+
+
+@pytest.mark.parametrize(
+    ("known", "line"),
+    [
+        ({"total": 400, "seconds_left": 3.48}, "captions: 120 of 400 frames, 80.5/s, 3 s left"),
+        ({"total": None, "seconds_left": None}, "captions: 120 frames, 80.5/s"),
+        ({"total": 120, "seconds_left": 0.0}, "captions: 120 of 120 frames, 80.5/s, 0 s left"),
+    ],
+)
+def test_progress_is_told_in_a_line_with_what_is_known_of_its_end(known: dict[str, Any], line: str) -> None:
+    assert (
+        progress_line({"stage": "captions", "done": 120, "unit": "frames", "rate_per_s": 80.5, **known})
+        == line
+    )
 
 
 @pytest.mark.parametrize(

@@ -4,27 +4,118 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.compute.conftest import wait_until_claimed
 from video_pipeline import keys
-from video_pipeline.calls import read_call
+from video_pipeline.calls import (
+    CallRecord,
+    ErrorRecord,
+    WorkerIdentity,
+    failed_result,
+    put_call,
+    read_call,
+    write_result,
+)
 from video_pipeline.claims import Claim
-from video_pipeline.compute.follow import follow
+from video_pipeline.compute.base import Event, Handle, Status
+from video_pipeline.compute.follow import follow, run_call
 from video_pipeline.compute.local import LocalCompute
+from video_pipeline.settings import Settings
 from video_pipeline.store.base import ObjectStore
+from video_pipeline.worker import EVENT_PREFIX
 
 
 def test_a_terminated_worker_is_preempted_not_cancelled(compute: LocalCompute, store: ObjectStore) -> None:
     handle = compute.submit("double", {"do": "sleep", "seconds": 60})
     call = wait_until_claimed(store, handle.tenant, handle.key)
+    assert os.getsid(call.worker.pid) == call.worker.pid, "what ends its caller's terminal does not end it"
     os.kill(call.worker.pid, signal.SIGTERM)
     record = follow(compute, handle)
     assert record.error is not None
     assert record.error.kind == "preempted"
+
+
+@pytest.mark.parametrize(
+    ("code", "died", "how"),
+    [("exit(1)", "internal", "exit code 1"), ("os.kill(0, 9)", "preempted", "killed by SIGKILL")],
+)
+def test_a_worker_that_died_without_a_word_is_lost_in_its_own_way_whatever_an_earlier_attempt_left(
+    code: str, died: str, how: str, compute: LocalCompute, store: ObjectStore, tmp_path: Path
+) -> None:
+    handle = Handle("acme", "ab" * 16, "double", "local")
+    died_early = subprocess.Popen(
+        [sys.executable, "-c", f"import os; input(); {code}"], stdin=subprocess.PIPE, start_new_session=True
+    )
+    log = tmp_path / "output.log"
+    log.write_text(f'{EVENT_PREFIX}{{"event": "claimed"}}\nits last words\n')
+    mine = WorkerIdentity.of_this_process(str(log))
+    started = psutil.Process(died_early.pid).create_time()
+    record = CallRecord(
+        key=handle.key,
+        task="double",
+        version=1,
+        tenant="acme",
+        request={},
+        worker=mine.model_copy(update={"pid": died_early.pid, "started": started}),
+        attempt=2,
+    )
+    put_call(store, "acme", record)
+    earlier = failed_result(record, ErrorRecord(kind="transient", message="of the attempt before"))
+    write_result(store, "acme", earlier.model_copy(update={"attempt": 1}))
+    compute._started[handle.key] = died_early
+    assert compute.poll(handle).state == "running"
+    died_early.communicate(b"\n")
+    status = compute.poll(handle)
+    assert (status.state, status.died) == ("lost", died)
+    assert status.detail == f"{how}\nits last words"
+    buried = compute.bury(handle, status)
+    assert buried is not None
+    assert compute.poll(handle) == Status("done", result=buried)
+
+
+def test_a_call_that_is_started_again_tells_of_its_new_attempt_and_not_of_the_one_before(
+    compute: LocalCompute, task_settings: Settings, store: ObjectStore, tmp_path: Path
+) -> None:
+    request = {"do": "transient_once", "journal": str(tmp_path / "journal")}
+    events: list[Event] = []
+    run_call(compute, "double", request, on_event=events.append)
+    assert [event.data["attempt"] for event in events if event.name == "claimed"] == [1, 2]
+    assert [event.data["status"] for event in events if event.name == "ended"] == ["error", "ok"]
+    again: list[Event] = []
+    run_call(LocalCompute(task_settings, store), "double", request, on_event=again.append)
+    assert [event.data["attempt"] for event in again if event.name == "claimed"] == [2], "the result is there"
+
+
+def test_output_is_given_in_whole_lines_each_once(
+    compute: LocalCompute, store: ObjectStore, tmp_path: Path
+) -> None:
+    handle = Handle("acme", "ab" * 16, "double", "local")
+    reader = compute.events(handle)
+    assert reader.read() == []
+    log = tmp_path / "output.log"
+    worker = WorkerIdentity.of_this_process(str(log))
+    put_call(
+        store,
+        "acme",
+        CallRecord(key=handle.key, task="double", version=1, tenant="acme", request={}, worker=worker),
+    )
+
+    def read(written: str) -> list[object]:
+        with log.open("a") as file:
+            file.write(written)
+        return [event.data.get("line", event.name) for event in reader.read()]
+
+    assert read("one\ntw") == ["one"]
+    assert read("") == []
+    assert read("o\n\nthree\n") == ["two", "three"]
+    assert read(f'{EVENT_PREFIX}{{"event": "ended"}}\n{EVENT_PREFIX}[1]\n') == ["ended", f"{EVENT_PREFIX}[1]"]
 
 
 def test_a_worker_ends_with_its_task_and_waits_for_no_thread_of_it(
@@ -42,8 +133,6 @@ def test_a_worker_ends_with_its_task_and_waits_for_no_thread_of_it(
 
 
 def test_a_claim_without_a_heartbeat_for_a_minute_is_taken_over(store: ObjectStore) -> None:
-    from video_pipeline.calls import CallRecord, WorkerIdentity
-
     def record(host: str, age_s: float) -> CallRecord:
         return CallRecord(
             key="ab" * 16,

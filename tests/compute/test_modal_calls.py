@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.compute.conftest import DOUBLES
+from tests.modal_ops.test_foretold import learn, model
 from video_pipeline import keys
 from video_pipeline.calls import (
     CallRecord,
@@ -152,6 +153,7 @@ def test_a_call_that_modal_still_has_is_attached_to_and_one_it_has_done_with_is_
     modal.says = Outcome("failed", kind="preempted")
     assert not compute.submit("double", REQUEST).attached
     assert len(modal.spawned) == 2
+    assert compute.submit("double", REQUEST, CallOptions(repeat=1)).key != key_of(compute)
 
 
 def test_a_living_worker_is_attached_to_whatever_note_there_is(
@@ -234,9 +236,27 @@ def test_what_may_not_be_asked_for_is_refused_before_a_note_is_taken(
     assert list(store.list("")) == []
 
 
+def test_a_refusal_says_what_the_call_would_probably_take(
+    compute: ModalCompute, modal: DoubleOfModal
+) -> None:
+    learn(compute._store, model("run_inference", "B200"))
+    compute._settings = compute._settings.model_copy(update={"max_usd_per_call": 0.5})
+    request = {"tenant_id": "acme", "sample_id": "look", "video_urls": ["https://example.org/a.mp4"]}
+    with pytest.raises(BadInput, match=r"about 10 s once it runs.* is above the limit of \$0.50 per call"):
+        compute.submit("run_inference", request)
+    assert modal.spawned == []
+
+
+def test_calls_of_a_fan_out_are_held_against_the_limit_of_a_run_together(compute: ModalCompute) -> None:
+    compute._settings = compute._settings.model_copy(update={"max_usd_per_run": 0.5})
+    compute.check("double", 10)
+    with pytest.raises(BadInput, match=r"for 1000 calls .* per run"):
+        compute.check("double", 1000)
+
+
 def test_who_starts_a_call_is_told_its_cost_once_and_an_orchestrator_is_not(compute: ModalCompute) -> None:
     handle = compute.submit("double", REQUEST)
-    compute._costs[handle.key][1].foretold(wait_s=10)
+    compute._costs[handle.key][1].result(timeout=10)
     reader = compute.events(handle)
     (told,) = reader.read()
     assert told.name == "cost"
@@ -259,7 +279,7 @@ def test_a_lost_worker_is_buried_once_modal_has_done_with_its_call_and_never_bef
     buried = compute.bury(handle, LOST)
     assert buried is not None
     assert buried.error is not None
-    assert (buried.error.kind, buried.buried) == ("preempted", True)
+    assert (buried.error.kind, buried.error.input, buried.buried) == ("preempted", "double", True)
     assert "the machine was taken" in buried.error.message
     assert read_result(compute._store, "acme", handle.key) == buried
     found = read_call(compute._store, "acme", handle.key)
@@ -305,6 +325,7 @@ def test_a_call_that_nobody_claimed_is_an_error_for_its_caller_and_no_result_in_
     assert buried.error is not None
     assert buried.error.kind == "internal", "the cancel was of an earlier attempt"
     assert buried.worker.call_id == "fc-1"
+    assert note_of(compute, handle).state == "failed", "it waits for no worker any more"
     assert read_result(compute._store, "acme", handle.key) is None
 
 
@@ -334,6 +355,27 @@ def test_a_call_that_waits_is_cancelled_with_modal_at_once_and_says_so(
     compute.cancel(handle, "a person asked")
     assert modal.cancelled == [("fc-1", True)]
     assert note_of(compute, handle).cancelled == "a person asked"
+
+
+def test_a_cancel_of_a_dead_orchestrator_ends_what_it_started_and_writes_its_end(
+    compute: ModalCompute, modal: DoubleOfModal
+) -> None:
+    handle = compute.submit("double", REQUEST)
+    ours, others = (compute.submit("double", {**REQUEST, "number": number}) for number in (1, 2))
+    children = [
+        {"tenant": "acme", "key": child.key, "task": "double", "child": number, "started": child is ours}
+        for number, child in enumerate((ours, others), 1)
+    ]
+    record(compute, beat_s_ago=100, progress={"children": children})
+    modal.says = Outcome("failed", kind="preempted")
+    compute.cancel(handle, "a person asked")
+    assert modal.cancelled == [("fc-1", True), ("fc-2", True)]
+    assert note_of(compute, ours).cancelled == "a person asked"
+    assert note_of(compute, others).cancelled is None
+    ended = read_result(compute._store, "acme", handle.key)
+    assert ended is not None
+    assert ended.error is not None
+    assert ended.error.message == "cancelled: a person asked"
 
 
 def test_a_worker_that_does_not_end_is_interrupted_by_modal_and_then_its_container_is_killed(

@@ -5,12 +5,13 @@ That the client does say and raise so is what the tests on the stand-in prove; h
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import modal
 import pytest
+from modal import _logs
 from modal import exception as errors
 
 from video_pipeline.compute.modal import PENDING, DeployedApp, LogPiece, Outcome, Way
@@ -190,7 +191,8 @@ def test_a_cancel_is_as_hard_as_it_was_asked_for_and_one_of_an_unknown_call_is_f
 def test_the_log_is_given_by_time_and_container_and_an_unknown_calls_is_empty(
     app: DeployedApp, call: type[DoubleOfACall]
 ) -> None:
-    since, at = datetime(2026, 7, 1, tzinfo=UTC), datetime(2026, 7, 2, tzinfo=UTC)
+    at = datetime.now(UTC)
+    since = at - timedelta(days=1)
     call.says = [
         SimpleNamespace(timestamp=at, context_ids=["fu-1", "ta-1"], message="a line"),
         SimpleNamespace(timestamp=at, context_ids=[], message="nobody's"),
@@ -199,6 +201,22 @@ def test_the_log_is_given_by_time_and_container_and_an_unknown_calls_is_empty(
     assert call.asked == [(CALL, since)]
     call.says = errors.NotFoundError("gone")
     assert app.log(CALL, since) == []
+
+
+def test_the_client_is_never_asked_for_a_log_longer_ago_than_it_looks_and_one_too_long_is_told(
+    app: DeployedApp, call: type[DoubleOfACall]
+) -> None:
+    now, most = datetime.now(UTC), _logs._MAX_FETCH_RANGE
+    call.says = []
+    app.log(CALL, now - most + timedelta(days=2))
+    asked = list(call.asked)
+    assert len(asked) == 1
+    assert app.log(CALL, now - most) == []
+    assert call.asked == asked
+    call.says = errors.LogsFetchError("Too many logs to fetch in time range")
+    with pytest.raises(Transient, match="Too many logs") as caught:
+        app.log(CALL, now)
+    assert caught.value.input == CALL
 
 
 @pytest.mark.parametrize(

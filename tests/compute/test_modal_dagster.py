@@ -14,13 +14,13 @@ import pytest
 from tests.compute.conftest import ModalBackend
 from tests.dagster_ui import DagsterUi, dagster_ui
 from tests.fixtures.media_factory import DEMO_CLIP, ffmpeg
-from tests.test_demo import running_call, start, wait_for
+from tests.test_demo import RUN_S, held, running_call, start, wait_for
 from video_pipeline.calls import list_calls
 from video_pipeline.demo.run import VIDEO, job_command, store_demo_clip
 from video_pipeline.keys import current_key, source_key
 from video_pipeline.store.base import ObjectStore
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(560)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 TERMINATE = (
     "mutation($id: String!) { terminateRun(runId: $id) { __typename ... on PythonError { message } } }"
 )
@@ -54,15 +54,13 @@ def test_a_killed_run_is_taken_up_by_the_next_and_a_third_finds_nothing_to_do(
 ) -> None:
     before = spawned(modal_backend)
     first = start(job_command(), tmp_path / "first.log")
-    call = wait_for(lambda: running_call(store), 120)
-    # The pass takes less time than Dagster takes to start: its worker waits until the next run is there.
-    os.kill(call.worker.pid, signal.SIGSTOP)
-    os.killpg(first.pid, signal.SIGKILL)
-    first.wait()
+    call = wait_for(lambda: running_call(store))
     log = tmp_path / "second.log"
-    second = start(job_command(), log)
-    wait_for(lambda: "attached to the known call" in log.read_text() or second.poll() is not None, 120)
-    os.kill(call.worker.pid, signal.SIGCONT)
+    with held(call):
+        os.killpg(first.pid, signal.SIGKILL)
+        first.wait()
+        second = start(job_command(), log)
+        wait_for(lambda: "attached to the known call" in log.read_text() or second.poll() is not None)
     text = ended_well(second, log)
     assert "attached to the known call" in text
     assert f"of {TASKS[0]} on modal compute" in text
@@ -88,7 +86,7 @@ def test_a_killed_run_is_taken_up_by_the_next_and_a_third_finds_nothing_to_do(
 
 
 def ended_well(run: subprocess.Popen[bytes], log: Path) -> str:
-    code = run.wait(timeout=240)
+    code = run.wait(timeout=RUN_S)
     text = log.read_text()
     assert code == 0, text[-3000:]
     return text
@@ -106,13 +104,13 @@ def test_an_interrupt_of_the_run_cancels_the_call_on_modal(
 ) -> None:
     make_the_clip_long(store, tmp_path)
     run = start(job_command(), tmp_path / "log")
-    wait_for(lambda: running_call(store), 120)
+    wait_for(lambda: running_call(store))
     os.killpg(run.pid, signal.SIGINT)
-    assert run.wait(timeout=60) != 0
+    assert run.wait(timeout=180) != 0
     (call,) = list_calls(store, VIDEO.tenant)
     assert call.cancel_requested
     assert call.state == "finished"
-    assert modal_backend.is_at_rest(within_s=5)
+    assert modal_backend.is_at_rest(within_s=60)
     assert store.head(current_key(VIDEO)) is None
 
 
@@ -128,11 +126,11 @@ def test_cancel_in_dagsters_ui_reaches_the_call_on_modal(
     make_the_clip_long(store, tmp_path)
     ui.add_video_partition(VIDEO.partition_key)
     run = ui.launch("caption_video", VIDEO.partition_key)
-    wait_for(lambda: running_call(store), 180)
+    wait_for(lambda: running_call(store))
     terminated = ui.ask(TERMINATE, id=run)
     assert terminated["terminateRun"]["__typename"] == "TerminateRunSuccess", terminated
-    assert ui.wait_for_end(run, 60) == "CANCELED"
-    assert modal_backend.is_at_rest(within_s=20)
+    assert ui.wait_for_end(run) == "CANCELED"
+    assert modal_backend.is_at_rest(within_s=60)
     (call,) = list_calls(store, VIDEO.tenant)
     assert call.cancel_requested
     assert store.head(current_key(VIDEO)) is None

@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from tests.compute.conftest import ModalBackend, starts, wait_until_claimed
+from tests.compute.test_fan_out import wait_for
 from tests.conftest import ROOT
 from tests.doubles import tasks as doubles
 from video_pipeline import keys
@@ -57,6 +58,7 @@ class Job:
 
     def claimed(self) -> Job:
         wait_until_claimed(self.backend.store, self.handle.tenant, self.handle.key)
+        wait_for(self.journal.exists)
         return self
 
     def call_id(self) -> str:
@@ -65,7 +67,7 @@ class Job:
         assert found[0].call_id is not None
         return found[0].call_id
 
-    def end(self, within_s: float = 60) -> ResultRecord:
+    def end(self, within_s: float = 120) -> ResultRecord:
         self._thread.join(within_s)
         assert not self._thread.is_alive(), "it did not end in time"
         if isinstance(self.outcome, BaseException):
@@ -73,7 +75,7 @@ class Job:
         assert self.outcome is not None
         return self.outcome
 
-    def failed(self, within_s: float = 60) -> CallFailed:
+    def failed(self, within_s: float = 120) -> CallFailed:
         self._thread.join(within_s)
         assert isinstance(self.outcome, CallFailed), self.outcome
         return self.outcome
@@ -107,7 +109,7 @@ def submitted(backend: ModalBackend, journal: Path, **behaviour: Any) -> tuple[C
 def test_a_preempted_call_is_run_again_by_modal_and_not_spawned_again(
     modal_backend: ModalBackend, journal: Path, spawned: Callable[[], int]
 ) -> None:
-    job = Job(modal_backend, journal).claimed()
+    job = Job(modal_backend, journal, seconds=60.0, do="sleep_once").claimed()
     assert len(modal_backend.loopback.fault("preempt", call=job.call_id(), grace_s=3)) == 1
     record = job.end()
     assert record.status == "ok"
@@ -117,7 +119,7 @@ def test_a_preempted_call_is_run_again_by_modal_and_not_spawned_again(
 def test_a_killed_container_is_replaced_at_once_although_its_heartbeat_is_fresh(
     modal_backend: ModalBackend, journal: Path, spawned: Callable[[], int]
 ) -> None:
-    job = Job(modal_backend, journal, seconds=2.0).claimed()
+    job = Job(modal_backend, journal, seconds=60.0, do="sleep_once").claimed()
     began = time.monotonic()
     assert len(modal_backend.loopback.fault("kill", call=job.call_id())) == 1
     record = job.end()
@@ -181,7 +183,7 @@ def test_a_call_whose_containers_keep_dying_is_given_up_although_modal_would_sta
     assert "3 containers died one after the other" in caught.value.error.message
     assert "more than its 512 MiB" in caught.value.error.message
     assert (starts(journal), spawned()) == (3, 1)
-    assert modal_backend.is_at_rest(within_s=5)
+    assert modal_backend.is_at_rest(within_s=60)
 
 
 def test_a_container_that_does_not_start_is_an_error_with_its_last_words(
@@ -361,7 +363,7 @@ def test_a_cancel_before_a_worker_has_claimed_the_call_ends_it_with_modal(
     assert record.error is not None
     assert record.error.kind == "cancelled"
     assert "a test asked" in record.error.message
-    assert modal_backend.is_at_rest(within_s=5)
+    assert modal_backend.is_at_rest(within_s=60)
     assert spawned() == 1
     request["seconds"] = 60.0
     assert not modal_backend.open().submit("double", request).attached
@@ -387,7 +389,7 @@ def test_a_cancel_during_the_spawn_ends_the_call_that_is_being_spawned(
     record = follow(compute, handle)
     assert record.error is not None
     assert record.error.kind == "cancelled"
-    assert modal_backend.is_at_rest(within_s=5)
+    assert modal_backend.is_at_rest(within_s=60)
 
 
 @pytest.mark.parametrize("terminate", [False, True])
@@ -399,7 +401,7 @@ def test_a_cancel_that_somebody_made_at_modal_is_a_cancel_here(
     error = job.failed().error
     assert error.kind == "cancelled"
     assert terminate or "on Modal, not by this pipeline" in error.message
-    assert modal_backend.is_at_rest(within_s=5)
+    assert modal_backend.is_at_rest(within_s=60)
 
 
 def test_a_caller_of_another_version_is_told_to_deploy(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from video_pipeline.calls import (
     failed_result,
     write_result,
 )
-from video_pipeline.compute import modal_state
+from video_pipeline.compute import modal_output, modal_state
 from video_pipeline.compute.base import Handle, Status
 from video_pipeline.compute.modal import PENDING, LogPiece, Outcome, _kind_of_text
 from video_pipeline.compute.modal_output import OVERLAP, OutputReader
@@ -25,6 +26,7 @@ from video_pipeline.compute.modal_spawns import SpawnNote, change_note, read_not
 from video_pipeline.compute.modal_state import CallWatch
 from video_pipeline.errors import ErrorKind, Transient
 from video_pipeline.store.base import ObjectStore
+from video_pipeline.worker import EXIT_TAKEN
 
 KEY = "ab" * 16
 HANDLE = Handle("acme", KEY, "double", "modal")
@@ -166,6 +168,15 @@ def test_a_worker_that_found_the_result_there_makes_it_this_calls(
     assert look(store, modal) == Status("done", result=expected)
 
 
+def test_a_worker_that_found_another_at_the_call_makes_no_earlier_result_this_calls(
+    store: ObjectStore, modal: DoubleOfModal
+) -> None:
+    note(store, after_attempt=2)
+    result(store, record(store, state="finished", attempt=2), "transient")
+    modal.says = Outcome("returned", exit_code=EXIT_TAKEN, detail="it left no result")
+    assert look(store, modal) == Status("lost", detail="it left no result", died="internal")
+
+
 def test_a_preempted_call_is_done_only_if_modal_does_not_run_it_again(
     store: ObjectStore, modal: DoubleOfModal
 ) -> None:
@@ -293,9 +304,7 @@ def piece(text: str, *, after_s: float = 0.0, container: str = "ta-1") -> LogPie
 
 
 def reader(store: ObjectStore, modal: DoubleOfModal, status: Status | None = None) -> OutputReader:
-    made = OutputReader(store, modal, HANDLE, lambda: status)  # pyright: ignore[reportArgumentType]
-    made._next_fetch = 0.0
-    return made
+    return OutputReader(store, modal, HANDLE, lambda: status)  # pyright: ignore[reportArgumentType]
 
 
 def said(reader: OutputReader) -> list[Any]:
@@ -340,6 +349,20 @@ def test_a_line_just_as_old_as_the_log_is_read_from_is_not_given_twice(
     assert modal.since[-1] == oldest.at
 
 
+def test_a_log_that_ends_earlier_for_once_brings_nothing_back(
+    store: ObjectStore, modal: DoubleOfModal
+) -> None:
+    note(store)
+    output = reader(store, modal)
+    every = [piece(f"{after_s}\n", after_s=after_s) for after_s in (0, 20, 26, 40)]
+    modal.pieces = every
+    assert said(output) == ["0", "20", "26", "40"]
+    modal.pieces = every[:3]
+    assert said(output) == []
+    modal.pieces = every
+    assert said(output) == []
+
+
 def test_the_next_call_of_modals_tells_its_log_from_its_beginning(
     store: ObjectStore, modal: DoubleOfModal
 ) -> None:
@@ -361,17 +384,34 @@ def test_a_log_that_cannot_be_read_now_is_read_later(store: ObjectStore, modal: 
     assert said(output) == ["there again"]
 
 
+@pytest.fixture
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long a reader of output has waited, in its own time."""
+    naps: list[float] = []
+    own_time = SimpleNamespace(monotonic=lambda: sum(naps), sleep=naps.append)
+    monkeypatch.setattr(modal_output, "time", own_time)
+    return naps
+
+
 def test_the_last_event_is_waited_for_only_where_the_call_has_ended_just_now(
-    store: ObjectStore, modal: DoubleOfModal, monkeypatch: pytest.MonkeyPatch
+    store: ObjectStore, modal: DoubleOfModal, slept: list[float]
 ) -> None:
-    monkeypatch.setattr("video_pipeline.compute.modal_output.LAG_S", 1.0)
     note(store)
     ended = result(store, record(store, state="finished"), "internal")
     for age_s, waits in ((0, True), (120, False)):
         done = ended.model_copy(update={"finished_at": datetime.now(UTC) - timedelta(seconds=age_s)})
-        began = time.monotonic()
+        slept.clear()
         assert said(reader(store, modal, Status("done", result=done))) == []
-        assert (time.monotonic() - began > 0.9) is waits
+        assert (sum(slept) >= modal_output.LAG_S) is waits is bool(slept)
+
+
+def test_a_result_that_no_call_of_modals_left_has_no_log_to_wait_for(
+    store: ObjectStore, modal: DoubleOfModal, slept: list[float]
+) -> None:
+    ended = result(store, record(store, state="finished"), "internal")
+    ended.worker.call_id = None
+    assert said(reader(store, modal, Status("done", result=ended))) == []
+    assert slept == []
 
 
 def test_of_several_callers_one_takes_the_note_and_nobody_changes_anothers(store: ObjectStore) -> None:

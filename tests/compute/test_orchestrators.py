@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.compute.conftest import Backend, wait_until_claimed, workers_of
+from tests.compute.test_contract import LONG_S, let_nobody_be_killed
 from tests.compute.test_fan_out import behaviours, journals, key_of, wait_for
 from tests.doubles.tasks import Behaviour, Orchestration
 from video_pipeline.calls import CallRecord, list_calls, read_call, read_result
@@ -32,12 +33,14 @@ def wait_until_all_work(
     store: ObjectStore, settings: Settings, handle: Handle, children: list[Behaviour]
 ) -> CallRecord:
     """Waits until every child works and stands in the orchestrator's record, which is returned."""
-    wait_for(lambda: all(journals(children)))
-    found = read_call(store, handle.tenant, handle.key)
-    assert found is not None
-    noted = [child["key"] for child in (found[0].progress or {})["children"]]
-    assert sorted(noted) == sorted(key_of(store, settings, child) for child in children)
-    return found[0]
+    wanted = sorted(key_of(store, settings, child) for child in children)
+
+    def noted() -> CallRecord | None:
+        found = read_call(store, handle.tenant, handle.key)
+        notes = (found[0].progress or {}).get("children", []) if found is not None else []
+        return found[0] if found and sorted(child["key"] for child in notes) == wanted else None
+
+    return wait_for(lambda: noted() if all(journals(children)) else None)
 
 
 def test_an_orchestrator_returns_what_its_calls_did(backend: Backend, tmp_path: Path) -> None:
@@ -71,14 +74,17 @@ def test_an_orchestrator_that_fails_itself_leaves_nothing_running(backend: Backe
     assert backend.is_at_rest()
 
 
-def test_cancelling_an_orchestrator_ends_its_calls_within_seconds(backend: Backend, tmp_path: Path) -> None:
+def test_cancelling_an_orchestrator_ends_its_calls_within_seconds(
+    backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_nobody_be_killed(monkeypatch)
     compute = backend.open()
     children = behaviours(tmp_path, "sleep", "sleep")
     handle = submit(compute, children, at_once=2)
     wait_until_all_work(backend.store, backend.settings, handle, children)
     began = time.monotonic()
     compute.cancel(handle, "a test asked")
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < LONG_S / 2
     assert backend.is_at_rest()
     assert _kinds(backend.store) == {"orchestrating_double": {"cancelled"}, "double": {"cancelled"}}
     assert journals(children) == [1, 1]
@@ -88,17 +94,23 @@ def test_cancelling_an_orchestrator_ends_its_calls_within_seconds(backend: Backe
 def test_an_orchestrator_that_has_to_stop_ends_its_calls(
     compute: LocalCompute, store: ObjectStore, task_settings: Settings, tmp_path: Path, end: str, kind: str
 ) -> None:
-    children = behaviours(tmp_path, "sleep", "sleep")
-    request = Orchestration(children=children, at_once=2)
-    limit = 2.0 if end == "its time limit" else None
-    handle = compute.submit("orchestrating_double", request, CallOptions(timeout_s=limit))
-    wait_for(lambda: all(journals(children)))
-    if end == "its machine":
-        os.kill(wait_until_claimed(store, handle.tenant, handle.key).worker.pid, signal.SIGTERM)
-    record = follow(compute, handle)
-    assert record.error is not None
-    assert record.error.kind == kind
-    assert workers_of(task_settings) == []
+    # The limit has to leave its calls the time to begin in: on a busy machine more than on another.
+    for limit in (2.0, 15.0, 50.0) if end == "its time limit" else (None,):
+        folder = tmp_path / str(limit)
+        folder.mkdir()
+        children = behaviours(folder, "sleep", "sleep")
+        request = Orchestration(children=children, at_once=2)
+        handle = compute.submit("orchestrating_double", request, CallOptions(timeout_s=limit))
+        if end == "its machine":
+            wait_for(lambda begun=children: all(journals(begun)))
+            os.kill(wait_until_claimed(store, handle.tenant, handle.key).worker.pid, signal.SIGTERM)
+        record = follow(compute, handle)
+        assert record.error is not None
+        assert record.error.kind == kind
+        assert workers_of(task_settings) == []
+        if all(journals(children)):
+            return
+    raise AssertionError("its calls did not even begin")
 
 
 def test_a_call_that_somebody_else_started_is_left_running(
@@ -114,6 +126,7 @@ def test_a_call_that_somebody_else_started_is_left_running(
     assert compute.poll(theirs).state == "running"
 
 
+@pytest.mark.slow
 def test_a_killed_orchestrators_calls_go_on_and_the_next_one_redoes_none(
     backend: Backend, tmp_path: Path
 ) -> None:

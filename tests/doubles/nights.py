@@ -6,9 +6,7 @@ expected of a night.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -17,24 +15,9 @@ from tests.doubles.assets import Outcomes, definitions
 from video_pipeline.operations.states import CAPTIONS, CLIPS, JOINED, SAMPLES, Product
 from video_pipeline.resources.store import StoreResource
 from video_pipeline.schedules import nightly_backfills
-from video_pipeline.settings import load_settings
-from video_pipeline.store import open_store
-from video_pipeline.store.base import ObjectStore
 
 NIGHT = datetime(2026, 11, 21, 2, 0, tzinfo=UTC)
 BY_PRODUCT = dict(zip((CAPTIONS, SAMPLES, CLIPS, JOINED), nightly_backfills, strict=True))
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.instance_for_test() as instance:
-        yield instance
-
-
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
-    monkeypatch.setenv("VIDEO_PIPELINE_STORE", str(tmp_path / "store"))
-    return open_store(load_settings())
 
 
 @pytest.fixture

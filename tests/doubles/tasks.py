@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict
 
 from video_pipeline import errors
 from video_pipeline.compute.fan_out import fan_out
+from video_pipeline.task_context import TaskContext
 from video_pipeline.tasks import Hardware, Task
-from video_pipeline.worker import TaskContext
 
 
 class Behaviour(BaseModel):
@@ -29,6 +29,7 @@ class Behaviour(BaseModel):
     do: Literal[
         "return",
         "sleep",
+        "sleep_once",
         "bad_input",
         "transient",
         "transient_once",
@@ -84,7 +85,7 @@ def run(request: Behaviour, context: TaskContext) -> BaseModel:
         case "linger" if request.journal:
             threading.Thread(target=time.sleep, args=(request.seconds,)).start()
             atexit.register(Path(request.journal).write_text, "told of the end")
-        case "sleep":
+        case "sleep" | "sleep_once" if request.do == "sleep" or starts == 1:
             started = time.monotonic()
             while (passed := time.monotonic() - started) < request.seconds:
                 context.cancel.raise_if_cancelled()

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import modal
 import pytest
 
-from video_pipeline.errors import BadInput
-from video_pipeline.modal_ops.specs import spec_for
+from video_pipeline.errors import BadInput, PipelineError, Transient
+from video_pipeline.modal_ops.specs import app_tags, spec_for
 from video_pipeline.settings import Settings, load_settings
 from video_pipeline.tasks import BUILT_IN, Hardware, Task, find_task
 
@@ -143,6 +144,36 @@ def test_the_app_is_named_and_tagged_by_its_environment() -> None:
     app, _ = described(store="s3://bucket", env="staging")
     assert isinstance(app, modal.App)
     assert app.name == "video-pipeline-staging"
+    assert app._local_state.tags == app_tags(load_settings(store="s3://bucket", env="staging"))
+
+
+@pytest.mark.parametrize(
+    ("ends", "code"),
+    [(0, 0), (1, 1), (BadInput("no such video", input="a.mp4"), 2), (Transient("the store is away"), 1)],
+)
+def test_modal_run_asks_for_what_the_earlier_runner_did_and_tells_wrong_input_by_its_exit_code(
+    ends: int | PipelineError, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    described(store="s3://bucket")
+    from video_pipeline.modal_ops import app as module
+
+    asked: list[Any] = []
+
+    def run_sample(function: Any, request: Any, settings: Settings, folder: Path) -> int:
+        asked.append((request, folder))
+        if isinstance(ends, PipelineError):
+            raise ends
+        return ends
+
+    monkeypatch.setattr(module.run_sample, "run_sample", run_sample)
+    with pytest.raises(SystemExit) as caught:
+        module.main("https://example.org/a.mp4")
+    assert caught.value.code == code
+    ((request, folder),) = asked
+    assert (request.batches, request.frames_per_sample, request.random_seed) == (1, 1, 42)
+    assert (request.frame_stride_seconds, request.offset_max_seconds) == (0.16, 10)
+    assert (request.tenant_id, request.sample_id, folder) == ("demo", "modal-run", Path("."))
+    assert capsys.readouterr().err == (f"error: {ends}\n" if isinstance(ends, PipelineError) else "")
 
 
 def test_a_directory_store_is_refused_before_anything_is_described() -> None:

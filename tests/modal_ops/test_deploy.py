@@ -45,6 +45,7 @@ def store(modal_server: tuple[ModalLoopback, dict[str, str]], monkeypatch: pytes
     return open_store(load_settings())
 
 
+@pytest.mark.slow
 def test_a_deployment_is_probed_recorded_and_printed(
     modal_server: tuple[ModalLoopback, dict[str, str]], store: ObjectStore
 ) -> None:

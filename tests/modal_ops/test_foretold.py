@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from video_pipeline.compute.base import CallOptions
+from video_pipeline.compute.modal_asking import reserved_for
 from video_pipeline.costs.plan import shipped_plan
-from video_pipeline.costs.predict import Coefficients, predict
+from video_pipeline.costs.predict import Coefficients, Rates, predict
 from video_pipeline.costs.stored import (
     MODELS_KIND,
     PLAN_KIND,
@@ -36,6 +37,7 @@ STREET, SPORT = "acme/client/videos/street/video.mp4", "acme/client/videos/sport
 
 CLIP = {"tenant_id": "acme", "clip_id": "cut", "source_key": SPORT}
 CROP = {"keyframes": [{"time": 0, "x": 0, "y": 0, "width": 180, "height": 320}]}
+TINY = {"keyframes": [{"time": 0, "x": 0, "y": 0, "width": 90, "height": 160}]}
 LARGE = {"keyframes": [{"time": 0, "x": 0, "y": 0, "width": 270, "height": 480}]}
 REGION = {"left": 0.1, "top": 0.8, "width": 0.8, "height": 0.15}
 PASS = {"video_key": STREET, "tenant_id": "acme", "video_id": "street", "crop_region": REGION}
@@ -49,6 +51,28 @@ LIGHT = {
         }
     ]
 }
+COMPILATION = {
+    "tenant_id": "acme",
+    "clip_id": "best",
+    "clips": [
+        {"source_key": SPORT, "start": 1, "end": 2.5, "name": "A run"},
+        {"source_key": STREET, "start": 0, "end": 2, "name": "Morning"},
+    ],
+    "transition": "dissolve",
+    "transition_seconds": 0.8,
+}
+JOINED = {
+    "tenant_id": "acme",
+    "clip_id": "joined",
+    "fps": "30",
+    "output_width": 360,
+    "output_height": 640,
+    "clips": [
+        {"source_key": SPORT, "trim_end": 2, **CROP},
+        {"source_key": SPORT, "trim_start": 1, "trim_end": 2, **LARGE},
+    ],
+}
+"""The crop of the first is half as large as the output, that of the second three quarters."""
 
 
 @pytest.fixture
@@ -80,6 +104,7 @@ def model(task: str, gpu: str | None, **fields: Any) -> Coefficients:
             "chunks_range": (1, 1),
             "source": "ledger",
             "as_of": "2026-08-01",
+            "held_out_error": 0.15,
             **fields,
         }
     )
@@ -98,7 +123,14 @@ def ask(
     options: CallOptions | None = None,
 ) -> Foretold | None:
     entry = find_task(task)
-    return foretell(entry, entry.parse_request(request), spec_for(entry, settings, options), store)
+    reserved = reserved_for(spec_for(entry, settings, options))
+    return foretell(entry, entry.parse_request(request), reserved, store)
+
+
+def ask_here(task: str, request: Mapping[str, Any], store: ObjectStore) -> Foretold | None:
+    """Of a call on a machine of one's own."""
+    entry = find_task(task)
+    return foretell(entry, entry.parse_request(request), None, store)
 
 
 @pytest.mark.parametrize(
@@ -119,6 +151,7 @@ def ask(
         ("detect_players_batch", "T4", {**CLIP, "timestamps": [1, "0:01", 2.5]}, 2),
         ("detect_players_batch", "T4", {**CLIP, "rate": "5/2"}, 10),
         ("detect_players_batch", "T4", {**CLIP, "rate": "2", "start": 1, "stop": "0:02.6"}, 4),
+        ("create_annotated_compilation", None, COMPILATION, 81),
     ],
 )
 def test_frames_come_from_the_request_or_the_index_of_its_source(
@@ -173,10 +206,57 @@ def test_a_framed_clip_is_foretold_by_the_published_model_as_its_task_does(
     assert several.usd > one.seconds * 0.000164, "the calls that it starts are in it"
 
 
+def test_joined_clips_go_by_the_model_of_enlarging_if_any_of_them_may_need_it(
+    settings: Settings, store: ObjectStore
+) -> None:
+    task = "process_multi_clip"
+    learn(store, model(task, "T4", enlarged=True), model(task, "T4", enlarged=False, s_per_frame=0.01))
+    small = {**JOINED, "output_width": 180, "output_height": 320}
+    one = {**small, "clips": [JOINED["clips"][1], {**JOINED["clips"][0], **TINY}]}
+    for request, per_frame in ((JOINED, 0.1), (small, 0.01), (one, 0.1), ({**one, "upscale": "never"}, 0.01)):
+        found = ask(task, request, settings, store)
+        assert found is not None
+        assert found.frames == 90
+        assert found.seconds == pytest.approx(10 + 90 * per_frame)
+
+
+def test_a_call_on_a_machine_of_ones_own_goes_by_the_models_of_such_and_costs_nothing(
+    settings: Settings, store: ObjectStore
+) -> None:
+    task = "crop_and_infer_caption_frame_extents"
+    rates = Rates(chunk_usd_per_s=1.0, whole_usd_per_s=1.0, as_of="2026-08-01")
+    here = model(task, None, backend="local", s_per_frame=0.5, rates=rates)
+    learn(store, model(task, "A10"), here)
+    found = ask_here(task, PASS, store)
+    assert found is not None
+    assert (found.frames, found.usd) == (420, None)
+    assert found.seconds == pytest.approx(10 + 420 / 2)
+
+
+def test_a_framed_clip_in_one_call_goes_by_what_single_calls_took_where_no_plan_knows_it(
+    settings: Settings, store: ObjectStore
+) -> None:
+    task = "process_framing_ai"
+    assert ask_here(task, {**CLIP, **CROP}, store) is None, "nothing ships of machines of one's own"
+    learn(
+        store,
+        model(task, None, backend="local", enlarged=True),
+        model(task, None, backend="local", enlarged=False, s_per_frame=0.01),
+    )
+    for request, per_frame in (({**CLIP, **CROP}, 0.1), ({**CLIP, **CROP, "upscale": "never"}, 0.01)):
+        found = ask_here(task, request, store)
+        assert found is not None
+        assert (found.frames, found.chunks, found.usd) == (120, None, None)
+        assert found.seconds == pytest.approx(10 + 120 * per_frame)
+    assert ask_here("process_framing_ai_parallel", {**CLIP, **CROP}, store) is None, "of one call alone"
+
+
 @pytest.mark.parametrize(
     ("task", "request_", "options"),
     [
         ("process_framing_ai", {**CLIP, **CROP, "preview": 4}, None),
+        ("process_multi_clip", {**JOINED, "preview": 4}, None),
+        ("create_annotated_compilation", {**COMPILATION, "preview": 4}, None),
         ("process_framing_ai", {**CLIP, **CROP, "upscale": "never"}, None),
         ("process_framing_ai", {**CLIP, **LARGE, "output_width": 180, "output_height": 320}, None),
         ("process_framing_ai", {**CLIP, **CROP}, CallOptions(gpu="A10G")),
@@ -200,6 +280,8 @@ def test_what_no_model_was_measured_of_has_no_prediction(
 ) -> None:
     learn(store, *(model(known.name, None) for known in BUILT_IN), model(task, "A10"), model(task, "T4"))
     assert ask(task, request_, settings, store, options) is None
+    learn(store, *(model(known.name, None, backend="local") for known in BUILT_IN))
+    assert options is not None or ask_here(task, request_, store) is None
 
 
 def test_a_task_without_a_model_on_modal_on_this_machine_has_no_prediction(

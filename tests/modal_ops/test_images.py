@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -81,6 +82,23 @@ def test_what_a_users_model_downloads_goes_into_the_volume(dockerfile: Any) -> N
     lines = dockerfile("gpu")
     assert "/models/torch" in line_with(lines, "TORCH_HOME")
     assert "/models/huggingface" in line_with(lines, "HF_HOME")
+
+
+@pytest.mark.parametrize(
+    ("name", "left_out"),
+    [
+        ("films/grade.py", False),
+        ("films/looks.json", False),
+        ("films/grade.pyc", True),
+        ("films/__pycache__/grade.txt", True),
+        ("films/.git/config", True),
+        (".env", True),
+    ],
+)
+def test_of_a_users_package_all_goes_along_but_byte_code_and_what_is_hidden(
+    name: str, left_out: bool
+) -> None:
+    assert images.is_byte_code_or_hidden(Path(name)) is left_out
 
 
 def test_a_change_of_code_builds_no_image(dockerfile: Any) -> None:

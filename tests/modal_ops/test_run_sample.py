@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,9 @@ def test_frames_and_reports_come_into_the_folder_and_the_cost_is_said_before(
     learn(store, model("run_inference", "B200"))
     function = DoubleOfAFunction(store, {"exit_code": 0}, status="ok", result=sampled(1))
     assert run_sample(function, request_, settings, tmp_path / "out") == 0
+    (call,) = function.calls
+    assert call["reserved"] == {"gpu_type": "B200", "gpu_count": 1, "cpu_cores": 8, "memory_gib": 16}
+    assert abs(time.time() - call["submitted_at"]) < 60
     assert (tmp_path / "out" / "decoded_frames" / "0.png").read_bytes() == b"a picture"
     assert (tmp_path / "out" / "timing_waterfall.html").read_text() == "<html>"
     assert json.loads((tmp_path / "out" / "result.json").read_text())["delivered"] == 1

@@ -28,10 +28,16 @@ def slowly(item: int) -> list[int]:
 
 def test_progress_tells_what_every_part_has_taken_so_far() -> None:
     told: list[ProgressSnapshot] = []
+
+    def until_told(item: int) -> list[int]:
+        while len(told) < item / 20:
+            time.sleep(0.002)
+        return [item]
+
     Pipeline(
         "source",
         lambda: iter(range(60)),
-        [Stage("slow", slowly, queue_size=2)],
+        [Stage("slow", until_told, queue_size=2)],
         sink=lambda _: None,
         on_progress=told.append,
         progress_every_s=0.01,
@@ -201,14 +207,21 @@ def test_no_two_parts_may_have_one_name(names: tuple[str, str, str]) -> None:
 @pytest.mark.parametrize("sequential", [False, True])
 def test_opening_and_closing_a_worker_is_time_that_its_stage_was_busy(sequential: bool) -> None:
     """A recogniser takes a third of a second to make: that is no waiting."""
+    all_given = threading.Event()
+
+    def source() -> Iterator[int]:
+        yield 1
+        all_given.set()
 
     @contextlib.contextmanager
     def worker() -> Iterator[Any]:
         time.sleep(0.03)
+        if not sequential:
+            assert all_given.wait(60)
         yield twice
         time.sleep(0.03)
 
-    pipeline = Pipeline("source", lambda: iter([1]), [Stage("slow to open", setup=worker)])
+    pipeline = Pipeline("source", source, [Stage("slow to open", setup=worker)])
     report = pipeline.run_sequentially() if sequential else pipeline.run()
     stage = report.stages[1]
     if not sequential:
@@ -222,13 +235,13 @@ def test_an_error_of_the_sink_that_comes_second_becomes_a_note_of_the_first() ->
 
     def work(item: int) -> list[int]:
         if item == 1:
-            assert in_the_sink.wait(5)
+            assert in_the_sink.wait(60)
             raise ValueError("the first")
         return [item]
 
     def sink(_item: int) -> None:
         in_the_sink.set()
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while any(thread.name.startswith(THREAD_PREFIX) for thread in threading.enumerate()):
             assert time.monotonic() < deadline
             time.sleep(0.001)

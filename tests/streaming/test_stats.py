@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -50,17 +51,31 @@ def stage_of(report: PipelineReport, name: str) -> StageStats:
 
 
 def test_the_slowest_stage_is_named_and_measured() -> None:
-    report = Pipeline(
-        "source",
-        lambda: numbers(30),
-        [Stage("quick", sleeping(0.001)), Stage("slow", sleeping(0.01)), Stage("last", sleeping(0.001))],
-    ).run()
+    spent: dict[str, float] = {"quick": 0.0, "slow": 0.0, "last": 0.0}
+
+    def stage(name: str, seconds: Callable[[], float]) -> Stage:
+        def work(item: int) -> list[int]:
+            began = time.perf_counter()
+            time.sleep(seconds())
+            spent[name] += time.perf_counter() - began
+            return [item]
+
+        return Stage(name, work)
+
+    def slow_seconds() -> float:
+        # Whatever else runs on the machine: four times as long as the slower of the others has really taken.
+        return max(0.01, 4 * max(spent["quick"], spent["last"]) - spent["slow"])
+
+    stages = [stage("quick", lambda: 0.001), stage("slow", slow_seconds), stage("last", lambda: 0.001)]
+    report = Pipeline("source", lambda: numbers(30), stages).run()
     assert report.bottleneck == "slow"
     quick, slow, last = report.stages[1:]
-    assert slow.busy_s == pytest.approx(0.3, rel=0.5)
+    for measured in (quick, slow, last):
+        assert measured.busy_s == pytest.approx(spent[measured.name], rel=0.1, abs=0.03)
     assert quick.wait_out_s > slow.wait_out_s
-    assert last.wait_in_s > 0.1
-    assert report.overlap_efficiency > 0.6
+    assert last.wait_in_s > last.busy_s
+    assert report.overlap_efficiency == pytest.approx(slow.needed_s / report.wall_s)
+    assert slow.busy_s > 0.6 * report.wall_s
     # The queue before the slow stage fills, the one behind it stays empty.
     assert slow.queue_max == 8
     assert slow.queue_mean > 3 > 1 > last.queue_mean
@@ -86,7 +101,16 @@ def test_stages_that_do_not_overlap_score_low() -> None:
     stages = [Stage(name, sleeping(0.005)) for name in ("a", "b", "c")]
     together = Pipeline("source", lambda: numbers(20), stages).run()
     one_after_the_other = Pipeline("source", lambda: numbers(20), stages).run_sequentially()
-    assert one_after_the_other.overlap_efficiency < 0.5 < together.overlap_efficiency
+    for earlier, later in itertools.pairwise(one_after_the_other.stages[1:]):
+        assert later.started is not None
+        assert earlier.ended <= later.started
+    assert one_after_the_other.overlap_efficiency < 0.5
+    for earlier, later in itertools.pairwise(together.stages[1:]):
+        assert later.started is not None
+        assert later.started < earlier.ended
+    # 0.9 on an idle machine. Where other work takes the cores, it takes some of the overlap too.
+    waited = sum(stage.wait_cpu_s for stage in together.stages)
+    assert together.overlap_efficiency > 0.5 or waited > 0.1 * together.wall_s
 
 
 def test_work_that_burns_more_than_the_cores_is_limited_by_the_cores_and_not_by_a_stage() -> None:
@@ -113,7 +137,8 @@ def test_more_workers_help_by_what_the_floor_says() -> None:
         slow = Stage("slow", sleeping(0.01), workers=workers)
         return Pipeline("source", lambda: numbers(40), [slow, Stage("quick", sleeping(0.002))]).run()
 
-    one, two = run(1), run(2)
+    # The quickest of three: other work may come to the machine between two runs, and goes again.
+    one, two = (min((run(workers) for _ in range(3)), key=lambda report: report.wall_s) for workers in (1, 2))
     promised = one.what_one_more_worker_would_give["slow"]
     assert promised == pytest.approx(0.5, abs=0.1)
     assert 1 - two.wall_s / one.wall_s == pytest.approx(promised, abs=0.2)

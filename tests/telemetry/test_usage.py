@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from tests.conftest import ROOT
+from video_pipeline.telemetry import usage as module
 from video_pipeline.telemetry.timing import Recorder, Span, timed_operation, use_recorder
 from video_pipeline.telemetry.usage import (
     FramePace,
@@ -19,6 +22,20 @@ from video_pipeline.telemetry.usage import (
     of_a_dead_worker,
     phases_of,
 )
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time of meters, in its one item."""
+    now = [time.time()]
+    double = SimpleNamespace(
+        time=lambda: now[0],
+        monotonic=lambda: now[0],
+        clock_gettime=time.clock_gettime,
+        CLOCK_BOOTTIME=getattr(time, "CLOCK_BOOTTIME", None),
+    )
+    monkeypatch.setattr(module, "time", double)
+    return now
 
 
 def span(name: str, start: float, end: float, *, cpu_s: float | None = None) -> Span:
@@ -94,24 +111,40 @@ def test_time_per_frame_is_that_of_the_batches_of_a_stream(monkeypatch: pytest.M
     assert usage.ms_per_frame_mean == 700
 
 
-def test_time_per_frame_is_the_calls_where_no_batch_was_timed() -> None:
+def test_time_per_frame_is_the_calls_where_no_batch_was_timed(clock: list[float]) -> None:
     meter = Meter(submitted_at=None, spawned=False)
-    meter.claimed(time.time() - 2.0)
+    meter.claimed(clock[0])
+    clock[0] += 2
     usage = meter.fill(Usage(frames=4), [], reserved=None, with_children=False)
-    assert usage.ms_per_frame_mean == pytest.approx(500, rel=0.1)
+    assert usage.ms_per_frame_mean == pytest.approx(500)
     assert usage.ms_per_frame_min is usage.ms_per_frame_max is None
 
 
-def test_what_is_reserved_is_what_counts_where_it_is_paid_for() -> None:
+def test_what_is_reserved_is_what_counts_where_it_is_paid_for(clock: list[float]) -> None:
     reserved = Machine(gpu_type="T4", gpu_count=1, cpu_cores=8, memory_gib=8)
-    meter = Meter(submitted_at=time.time() - 3.0, spawned=True)
-    meter.claimed(time.time() - 2.0)
+    meter = Meter(submitted_at=clock[0] - 3.0, spawned=True)
+    meter.claimed(clock[0] - 2.0)
     meter.task_begins()
     usage = meter.fill(Usage(), [], reserved=reserved, with_children=False)
     assert (usage.gpu_type, usage.gpu_count, usage.cpu_cores, usage.memory_gib) == ("T4", 1, 8, 8)
     assert usage.gpu_seconds == usage.machine_s >= 2.0
-    assert usage.queued_ms == pytest.approx(1000, abs=200)
-    assert usage.startup_overhead_ms == pytest.approx(3000, abs=200)
+    assert usage.queued_ms == pytest.approx(1000, abs=1)
+    assert usage.startup_overhead_ms == pytest.approx(3000, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("reserved", "count"), [(None, 1), (Machine(gpu_type="T4", gpu_count=2, cpu_cores=4, memory_gib=16), 2)]
+)
+def test_a_gpu_that_is_used_counts_where_none_was_reserved_and_no_more_where_some_were(
+    monkeypatch: pytest.MonkeyPatch, clock: list[float], reserved: Machine | None, count: int
+) -> None:
+    monkeypatch.setattr(module, "_gpu_in_use", lambda: "NVIDIA Double")
+    monkeypatch.setattr(Meter, "_served", 1)
+    meter = Meter(submitted_at=None, spawned=False)
+    meter.claimed(clock[0] - 20)
+    usage = meter.fill(Usage(), [], reserved=reserved, with_children=False)
+    assert (usage.gpu_name, usage.gpu_count) == ("NVIDIA Double", count)
+    assert usage.gpu_seconds == pytest.approx(20 * count, abs=0.01)
 
 
 def test_a_dead_worker_used_what_was_reserved_while_it_was_seen_alive() -> None:
@@ -126,6 +159,19 @@ def test_the_usage_of_an_older_record_still_reads() -> None:
     usage = Usage.model_validate(old)
     assert (usage.wall_s, usage.cpu_s, usage.frames, usage.gpu_seconds) == (1.5, 1.5, None, 0)
     assert Usage.model_validate({**old, "of_a_later_version": 1}) == usage
+
+
+@pytest.mark.parametrize(("with_children", "seconds"), [(False, (2.0, 0.5)), (True, (9.0, 1.5))])
+def test_processes_that_are_calls_of_their_own_are_counted_in_their_own_records(
+    monkeypatch: pytest.MonkeyPatch, with_children: bool, seconds: tuple[float, float]
+) -> None:
+    used = {resource.RUSAGE_SELF: (1.0, 0.5), resource.RUSAGE_CHILDREN: (30.0, 4.0)}
+    monkeypatch.setattr(module, "_processor_seconds", lambda who: used[who])
+    monkeypatch.setattr(Meter, "_served", 1)
+    meter = Meter(submitted_at=None, spawned=False)
+    used |= {resource.RUSAGE_SELF: (3.0, 1.0), resource.RUSAGE_CHILDREN: (37.0, 5.0)}
+    usage = meter.fill(Usage(), [], reserved=None, with_children=with_children)
+    assert (usage.cpu_user_s, usage.cpu_system_s) == seconds
 
 
 CALLS_OF_ONE_PROCESS = """
@@ -161,9 +207,10 @@ def test_the_first_call_of_a_process_has_its_start_and_the_next_only_its_own() -
     assert first.startup_overhead_ms >= 300
     assert second.startup_overhead_ms is not None
     assert second.startup_overhead_ms < first.startup_overhead_ms
-    for usage in (first, second):
+    for usage, before_the_claim_s in ((first, 0.28), (second, 0.0)):
         started_s = (usage.startup_overhead_ms or 0.0) / 1000
-        assert usage.machine_s == pytest.approx(usage.wall_s + started_s, abs=0.1)
+        # The claim lies between the beginning and the task's first line; a process's age is known to 10 ms.
+        assert before_the_claim_s <= usage.machine_s - usage.wall_s + 0.001 <= started_s + 0.002
 
 
 def test_the_cores_of_a_cold_worker_are_over_its_start_as_well() -> None:

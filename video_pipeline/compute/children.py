@@ -14,12 +14,12 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from video_pipeline.calls import read_call
+from video_pipeline.calls import CallRecord, read_call, read_result
 from video_pipeline.compute.base import Compute, Handle
 from video_pipeline.store.base import ObjectStore
 
 if TYPE_CHECKING:
-    from video_pipeline.worker import TaskContext
+    from video_pipeline.task_context import TaskContext
 
 log = logging.getLogger(__name__)
 
@@ -27,10 +27,19 @@ log = logging.getLogger(__name__)
 def left_by_a_killed_attempt(store: ObjectStore, tenant: str, key: str) -> dict[str, dict[str, Any]] | None:
     """The children, by key, of an attempt that died without ending them; None if it had none, or ended."""
     found = read_call(store, tenant, key)
-    if found is None or found[0].state == "finished" or not found[0].progress:
+    children = (found[0].progress or {}).get("children") if found is not None else None
+    if found is None or children is None or _ended_by_itself(store, found[0]):
         return None
-    children = found[0].progress.get("children")
-    return None if children is None else {child["key"]: child for child in children}
+    return {child["key"]: child for child in children}
+
+
+def _ended_by_itself(store: ObjectStore, record: CallRecord) -> bool:
+    """A worker ends what it has started before it marks its call finished. Whoever ended the call in its
+    place has not."""
+    if record.state != "finished":
+        return False
+    result = read_result(store, record.tenant, record.key)
+    return result is None or not result.buried
 
 
 def end_children(compute: Compute, children: Iterable[Mapping[str, Any]], reason: str) -> None:

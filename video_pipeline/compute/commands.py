@@ -124,30 +124,50 @@ def add_call_commands(commands: Any) -> None:
 
 def _list(arguments: argparse.Namespace) -> int:
     from video_pipeline.calls import list_calls
+    from video_pipeline.compute.modal_spawns import waiting_spawns
     from video_pipeline.settings import load_settings
     from video_pipeline.store import open_store
 
-    rows = as_tree(list_calls(open_store(load_settings()), arguments.tenant))
-    print("\n".join(map(str, rows)) or "no calls")
+    store = open_store(load_settings())
+    rows = as_tree(list_calls(store, arguments.tenant))
+    below = {row.key for row in rows if row.record is None}
+    waiting = [
+        Row(0, note.key, note.task, tenant, None)
+        for tenant, note in waiting_spawns(store, arguments.tenant)
+        if note.key not in below
+    ]
+    print("\n".join(map(str, [*waiting, *rows])) or "no calls")
     return 0
 
 
 def _cancel(arguments: argparse.Namespace) -> int:
     from video_pipeline.calls import list_calls
+    from video_pipeline.compute import open_compute
+    from video_pipeline.compute.base import Handle
+    from video_pipeline.compute.modal_spawns import waiting_spawns
     from video_pipeline.settings import load_settings
     from video_pipeline.store import open_store
 
     settings = load_settings()
     store = open_store(settings)
     records = list_calls(store, arguments.tenant)
-    found = [record for record in records if record.key.startswith(arguments.key)]
+    waiting = {note.key: (tenant, note) for tenant, note in waiting_spawns(store, arguments.tenant)}
+    known = {record.key: record for record in records}
+    found = [key for key in {**waiting, **known} if key.startswith(arguments.key)]
     if len(found) != 1:
         raise BadInput(
             f"{len(found)} calls begin with {arguments.key!r}",
             input=arguments.key,
             what_to_do="take a key from: video-pipeline calls list",
         )
-    (record,) = found
+    (key,) = found
+    if key in waiting:
+        tenant, note = waiting[key]
+        compute = open_compute(settings.model_copy(update={"compute": "modal"}), store)
+        compute.cancel(Handle(tenant, key, note.task, compute.backend, attached=True), REASON)
+        print(f"{key} is cancelled; no worker had begun it")
+        return 0
+    record = known[key]
     was = state_of(record)
     running = end_call(settings, store, records, record)
     others = running - (was == "running")

@@ -21,7 +21,7 @@ from pydantic import BaseModel
 
 from video_pipeline.calls import ResultRecord
 from video_pipeline.compute.base import CallOptions, Event, Handle
-from video_pipeline.compute.follow import CallFailed, Detached, Interruption, run_call
+from video_pipeline.compute.follow import CallFailed, Detached, Interruption, had_ended, run_call
 from video_pipeline.errors import (
     BadInput,
     Cancelled,
@@ -37,7 +37,7 @@ from video_pipeline.errors import (
 from video_pipeline.machine import usable_cores
 
 if TYPE_CHECKING:
-    from video_pipeline.worker import TaskContext
+    from video_pipeline.task_context import TaskContext
 
 LOOK_S = 0.1
 """How often the orchestrator looks whether it is cancelled while its calls run."""
@@ -219,7 +219,7 @@ class _FanOut:
             note = {"tenant": handle.tenant, "key": handle.key, "task": handle.task, "started": child.ours}
             self._context.children = {**known, handle.key: {**note, "child": child.number}}
             self._context.renew()
-        child.finished = handle.attached and self._compute.poll(handle).state == "done"
+        child.finished = had_ended(self._compute, handle)
         self._tell(
             child,
             "fan_out",

@@ -16,7 +16,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from video_pipeline.calls import ErrorRecord, ResultRecord
+from video_pipeline.call_ends import never_began
+from video_pipeline.calls import ErrorRecord, ResultRecord, WorkerIdentity
 from video_pipeline.compute.base import CallOptions, Compute, Event, Handle
 from video_pipeline.errors import ErrorKind, PipelineError
 
@@ -115,9 +116,12 @@ def follow(
     on_event: Callable[[Event], None] | None = None,
     interrupted: Callable[[], Interruption | None] = lambda: None,
 ) -> ResultRecord:
-    """Waits for the call's result, passing its events on. Raises `Detached` on a detaching interrupt."""
+    """Waits for the call's result, passing its events on. Raises `Detached` on a detaching interrupt.
+
+    Of a known call that ended before no progress is passed on: its rate and time left are of another day."""
     reader = compute.events(handle)
     waiting_since = time.monotonic()
+    old_news = had_ended(compute, handle)
     while True:
         asked = interrupted()
         if asked == "detach":
@@ -127,7 +131,8 @@ def follow(
         status = compute.poll(handle)
         if on_event is not None:
             for event in reader.read():
-                on_event(event)
+                if not (old_news and event.name == "progress"):
+                    on_event(event)
         if status.state == "done" and status.result is not None:
             return status.result
         if status.state == "lost":
@@ -135,33 +140,26 @@ def follow(
             if buried is not None:
                 return buried
             if compute.poll(handle).state == "lost":
-                return _never_began(handle, status.detail)
+                return never_began(handle.key, handle.task, status.detail, WorkerIdentity())
         if status.state != "waiting":
             waiting_since = time.monotonic()
         elif time.monotonic() - waiting_since > (limit_s := compute.unclaimed_limit_s):
             compute.cancel(handle, "the worker never claimed the call")
-            return _never_began(handle, f"the worker did not claim the call within {limit_s:.0f} s")
+            detail = f"the worker did not claim the call within {limit_s:.0f} s"
+            return never_began(handle.key, handle.task, detail, WorkerIdentity())
         time.sleep(POLL_S)
 
 
-def _never_began(handle: Handle, detail: str) -> ResultRecord:
-    from datetime import UTC, datetime
+def had_ended(compute: Compute, handle: Handle) -> bool:
+    """Whether the call, just submitted, was known and at its end: its result is of another time, and what its
+    log tells is old news."""
+    return handle.attached and compute.poll(handle).state == "done"
 
-    from video_pipeline.calls import WorkerIdentity
 
-    now = datetime.now(UTC)
-    return ResultRecord(
-        key=handle.key,
-        task=handle.task,
-        version=0,
-        status="error",
-        error=ErrorRecord(
-            kind="internal", message=detail, input=handle.task, what_to_do="read the worker's log"
-        ),
-        worker=WorkerIdentity(),
-        started_at=now,
-        finished_at=now,
-    )
+def retry_line(data: Mapping[str, Any]) -> str:
+    """`starting again after preempted: the machine was taken away`; of an orchestrator's call also which."""
+    which = f" call {data['child']} of {data['of']}" if "child" in data else ""
+    return f"starting{which} again after {data.get('kind')}: {data.get('message')}"
 
 
 def progress_line(data: Mapping[str, Any]) -> str:

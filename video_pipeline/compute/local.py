@@ -9,36 +9,38 @@ The subprocess leads its own session, so it outlives its caller; its output goes
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import psutil
 from pydantic import BaseModel
 
+from video_pipeline.call_ends import error_in_its_place, never_began
 from video_pipeline.calls import (
     CallRecord,
-    ErrorRecord,
     ResultRecord,
+    WorkerIdentity,
     failed_result,
     read_call,
     read_result,
     request_cancel,
     write_result,
 )
-from video_pipeline.compute.base import CallOptions, Event, Handle, Status
+from video_pipeline.compute.base import CallOptions, Handle, Status
 from video_pipeline.compute.children import end_children, left_by_a_killed_attempt
-from video_pipeline.compute.output_lines import parse_line
+from video_pipeline.compute.local_output import FileReader, last_lines
 from video_pipeline.settings import Settings
 from video_pipeline.store.base import ObjectStore
 from video_pipeline.tasks import call_key_of, find_task, tenant_of
-from video_pipeline.worker import EVENT_PREFIX, EXIT_TAKEN, CallFile
+from video_pipeline.worker import EXIT_TAKEN, CallFile
 
 LEAVING_S = 5.0
 """How long a finished worker's process is waited for; it ends in some 10 ms (`worker_end`)."""
@@ -57,6 +59,11 @@ class LocalCompute:
         self._settings = settings
         self._store = store
         self._started: dict[str, subprocess.Popen[bytes]] = {}
+        self._before: dict[str, CallRecord | None] = {}
+        """The call's record when this started a worker for it: of an earlier attempt, whose log and result
+        are not those of this one."""
+        self._cancelled: dict[str, str] = {}
+        """Why a worker was ended that had not claimed its call yet: no record says so."""
 
     def submit(
         self, task: str, request: BaseModel | Mapping[str, Any], options: CallOptions | None = None
@@ -70,7 +77,10 @@ class LocalCompute:
         call = read_call(self._store, tenant, key)
         alive = call is not None and call[0].is_alive()
         if alive or (result is not None and result.is_reusable(entry, self._store)):
+            self._before.pop(key, None)
             return Handle(tenant, key, entry.name, self.backend, attached=True)
+        self._before[key] = call[0] if call is not None else None
+        self._cancelled.pop(key, None)
         self._start(
             CallFile(
                 key=key,
@@ -128,20 +138,32 @@ class LocalCompute:
         else:
             self._started.pop(handle.key, None)
         result = read_result(self._store, handle.tenant, handle.key)
-        if result is not None and (record is None or self._is_of(record, result)):
-            return Status("done", result=result)
-        if record is None or (
-            process is not None and record.worker.pid != process.pid and exit_code != EXIT_TAKEN
+        claimed = record is not None and self._is_new(record)
+        # One that ends well without a claim has found the result there.
+        if result is not None and (
+            record is None or exit_code == 0 or (claimed and self._is_of(record, result))
         ):
-            detail = _last_lines(self._latest_output(handle.key))
+            self._before.pop(handle.key, None)
+            return Status("done", result=result)
+        if (
+            record is None
+            or not claimed
+            or (process is not None and record.worker.pid != process.pid and exit_code != EXIT_TAKEN)
+        ):
+            detail = last_lines(self._latest_output(handle.key))
             return Status(
                 "lost", detail=f"the worker did not claim the call: {_how_it_died(exit_code)}\n{detail}"
             )
         return Status(
             "lost",
-            detail=_how_it_died(exit_code) + "\n" + _last_lines(self._output_of(record)),
+            detail=_how_it_died(exit_code) + "\n" + last_lines(self._output_of(record)),
             died="internal" if exit_code not in (None, EXIT_TAKEN) and exit_code > 0 else "preempted",
         )
+
+    def _is_new(self, record: CallRecord) -> bool:
+        """Whether it is of another attempt than the one that stood there when this started a worker."""
+        before = self._before.get(record.key)
+        return before is None or record.worker != before.worker
 
     @staticmethod
     def _is_of(record: CallRecord, result: ResultRecord) -> bool:
@@ -149,29 +171,31 @@ class LocalCompute:
         return result.attempt >= record.attempt
 
     def bury(self, handle: Handle, status: Status) -> ResultRecord | None:
-        """Writes the result that a dead worker could not."""
+        """Writes the result that a dead worker could not; of one that had not claimed, only returns it."""
         call = read_call(self._store, handle.tenant, handle.key)
-        if call is None or call[0].is_alive():
+        if call is not None and call[0].is_alive():
             return None
-        reason = call[0].cancel_requested
-        error = ErrorRecord(
-            kind="cancelled" if reason else status.died,
-            message=f"cancelled: {reason}" if reason else f"the worker died: {status.detail.strip()}",
-            input=handle.task,
-            what_to_do=None if reason else "look at the log; if memory ran out, give the machine more",
+        if call is None or not self._is_new(call[0]):
+            cancelled = self._cancelled.get(handle.key)
+            return never_began(handle.key, handle.task, status.detail, WorkerIdentity(), cancelled=cancelled)
+        error = error_in_its_place(
+            handle.task,
+            status.died,
+            f"the worker died: {status.detail.strip()}",
+            what_to_do="look at the log; if memory ran out, give the machine more",
+            cancelled=call[0].cancel_requested,
         )
         record = failed_result(call[0], error)
         write_result(self._store, handle.tenant, record)
         return record
 
-    def events(self, handle: Handle) -> _OutputReader:
-        return _OutputReader(lambda: self._find_output(handle))
+    def events(self, handle: Handle) -> FileReader:
+        return FileReader(lambda: self._find_output(handle))
 
     def _find_output(self, handle: Handle) -> Path | None:
+        """None until the worker that was started last, or one that was faster, has claimed the call."""
         call = read_call(self._store, handle.tenant, handle.key)
-        if call is not None and (path := self._output_of(call[0])) is not None:
-            return path
-        return None
+        return self._output_of(call[0]) if call is not None and self._is_new(call[0]) else None
 
     @staticmethod
     def _output_of(record: CallRecord) -> Path | None:
@@ -185,12 +209,13 @@ class LocalCompute:
     def cancel(self, handle: Handle, reason: str) -> None:
         record = request_cancel(self._store, handle.tenant, handle.key, reason)
         process = record.worker.process() if record is not None and record.state == "running" else None
-        unclaimed = self._started.get(handle.key)
-        if process is None and unclaimed is not None and unclaimed.poll() is None:
-            # It has not claimed the call yet: nobody else knows of it.
-            _stop_group(psutil.Process(unclaimed.pid), CANCEL_GRACE_S)
+        ours = self._started.get(handle.key)
         if process is not None:
-            _stop_group(process, CANCEL_GRACE_S)
+            _stop_group(process.pid, process.wait if ours is None or ours.pid != process.pid else ours.wait)
+        elif ours is not None and ours.poll() is None:
+            # It has not claimed the call yet: nobody else knows of it.
+            self._cancelled[handle.key] = reason
+            _stop_group(ours.pid, ours.wait)
         self._cancel_left_behind(handle, reason)
         if process is not None and record is not None and not self._told(record):
             self.bury(handle, Status("lost", detail="killed after a cancel it did not answer"))
@@ -232,46 +257,20 @@ def _is_leaving(record: CallRecord) -> bool:
     return record.state == "finished" and fresh and record.worker.process() is not None
 
 
-class _OutputReader:
-    """Reads a worker's output file by offset: whole lines, each once, from any process."""
-
-    def __init__(self, find: Any) -> None:
-        self._find = find
-        self._path: Path | None = None
-        self._offset = 0
-
-    def read(self) -> list[Event]:
-        path = self._path or self._find()
-        if path is None:
-            return []
-        self._path = path
-        with path.open("rb") as file:
-            file.seek(self._offset)
-            data = file.read()
-        whole, newline, _rest = data.rpartition(b"\n")
-        self._offset += len(whole) + len(newline)
-        return (
-            [parse_line(line) for line in whole.decode("utf-8", "replace").split("\n") if line]
-            if newline
-            else []
-        )
-
-
-def _stop_group(process: psutil.Process, grace_s: float) -> None:
-    """SIGTERM, then SIGKILL to the whole session the worker leads."""
+def _stop_group(pid: int, wait: Callable[[float], object]) -> None:
+    """SIGTERM to the worker, then SIGKILL to the whole session that it leads. `wait` waits for its end so
+    many seconds: of a child that is `Popen.wait`, for whoever else waits takes its exit code away."""
     try:
-        process.send_signal(signal.SIGTERM)
-        process.wait(grace_s)
+        os.kill(pid, signal.SIGTERM)
+        wait(CANCEL_GRACE_S)
         return
-    except psutil.NoSuchProcess:
+    except ProcessLookupError:
         return
-    except psutil.TimeoutExpired:
+    except (psutil.TimeoutExpired, subprocess.TimeoutExpired):
         pass
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait(grace_s)
-    except (ProcessLookupError, psutil.Error):
-        return
+    with contextlib.suppress(ProcessLookupError, psutil.Error, subprocess.TimeoutExpired):
+        os.killpg(pid, signal.SIGKILL)
+        wait(CANCEL_GRACE_S)
 
 
 def _how_it_died(exit_code: int | None) -> str:
@@ -280,12 +279,3 @@ def _how_it_died(exit_code: int | None) -> str:
     if exit_code < 0:
         return f"killed by {signal.Signals(-exit_code).name}"
     return f"exit code {exit_code}"
-
-
-def _last_lines(path: Path | None, count: int = 15) -> str:
-    if path is None:
-        return ""
-    lines = [
-        line for line in path.read_text(errors="replace").splitlines() if not line.startswith(EVENT_PREFIX)
-    ]
-    return "\n".join(lines[-count:])

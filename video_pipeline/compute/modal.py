@@ -12,13 +12,15 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from video_pipeline.calls import ErrorRecord
 from video_pipeline.errors import BadInput, ErrorKind, PipelineError, Transient, VersionMismatch
 
 DEPLOY = "deploy: python -m video_pipeline.modal_ops.deploy"
+LOGS_KEPT = timedelta(days=34)
+"""The client refuses to look back more than 35 days (`modal._logs`); results are given again for longer."""
 
 _OUT_OF_MEMORY = re.compile(
     r"out[- ]of[- ]memory|(?<![a-z])oom|memory limit|thrashing"
@@ -145,7 +147,10 @@ class DeployedApp:
                 return
 
     def log(self, call_id: str, since: datetime) -> list[LogPiece]:
-        """What the call's containers have written since then (UTC), in order."""
+        """What the call's containers have written since then (UTC), in order; nothing where that is longer
+        ago than Modal's client asks for. `Transient` also for more lines than it fetches at once."""
+        if datetime.now(UTC) - since > LOGS_KEPT:
+            return []
         with self._our_errors(call_id):
             try:
                 return [
@@ -156,6 +161,8 @@ class DeployedApp:
                 ]
             except self._modal.exception.NotFoundError:
                 return []
+            except self._modal.exception.LogsFetchError as error:
+                raise Transient(f"Modal's client does not fetch the log: {error}", input=call_id) from None
 
     def _of_the_service(self) -> tuple[type[Exception], ...]:
         """What may pass: no connection, and the server's own troubles."""

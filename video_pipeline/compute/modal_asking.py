@@ -7,14 +7,15 @@ spawning (`compute.modal_calls`), what functions are deployed with (`modal_ops.s
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 from pydantic import BaseModel
 
 from video_pipeline.compute.base import CallOptions, Status
 from video_pipeline.compute.modal import Way
-from video_pipeline.compute.modal_cost import WAIT_S, Telling
-from video_pipeline.modal_ops.foretold import foretell
+from video_pipeline.compute.modal_cost import WAIT_S
+from video_pipeline.foretelling import foretell_in_background, found_by_now
 from video_pipeline.modal_ops.guard import CallCost, Foretold, check_cost
 from video_pipeline.modal_ops.specs import FunctionSpec, deployed_specs, spec_for
 from video_pipeline.settings import Settings
@@ -35,16 +36,11 @@ class Asked:
 
     @property
     def reserved(self) -> Machine:
-        return Machine(
-            gpu_type=self.spec.gpu,
-            gpu_count=0 if self.spec.gpu is None else 1,
-            cpu_cores=self.spec.cpu_cores,
-            memory_gib=self.spec.memory_mib / 1024,
-        )
+        return reserved_for(self.spec)
 
-    def telling(self, store: ObjectStore) -> Telling:
+    def foretell(self, store: ObjectStore) -> Future[Foretold | None]:
         """Begins to find out what is foretold of it."""
-        return _telling(self.task, self.request, self.spec, store)
+        return foretell_in_background(self.task, self.request, self.reserved, store)
 
 
 def asked_of_modal(
@@ -56,7 +52,7 @@ def asked_of_modal(
     deployed = {one.name: one for one in deployed_specs(task, settings)}[spec.name]
 
     def foretold() -> Foretold | None:
-        return _telling(task, request, spec, store).foretold(WAIT_S)
+        return found_by_now(foretell_in_background(task, request, reserved_for(spec), store), WAIT_S)
 
     cost = check_cost(task, options, settings, foretell=foretold)
     # A shorter limit is the worker's to keep: other options would mean other, cold containers.
@@ -69,8 +65,14 @@ def asked_of_modal(
     return Asked(task, request, spec, way, cost)
 
 
-def _telling(task: Task, request: BaseModel, spec: FunctionSpec, store: ObjectStore) -> Telling:
-    return Telling(lambda: foretell(task, request, spec, store))
+def reserved_for(spec: FunctionSpec) -> Machine:
+    """What Modal charges for while a function's container runs."""
+    return Machine(
+        gpu_type=spec.gpu,
+        gpu_count=0 if spec.gpu is None else 1,
+        cpu_cores=spec.cpu_cores,
+        memory_gib=spec.memory_mib / 1024,
+    )
 
 
 def advice_when_lost(task: str, status: Status, settings: Settings) -> str:

@@ -10,30 +10,33 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
+from video_pipeline.call_ends import end_in_its_place, error_in_its_place, unclaimed_result
 from video_pipeline.calls import (
     CallRecord,
-    ErrorRecord,
     ResultRecord,
     WorkerIdentity,
-    change_call,
-    failed_result,
     read_call,
     read_result,
     request_cancel,
-    write_result,
 )
 from video_pipeline.compute.base import CallOptions, EventReader, Handle, Status
 from video_pipeline.compute.children import end_children, left_by_a_killed_attempt
 from video_pipeline.compute.modal import DeployedApp, Way
 from video_pipeline.compute.modal_asking import advice_when_lost, asked_of_modal
-from video_pipeline.compute.modal_cost import Telling, ToldFirst
+from video_pipeline.compute.modal_cost import ToldFirst, with_foretold
 from video_pipeline.compute.modal_output import OutputReader
-from video_pipeline.compute.modal_spawns import SpawnNote, change_note, read_note, take_note
+from video_pipeline.compute.modal_spawns import (
+    UNCLAIMED_LIMIT_S,
+    SpawnNote,
+    change_note,
+    read_note,
+    take_note,
+)
 from video_pipeline.compute.modal_state import CallWatch
 from video_pipeline.errors import Transient
 from video_pipeline.settings import Settings
@@ -42,7 +45,7 @@ from video_pipeline.tasks import call_key_of, find_task, tenant_of
 from video_pipeline.worker import CallFile
 
 if TYPE_CHECKING:
-    from video_pipeline.modal_ops.guard import CallCost
+    from video_pipeline.modal_ops.guard import CallCost, Foretold
 
 CANCEL_GRACE_S = 8.0
 """How long a cancelled worker may take to stop: it looks every 2 s (`worker_watch.CANCEL_POLL_S`)."""
@@ -55,8 +58,7 @@ class ModalCompute:
     """Calls as function calls of the app that `modal_ops` deploys."""
 
     backend = "modal"
-    unclaimed_limit_s = 3600.0
-    """A container may have to wait for a free GPU of a rare type."""
+    unclaimed_limit_s = UNCLAIMED_LIMIT_S
 
     def __init__(self, settings: Settings, store: ObjectStore) -> None:
         from video_pipeline.modal_ops.specs import app_name
@@ -65,7 +67,7 @@ class ModalCompute:
         self._store = store
         self._app = DeployedApp(app_name(settings))
         self._watches: dict[str, CallWatch] = {}
-        self._costs: dict[str, tuple[CallCost, Telling]] = {}
+        self._costs: dict[str, tuple[CallCost, Future[Foretold | None]]] = {}
 
     def submit(
         self, task: str, request: BaseModel | Mapping[str, Any], options: CallOptions | None = None
@@ -111,7 +113,7 @@ class ModalCompute:
                 self._watches.pop(key, None)
                 if options.parent is None:
                     # Of what an orchestrator starts its own caller is told: one line, not hundreds.
-                    self._costs[key] = asked.cost, asked.telling(self._store)
+                    self._costs[key] = asked.cost, asked.foretell(self._store)
                 return handle
             time.sleep(0.05)
         raise Transient("the call's note changes hands too fast to take", input=key)
@@ -156,18 +158,19 @@ class ModalCompute:
         reason = (note.cancelled if note is not None else None) or (
             record.cancel_requested if record is not None and claimed else None
         )
-        error = ErrorRecord(
-            kind="cancelled" if reason else status.died,
-            message=f"cancelled: {reason}" if reason else f"the call did not end: {status.detail}",
-            input=handle.task,
-            what_to_do=None if reason else advice_when_lost(handle.task, status, self._settings),
+        error = error_in_its_place(
+            handle.task,
+            status.died,
+            f"the call did not end: {status.detail}",
+            what_to_do=advice_when_lost(handle.task, status, self._settings),
+            cancelled=reason,
         )
         if record is None or not claimed:
-            return _of_an_unclaimed_call(handle, error, note)
-        buried = failed_result(record, error)
-        write_result(self._store, handle.tenant, buried)
-        change_call(self._store, handle.tenant, handle.key, lambda now: _finished(now, record))
-        return buried
+            if note is not None:
+                change_note(self._store, handle.tenant, note, state="failed")
+            worker = WorkerIdentity(backend="modal", call_id=note.call_id if note is not None else None)
+            return unclaimed_result(handle.key, handle.task, error, worker)
+        return end_in_its_place(self._store, record, error)
 
     def _has_ended(self, record: CallRecord, note: SpawnNote | None) -> bool:
         """Whether the worker in the record is of a call that Modal has done with."""
@@ -235,8 +238,7 @@ class ModalCompute:
             note = noted[0]
             described |= {"app": note.app, "call_id": note.call_id, "gpu": note.gpu, "spawn": note.state}
         if handle.key in self._costs:
-            cost, telling = self._costs[handle.key]
-            described |= telling.added_to(cost).facts()
+            described |= with_foretold(*self._costs[handle.key]).facts()
         found = read_call(self._store, handle.tenant, handle.key)
         if found is None:
             return {**described, "state": "not claimed"}
@@ -248,25 +250,3 @@ class ModalCompute:
             "attempt": record.attempt,
             "heartbeat_age_s": round(time.time() - record.heartbeat_at, 1),
         }
-
-
-def _finished(now: CallRecord, lost: CallRecord) -> CallRecord | None:
-    if now.worker != lost.worker:
-        return None
-    now.state = "finished"
-    return now
-
-
-def _of_an_unclaimed_call(handle: Handle, error: ErrorRecord, note: SpawnNote | None) -> ResultRecord:
-    """Returned, never stored: it would pass for a result of the next worker's attempt."""
-    now = datetime.now(UTC)
-    return ResultRecord(
-        key=handle.key,
-        task=handle.task,
-        version=0,
-        status="error",
-        error=error,
-        worker=WorkerIdentity(backend="modal", call_id=note.call_id if note is not None else None),
-        started_at=now,
-        finished_at=now,
-    )

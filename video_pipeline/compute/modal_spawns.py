@@ -17,12 +17,17 @@ from typing import Literal
 
 from pydantic import Field
 
-from video_pipeline.calls import Record
+from video_pipeline.calls import Record, every_tenant, read_call
 from video_pipeline.keys import spawn_key
 from video_pipeline.store.base import ObjectMissing, ObjectStore, PreconditionFailed
 
 SPAWN_LIMIT_S = 60.0
 """A spawn takes about a second; a minute covers the client's own retries."""
+UNCLAIMED_LIMIT_S = 3600.0
+"""How long a spawned call is waited for: a container may have to wait for a free GPU of a rare type."""
+SKEW_S = 600.0
+"""How far the store's clock may be behind ours. A note that was written longer ago need not be read: every
+call that ever ran on Modal has one."""
 
 
 class SpawnNote(Record):
@@ -76,6 +81,29 @@ def take_note(store: ObjectStore, tenant: str, note: SpawnNote, *, instead_of: s
         found = read_note(store, tenant, note.key)
         return found is not None and found[0].owner == note.owner
     return True
+
+
+def waiting_spawns(store: ObjectStore, tenant: str | None = None) -> list[tuple[str, SpawnNote]]:
+    """The tenant and note of every call, of one tenant or of all, that was spawned and that no worker has
+    claimed yet; the newest first. Of what Modal may have dropped meanwhile this knows nothing."""
+    key = "0" * 32
+    found: list[tuple[str, SpawnNote]] = []
+    for owner in [tenant] if tenant is not None else every_tenant(store):
+        prefix = spawn_key(owner, key).removesuffix(f"{key}.json")
+        for item in store.list(prefix):
+            if time.time() - item.modified.timestamp() > UNCLAIMED_LIMIT_S + SKEW_S:
+                continue
+            noted = read_note(store, owner, item.key.removeprefix(prefix).removesuffix(".json"))
+            if noted is not None and _waits(store, owner, noted[0]):
+                found.append((owner, noted[0]))
+    return sorted(found, key=lambda pair: pair[1].at, reverse=True)
+
+
+def _waits(store: ObjectStore, tenant: str, note: SpawnNote) -> bool:
+    if note.state == "failed" or note.cancelled is not None or time.time() - note.at > UNCLAIMED_LIMIT_S:
+        return False
+    call = read_call(store, tenant, note.key)
+    return call is None or call[0].attempt <= note.after_attempt
 
 
 def change_note(store: ObjectStore, tenant: str, note: SpawnNote, **changes: object) -> SpawnNote:

@@ -13,7 +13,8 @@ def parse_line(line: str) -> Event:
     if line.startswith(EVENT_PREFIX):
         try:
             data = json.loads(line[len(EVENT_PREFIX) :])
+        except ValueError:
+            data = None
+        if isinstance(data, dict) and "event" in data:
             return Event(str(data.pop("event")), data)
-        except (ValueError, KeyError, AttributeError):
-            return Event("log", {"line": line})
     return Event("log", {"line": line})

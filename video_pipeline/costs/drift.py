@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from video_pipeline.costs.predict import LIMIT
 from video_pipeline.costs.stored import Frame
 
-LIMIT = 0.15
 LAST = 50
 """Calls that are looked at, the newest: a drift of weeks ago that a new fit has mended is over."""
 

@@ -99,13 +99,22 @@ def gpu_of(task: str, backend: str) -> str | None:
 
 
 def model_in_use(
-    known: Sequence[Coefficients], task: str, *, backend: str, enlarged: bool | None = None
+    known: Sequence[Coefficients],
+    task: str,
+    *,
+    backend: str,
+    enlarged: bool | None = None,
+    choosing: bool = True,
 ) -> Coefficients | None:
-    """The model by which a number of chunks of this work may be chosen: the first of `known` that tells
-    numbers apart, then of what ships; None where there is none. `task` is one that runs on the machines
-    which do the work."""
+    """The model of this work: the first of `known`, then of what ships; None where there is none. `choosing`
+    asks for one by which a number of chunks may be chosen, that is one which tells numbers of them apart.
+    `task` is one that runs on the machines which do the work."""
     wanted = family(task), gpu_of(task, backend), backend, enlarged
     return next(
-        (c for c in (*known, *shipped_plan().coefficients) if c.identity == wanted and tells_counts_apart(c)),
+        (
+            c
+            for c in (*known, *shipped_plan().coefficients)
+            if c.identity == wanted and (not choosing or tells_counts_apart(c))
+        ),
         None,
     )

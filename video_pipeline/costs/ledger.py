@@ -1,8 +1,9 @@
 """The ledger as a table: one row for each attempt of each call, with what it cost.
 
 Belongs here: folding entries into Parquet, reading the table, adding up a job. Does not belong here: writing
-entries (`costs.entries`), a row's columns and prices (`costs.ledger_rows`), what is concluded from the table
-(`costs.model`). pandas and pyarrow are imported inside functions: no worker needs them.
+entries (`costs.entries`), looking for those that are missing (`costs.ledger_gaps`), a row's columns and
+prices (`costs.ledger_rows`), what is concluded from the table (`costs.model`). pandas and pyarrow are
+imported inside functions: no worker needs them.
 
 The table is one object for each day on which attempts were claimed. An entry is deleted once its row stands
 in it, so a collection reads what is new and nothing else. A row is told from others by call, attempt and the
@@ -148,29 +149,6 @@ def job_costs(rows: pd.DataFrame) -> pd.DataFrame:
     facts = own[["task", "tenant", "partition", "status", "frames", "chunks"]]
     made = facts.join(total, how="right").rename_axis("key").reset_index()
     return made.sort_values("started_at", kind="stable", ignore_index=True)
-
-
-def enter_orphans(store: ObjectStore, *, silent_for_s: float = 3600.0) -> int:
-    """Writes the entries of attempts whose worker died and which nobody followed to their end. Returns how
-    many such attempts there are. Reads every call record: for a daily run, not for a page.
-
-    `silent_for_s`: how old the last heartbeat of one is at least; a worker that only paused so long and then
-    goes on has its attempt in the ledger as lost.
-    """
-    import time
-
-    from video_pipeline.calls import enter_lost, list_calls
-
-    lost = [
-        record
-        for record in list_calls(store)
-        if record.state == "running"
-        and not record.is_alive()
-        and time.time() - record.heartbeat_at > silent_for_s
-    ]
-    for record in lost:
-        enter_lost(store, record)
-    return len(lost)
 
 
 # Entries and tables in the store

@@ -14,6 +14,7 @@ from typing import Any
 
 from video_pipeline.costs.stored import Frame
 from video_pipeline.errors import BadInput
+from video_pipeline.wording import counted
 
 SHOWN = 40
 """Attempts that are printed; a CSV has them all."""
@@ -72,24 +73,32 @@ def _ledger_lines(rows: Frame) -> list[str]:
     if not len(rows):
         return ["no attempts"]
     lines = [
-        f"{'claimed (UTC)':19}  {'task':36}  {'ended':13}  {'seconds':>8}  {'frames':>7}  {'chunks':>6}  "
-        f"{'USD':>8}  {'on Modal':>8}  call"
+        f"{'claimed (UTC)':19}  {'task':36}  {'ended':13}  {'seconds':>8}  {'foretold':>8}  "
+        f"{'frames':>7}  {'chunks':>6}  {'USD':>8}  {'on Modal':>8}  call"
     ]
     for row in rows.tail(SHOWN).to_dict("records"):
         ended = "ok" if row["status"] == "ok" else row["error_kind"] or "error"
         usd, on_modal = _or_dash(row["usd"], ".4f"), _or_dash(row["usd_on_modal"], ".4f")
         frames, chunks = _or_dash(row["frames"], ".0f"), _or_dash(row["chunks"], ".0f")
+        foretold = _or_dash(row["predicted_s"], ".1f")
         lines.append(
             f"{row['started_at']:%Y-%m-%d %H:%M:%S}  {row['task'][:36]:36}  {ended:13}  {row['wall_s']:>8.1f}"
-            f"  {frames:>7}  {chunks:>6}  {usd:>8}  {on_modal:>8}  {row['key'][:12]}"
+            f"  {foretold:>8}  {frames:>7}  {chunks:>6}  {usd:>8}  {on_modal:>8}  {row['key'][:12]}"
         )
     failed = int((rows["status"] != "ok").sum())
     hidden = f", the newest {SHOWN} of them shown" if len(rows) > SHOWN else ""
+    attempts = counted(len(rows), "attempt")
+    local = rows[rows["backend"] == "local"]
+    elsewhere = (
+        " `on Modal` prices the seconds of local calls at Modal's rates: "
+        f"{local['usd_on_modal'].sum():.4f} USD in all, no forecast."
+        if len(local)
+        else ""
+    )
     lines += [
         "",
-        f"{len(rows)} attempts{hidden}, {failed} of which failed: {rows['machine_s'].sum():.0f} machine "
-        f"seconds, {rows['usd'].sum():.4f} USD paid. `on Modal` prices the seconds of local calls at Modal's "
-        f"rates: {rows['usd_on_modal'].sum():.4f} USD in all, no forecast.",
+        f"{attempts}{hidden}, {failed} of which failed: {rows['machine_s'].sum():.0f} machine seconds, "
+        f"{rows['usd'].sum():.4f} USD paid.{elsewhere}",
         f"Prices of {', '.join(sorted(rows['prices_as_of'].dropna().unique()))}.",
     ]
     return lines

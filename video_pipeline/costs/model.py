@@ -160,7 +160,7 @@ def _leave_configurations_out(data: Runs, terms: Sequence[Term] | None) -> HeldO
 
 def _leave_runs_out(data: Runs, terms: Sequence[Term] | None, seed: int) -> HeldOut | None:
     part = round(HELD_PART * data.n)
-    if part < 1 or data.n - part < 2:
+    if part < 1:
         return None
     generator = np.random.default_rng(seed)
     rows: list[tuple[int, int, float, float]] = []

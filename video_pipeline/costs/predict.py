@@ -25,6 +25,10 @@ from pydantic import Field
 from video_pipeline.errors import BadInput
 from video_pipeline.strict import StrictModel
 
+LIMIT = 0.15
+"""A model that is further off on configurations left out is a rough guide, and one whose predictions are for
+the calls of late has drifted."""
+
 Term = Literal[
     "s_per_frame",
     "startup_s",
@@ -270,7 +274,7 @@ def _total(c: Coefficients, factors: Mapping[Term, float]) -> float:
 
 def _variance(c: Coefficients, factors: Mapping[Term, float]) -> float:
     assert c.covariance is not None
-    x = [factors.get(term, 0.0) for term in c.terms]
+    x = [factors[term] for term in c.terms]
     return sum(x[i] * x[j] * c.covariance[i][j] for i in range(len(x)) for j in range(len(x)))
 
 

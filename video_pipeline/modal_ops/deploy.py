@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from pydantic import BaseModel, ConfigDict
 
 from video_pipeline import __version__, keys
+from video_pipeline.compute.follow import Interrupts
 from video_pipeline.errors import BadInput, Internal, PipelineError, Transient
 from video_pipeline.modal_ops.guard import prices
 from video_pipeline.modal_ops.probing import Probed, check_probes, machines_of_the_table, probe_machines
@@ -67,8 +68,9 @@ def deploy(settings: Settings, *, probe: Sequence[str] | None = None) -> Deploym
     """Deploys the app of `settings`, runs the probes and stores the record.
 
     `probe` lists GPU types and "cpu"; None means each type that a task of the table asks for, and "cpu". The
-    cost of the probes is held against the limits first. `BadInput` for settings that cannot be deployed,
-    `Transient` or `BadInput` where Modal is away or refuses.
+    cost of the probes is held against the limits first. Ctrl-C while they run, or wait for a machine, cancels
+    them; the app stays deployed. `BadInput` for settings that cannot be deployed, `Transient` or `BadInput`
+    where Modal is away or refuses.
     """
     if settings.compute != "modal":
         raise BadInput(
@@ -86,7 +88,8 @@ def deploy(settings: Settings, *, probe: Sequence[str] | None = None) -> Deploym
     _store(store, key, record)
     print(f"deployed {record.app} ({app_id}), {len(record.functions)} functions: {store.uri}/{key}")
     if wanted:
-        record.probes = probe_machines(wanted, settings, store)
+        with Interrupts.watched() as interrupts:
+            record.probes = probe_machines(wanted, settings, store, interrupted=lambda: interrupts.asked)
         _store(store, key, record)
     return record
 
@@ -100,7 +103,15 @@ def latest_deployment(store: ObjectStore, app: str) -> DeploymentRecord | None:
 def _deploy(settings: Settings) -> str:
     """Deploys through Modal's client; returns Modal's id of the app."""
     import modal
-    from modal.exception import AuthError, ConnectionError, Error, NotFoundError
+    from modal.exception import (
+        AuthError,
+        ConnectionError,
+        Error,
+        InternalError,
+        NotFoundError,
+        ServiceError,
+        TimeoutError,
+    )
 
     from video_pipeline.modal_ops.app import build_app
 
@@ -114,13 +125,14 @@ def _deploy(settings: Settings) -> str:
             input="MODAL_TOKEN_ID and MODAL_TOKEN_SECRET",
             what_to_do="run `modal token new`, or set both variables",
         ) from error
-    except ConnectionError as error:
+    except (ConnectionError, ServiceError, InternalError, TimeoutError) as error:
+        # The last is of uploads: of the source's files, or to a volume.
         raise Transient(f"Modal cannot be reached: {error}", what_to_do="try again later") from error
     except Error as error:
         raise BadInput(
             f"Modal refused the deployment: {error}",
             input=app.name,
-            what_to_do="create the secrets wasabi and wandb-secret (README.md, section Modal)"
+            what_to_do="create the secrets wasabi and wandb-secret (docs/modal.md says how)"
             if isinstance(error, NotFoundError)
             else "correct what the message names, and deploy again",
         ) from error

@@ -19,16 +19,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from video_pipeline.calls import (
-    CallRecord,
-    ErrorRecord,
-    WorkerIdentity,
-    change_call,
-    failed_result,
-    read_call,
-    read_result,
-    write_result,
-)
+from video_pipeline.call_ends import end_in_its_place
+from video_pipeline.calls import ErrorRecord, WorkerIdentity, read_call, read_result
 from video_pipeline.compute.modal_spawns import read_note
 from video_pipeline.errors import PipelineError, VersionMismatch, problems_of
 from video_pipeline.modal_ops.specs import spec_for
@@ -141,16 +133,8 @@ def _is_given_up(file: CallFile, settings: Settings, store: ObjectStore, me: Wor
         what_to_do="look at the memory of the call's containers on Modal before it is run again",
     )
     log.error("%s is given up: %s", file.key, error)
-    write_result(store, tenant, failed_result(record, error))
-    change_call(store, tenant, file.key, lambda now: _finished(now, record))
+    end_in_its_place(store, record, error)
     return True
-
-
-def _finished(now: CallRecord, lost: CallRecord) -> CallRecord | None:
-    if now.worker != lost.worker:
-        return None
-    now.state = "finished"
-    return now
 
 
 def identity() -> WorkerIdentity:

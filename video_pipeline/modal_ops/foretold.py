@@ -1,8 +1,8 @@
 """How long a call will probably take, and what that costs: where the cost model knows its task.
 
-Belongs here: how many frames a request is about, found cheaply; the model that fits; the prediction in words.
+Belongs here: how many frames a request is about, found cheaply; the model that fits, on Modal and elsewhere.
 Does not belong here: models (`costs`), the bound that a call cannot exceed (`guard`), when this is asked
-(`compute.modal_cost`): it may read from the store, and so it never stands before a call's start.
+(`foretelling`): it may read from the store, and so it never stands before a call's start.
 
 Frames are those that `usage.frames` of the task counts, for its models are fitted to that. They come from the
 request where it states them, else from the head and the index of its source; nothing is decoded but what
@@ -20,50 +20,59 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
-from video_pipeline.costs.predict import Coefficients, predict
+from video_pipeline.costs.predict import LIMIT, Coefficients, predict
 from video_pipeline.costs.stored import family, known_coefficients, read_models, read_plan
 from video_pipeline.modal_ops.guard import Foretold, prices
-from video_pipeline.modal_ops.specs import FunctionSpec
 from video_pipeline.store.base import ObjectStore
 from video_pipeline.tasks import Task
+from video_pipeline.telemetry.usage import Machine
 
 if TYPE_CHECKING:
     from video_pipeline.media.probe import VideoProbe
 
 
-FRAMING = "process_framing_ai"
-"""The family of tasks that choose their model themselves: it depends on what their clip needs."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """`frames`, in so many `chunks` where the task spreads them over calls of their own (else None). `model`
-    where the task is of `FRAMING`."""
+    """`frames`, in so many `chunks` where the task spreads them over calls of their own (else None).
+    `enlarged`: whether the network enlarges them; None for tasks that never load it. `model` where the task
+    chooses it by what its clip needs and not only by these."""
 
     frames: int
     chunks: int | None = None
+    enlarged: bool | None = None
     model: Coefficients | None = None
 
 
-def foretell(task: Task, request: BaseModel, spec: FunctionSpec, store: ObjectStore) -> Foretold | None:
-    """What the model gives for this call on the machine of `spec`; None where there is no model of it, or no
-    frames to be had cheaply. Dollars are of what is reserved, at today's prices; of all calls together where
-    the task spreads its work. Raises what reading the store or the source raises."""
+def foretell(task: Task, request: BaseModel, reserved: Machine | None, store: ObjectStore) -> Foretold | None:
+    """What the model gives for this call: on Modal on the machine that is `reserved` for it, with None on a
+    machine of one's own. None where there is no model of it, or no frames to be had cheaply.
+
+    Dollars are of what is reserved, at today's prices; of all calls together where the task spreads its work;
+    None where nothing is charged. Raises what reading the store or the source raises.
+    """
     if task.name not in _WORK:
         return None
-    model = None if family(task.name) == FRAMING else _stored(task, spec, store)
-    if model is None and family(task.name) != FRAMING:
+    backend = "local" if reserved is None else "modal"
+    gpu = None if reserved is None else reserved.gpu_type
+    learnt = [
+        c
+        for c in known_coefficients(read_models(store))
+        if (c.task, c.backend) == (family(task.name), backend)
+    ]
+    if not learnt and task.name not in _BY_PLAN:
         # Then no source is read in vain.
         return None
-    work = _WORK[task.name](request, store)
-    model = model or (work.model if work is not None else None)
-    if work is None or model is None or (work.chunks is None and model.gpu != spec.gpu):
+    work = _WORK[task.name](request, store, backend)
+    if work is None:
+        return None
+    model = work.model or next((c for c in learnt if (c.gpu, c.enlarged) == (gpu, work.enlarged)), None)
+    if model is None or (work.chunks is None and model.gpu != gpu):
         return None
     found = predict(model, work.frames, work.chunks or 1)
-    usd = found.usd
-    if work.chunks is None:
+    usd = None if reserved is None else found.usd
+    if reserved is not None and work.chunks is None:
         usd = found.seconds * prices().per_s(
-            gpu=spec.gpu, cpu_cores=spec.cpu_cores, memory_mib=spec.memory_mib
+            gpu=gpu, cpu_cores=reserved.cpu_cores, memory_mib=round(reserved.memory_gib * 1024)
         )
     return Foretold(
         seconds=found.seconds,
@@ -76,14 +85,13 @@ def foretell(task: Task, request: BaseModel, spec: FunctionSpec, store: ObjectSt
         runs=model.n_runs,
         source=model.source,
         beyond=found.extrapolated,
+        rough=bool(found.extrapolated) or not _is_sure(model),
     )
 
 
-def _stored(task: Task, spec: FunctionSpec, store: ObjectStore) -> Coefficients | None:
-    """What the deployment has learnt of this task on this GPU type on Modal, or what ships."""
-    known = known_coefficients(read_models(store))
-    wanted = (family(task.name), spec.gpu, "modal")
-    return next((c for c in known if (c.task, c.gpu, c.backend) == wanted), None)
+def _is_sure(model: Coefficients) -> bool:
+    error = model.held_out_error
+    return model.source == "ledger" and error is not None and error <= LIMIT
 
 
 def _probe(store: ObjectStore, key: str) -> VideoProbe:
@@ -103,7 +111,7 @@ def _samples(store: ObjectStore, key: str, rate: Fraction) -> _Work | None:
     return None if stated is None else _Work(max(1, math.ceil(Fraction(stated) * rate)))
 
 
-def _caption_pass(request: BaseModel, store: ObjectStore) -> _Work | None:
+def _caption_pass(request: BaseModel, store: ObjectStore, _backend: str) -> _Work | None:
     from video_pipeline.captions.request import STAGES, CropAndInferRequest
 
     assert isinstance(request, CropAndInferRequest)
@@ -111,21 +119,21 @@ def _caption_pass(request: BaseModel, store: ObjectStore) -> _Work | None:
     return _samples(store, request.video_key, request.frame_rate) if whole else None
 
 
-def _reading(request: BaseModel, store: ObjectStore) -> _Work | None:
+def _reading(request: BaseModel, store: ObjectStore, _backend: str) -> _Work | None:
     from video_pipeline.captions.request import ReadCaptionsRequest
 
     assert isinstance(request, ReadCaptionsRequest)
     return _samples(store, request.video_key, request.frame_rate) if request.ocr else None
 
 
-def _sample(request: BaseModel, _store: ObjectStore) -> _Work:
+def _sample(request: BaseModel, _store: ObjectStore, _backend: str) -> _Work:
     from video_pipeline.sampling.request import RunInferenceRequest
 
     assert isinstance(request, RunInferenceRequest)
     return _Work(len(request.video_urls) * request.batches * request.frames_per_sample)
 
 
-def _extraction(request: BaseModel, store: ObjectStore) -> _Work | None:
+def _extraction(request: BaseModel, store: ObjectStore, _backend: str) -> _Work | None:
     from video_pipeline.clips.request import ExtractClipRequest
 
     assert isinstance(request, ExtractClipRequest)
@@ -136,7 +144,7 @@ def _extraction(request: BaseModel, store: ObjectStore) -> _Work | None:
     return None if rate is None else _Work(max(1, round(seconds * Fraction(rate))))
 
 
-def _overlay(request: BaseModel, store: ObjectStore) -> _Work | None:
+def _overlay(request: BaseModel, store: ObjectStore, _backend: str) -> _Work | None:
     from video_pipeline.clips.request import RenderOverlayRequest
 
     assert isinstance(request, RenderOverlayRequest)
@@ -150,10 +158,12 @@ def _overlay(request: BaseModel, store: ObjectStore) -> _Work | None:
     return _Work(max(1, round(Fraction(probe.duration_seconds) * Fraction(probe.average_rate))))
 
 
-def _detection(request: BaseModel, store: ObjectStore) -> _Work | None:
+def _detection(request: BaseModel, store: ObjectStore, _backend: str) -> _Work | None:
     from video_pipeline.clips.detect_request import DetectPlayersBatchRequest, moment
 
     assert isinstance(request, DetectPlayersBatchRequest)
+    if request.preview is not None:
+        return None
     if request.timestamps is not None:
         return _Work(len({moment(time) for time in request.timestamps}))
     stop = request.stop if request.stop is not None else _probe(store, request.source_key).duration_seconds
@@ -163,7 +173,7 @@ def _detection(request: BaseModel, store: ObjectStore) -> _Work | None:
     return _Work(max(1, math.ceil(seconds * Fraction(request.rate))))
 
 
-def _framing(request: BaseModel, store: ObjectStore) -> _Work | None:
+def _framing(request: BaseModel, store: ObjectStore, backend: str) -> _Work | None:
     """By the way in which `process_framing_ai_parallel` itself foretells what it records."""
     from video_pipeline.clips.foretelling import chunks_that_pay, model_for
     from video_pipeline.clips.framing import framed_output
@@ -177,17 +187,55 @@ def _framing(request: BaseModel, store: ObjectStore) -> _Work | None:
     plan = replace(
         FramingPlan.of(request, store, framed_output(store, request)), cost_plan=lambda: read_plan(store)
     )
-    model = model_for(request, plan, "modal")
-    if model is None:
-        return None
+    model = model_for(request, plan, backend)
     frames = plan.programme.frames
     if not isinstance(request, ProcessFramingAiParallelRequest):
-        return _Work(frames, model=model)
+        return _Work(frames, enlarged=plan.enlarges(request, [request]), model=model)
+    if model is None:
+        return None
     wanted = request.num_chunks if isinstance(request.num_chunks, int) else None
-    return _Work(frames, wanted or chunks_that_pay(frames, plan.format.frame_rate, model), model)
+    return _Work(frames, wanted or chunks_that_pay(frames, plan.format.frame_rate, model), model=model)
 
 
-_WORK: dict[str, Callable[[BaseModel, ObjectStore], _Work | None]] = {
+def _joining(request: BaseModel, store: ObjectStore, _backend: str) -> _Work | None:
+    from video_pipeline.clips.framing_plan import FramingPlan, format_of
+    from video_pipeline.clips.request import ProcessMultiClipRequest
+    from video_pipeline.clips.sources import StoreSources
+    from video_pipeline.clips.timeline import framed_timeline, join
+
+    assert isinstance(request, ProcessMultiClipRequest)
+    if request.preview is not None:
+        return None
+    sources = StoreSources(store, [clip.source_key for clip in request.clips])
+    names = [sources.name(number) for number in range(len(request.clips))]
+    timelines = [
+        framed_timeline(clip, sources.facts(number).times, request.rate, names[number])
+        for number, clip in enumerate(request.clips)
+    ]
+    programme = join(timelines, request.transition, request.transition_seconds, names)
+    plan = FramingPlan(programme, format_of(request), sources)
+    return _Work(programme.frames, enlarged=plan.enlarges(request, request.clips))
+
+
+def _compilation(request: BaseModel, store: ObjectStore, _backend: str) -> _Work | None:
+    from video_pipeline.clips.request import CreateAnnotatedCompilationRequest
+    from video_pipeline.clips.sources import StoreSources
+    from video_pipeline.clips.timeline import join, part_of, whole
+
+    assert isinstance(request, CreateAnnotatedCompilationRequest)
+    if request.preview is not None:
+        return None
+    sources = StoreSources(store, [clip.source_key for clip in request.clips])
+    names = [sources.name(number) for number in range(len(request.clips))]
+    rate = sources.facts(0).frame_rate if request.fps is None else Fraction(request.fps)
+    timelines = [
+        whole(*part_of(clip.start, clip.end, sources.facts(number).times, names[number]), rate)
+        for number, clip in enumerate(request.clips)
+    ]
+    return _Work(join(timelines, request.transition, request.transition_seconds, names).frames)
+
+
+_WORK: dict[str, Callable[[BaseModel, ObjectStore, str], _Work | None]] = {
     "crop_and_infer_caption_frame_extents": _caption_pass,
     "read_captions": _reading,
     "run_inference": _sample,
@@ -196,4 +244,9 @@ _WORK: dict[str, Callable[[BaseModel, ObjectStore], _Work | None]] = {
     "detect_players_batch": _detection,
     "process_framing_ai": _framing,
     "process_framing_ai_parallel": _framing,
+    "process_multi_clip": _joining,
+    "create_annotated_compilation": _compilation,
 }
+
+_BY_PLAN = ("process_framing_ai", "process_framing_ai_parallel")
+"""Tasks that have a model where the deployment has learnt none: the one that ships with the plan."""

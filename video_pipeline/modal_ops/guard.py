@@ -39,7 +39,9 @@ class Foretold:
     """What the cost model gives for one call, from its claim to its end: seconds with their 95 % interval for
     a single run (None where the model has none), and US dollars (None without a price). `chunks` is None for
     a task that works alone, else in how many calls it is taken to spread its work, whose cost is in `usd`.
-    `beyond` says what lies outside of what was measured."""
+    `beyond` says what lies outside of what was measured. `rough` tells that no outcome is to be held against
+    this: it lies there, or its model is of other films or code (experiments, published runs), or was more
+    than `costs.predict.LIMIT` off on configurations left out."""
 
     seconds: float
     low: float | None
@@ -52,6 +54,7 @@ class Foretold:
     runs: int
     source: str
     beyond: tuple[str, ...] = ()
+    rough: bool = False
 
     def __str__(self) -> str:
         between = "" if self.low is None or self.high is None else f" ({_s(self.low)} to {_s(self.high)})"

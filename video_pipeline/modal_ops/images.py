@@ -58,10 +58,10 @@ DRIVER_CAPABILITIES = "compute,utility,video"
 """Without `video` the driver's container runtime leaves libnvcuvid out, and NVDEC does not start."""
 
 SHIPPED = frozenset(
-    {"__init__", "calls", "captions", "claims", "clips", "compute", "costs", "errors", "keys", "machine"}
-    | {"machine_parts", "machine_probe", "media", "modal_ops", "models", "sampling", "scratch", "settings"}
-    | {"store", "streaming", "strict", "tasks", "telemetry", "tracking", "worker", "worker_end"}
-    | {"worker_watch"}
+    {"__init__", "call_ends", "calls", "captions", "claims", "clips", "compute", "costs", "errors"}
+    | {"foretelling", "keys", "machine", "machine_parts", "machine_probe", "media", "modal_ops", "models"}
+    | {"sampling", "scratch", "settings", "store", "streaming", "strict", "task_context", "tasks"}
+    | {"telemetry", "tracking", "wording", "worker", "worker_end", "worker_identity", "worker_watch"}
 )
 """Top-level modules of ours that go along: what tasks, their workers and the app are made of. What they
 import has to be here. Of the others, most need Dagster, which the images do not have."""
@@ -70,8 +70,8 @@ AT_HOME = frozenset(
     f"costs/{name}.py"
     for name in (
         *("commands", "dashboard", "dashboard_data", "drift", "enlarging", "experiment_results"),
-        *("least_squares", "ledger", "ledger_command", "mix", "model", "planning", "plots"),
-        *("projection", "projection_table", "published", "refit", "thresholds"),
+        *("least_squares", "ledger", "ledger_command", "ledger_gaps", "mix", "model", "planning", "plots"),
+        *("projection", "projection_table", "published", "published_hardware", "refit", "thresholds"),
     )
 )
 """Modules that look at what was paid, with packages that no worker needs (pandas, scipy, matplotlib)."""

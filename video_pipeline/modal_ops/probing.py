@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from video_pipeline.calls import ResultRecord
 from video_pipeline.compute.base import CallOptions
 from video_pipeline.compute.follow import CallFailed, Interruption, run_call
-from video_pipeline.errors import PipelineError
+from video_pipeline.errors import BadInput, PipelineError
 from video_pipeline.machine_probe import Need, ProbeRequest
 from video_pipeline.modal_ops.guard import CallCost, check_cost
 from video_pipeline.modal_ops.specs import spec_for
@@ -51,9 +51,18 @@ def machines_of_the_table(settings: Settings) -> list[str]:
 
 
 def check_probes(wanted: Sequence[str], settings: Settings) -> list[CallCost]:
-    """What probing each of `wanted` may cost on Modal. `BadInput` for a GPU type that is not known, and where
-    all of them together are above the limits."""
-    return [check_cost(find_task("probe"), _options(gpu), settings, calls=len(wanted)) for gpu in wanted]
+    """What probing each of `wanted` may cost on Modal. `BadInput` for a GPU type that is not known, for one
+    whose probe is above the limit per call, and where all of them together are above the limit per run."""
+    costs = [check_cost(find_task("probe"), _options(gpu), settings) for gpu in wanted]
+    together = sum(cost.bound_usd for cost in costs)
+    if together > settings.max_usd_per_run:
+        raise BadInput(
+            f"{'; '.join(map(str, costs))}: at most ${together:,.2f} together is above the limit of "
+            f"${settings.max_usd_per_run:,.2f} per run",
+            input="probe",
+            what_to_do="probe fewer machines (--probe T4 cpu), or raise VIDEO_PIPELINE_MAX_USD_PER_RUN",
+        )
+    return costs
 
 
 def probe_machines(

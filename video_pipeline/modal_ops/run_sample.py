@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,7 +17,7 @@ from video_pipeline.calls import ResultRecord, read_result
 from video_pipeline.compute.base import CallOptions
 from video_pipeline.compute.follow import CallFailed
 from video_pipeline.compute.modal_asking import asked_of_modal
-from video_pipeline.compute.modal_cost import WAIT_S
+from video_pipeline.compute.modal_cost import WAIT_S, with_foretold
 from video_pipeline.errors import BadInput, Internal, Transient
 from video_pipeline.sampling.request import RunInferenceRequest, RunInferenceResult
 from video_pipeline.settings import Settings
@@ -75,7 +76,7 @@ def _run(
     task = find_task(TASK)
     asked = asked_of_modal(task, request, CallOptions(), settings, store)
     # Its frames stand in the request, so this waits for what models the store has, and not long for those.
-    cost = asked.telling(store).added_to(asked.cost, wait_s=WAIT_S)
+    cost = with_foretold(asked.cost, asked.foretell(store), WAIT_S)
     print(f"cost: {cost}", file=sys.stderr)
     call = CallFile(
         key=call_key_of(task, request, store),
@@ -83,6 +84,8 @@ def _run(
         version=task.version,
         request=request.model_dump(mode="json"),
         timeout_s=task.hardware.timeout_s,
+        submitted_at=time.time(),
+        reserved=asked.reserved,
     )
     answer = function.remote(call.model_dump(mode="json"))
     if answer["exit_code"] == EXIT_TAKEN:

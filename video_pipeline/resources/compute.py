@@ -48,7 +48,7 @@ class ComputeResource(dg.ConfigurableResource):
         with Interrupts.watched() as interrupts:
 
             def interrupted():
-                if interrupts.asked == "detach" and _is_being_cancelled(context):
+                if interrupts.asked == "detach" and is_being_cancelled(context):
                     return "cancel"
                 return interrupts.asked
 
@@ -74,7 +74,7 @@ class ComputeResource(dg.ConfigurableResource):
                 raise to_failure(context, error) from error
 
 
-def _is_being_cancelled(context: dg.AssetExecutionContext) -> bool:
+def is_being_cancelled(context: dg.AssetExecutionContext) -> bool:
     run = context.instance.get_run_by_id(context.run.run_id)
     return run is not None and run.status == dg.DagsterRunStatus.CANCELING
 

@@ -41,6 +41,11 @@ class Channel:
         self._occupancy_seconds = 0.0
         self.maximum = 0
 
+    @property
+    def full(self) -> bool:
+        """Whether a `put` would wait now."""
+        return len(self._items) >= self._capacity
+
     def put(self, item: Any) -> float:
         """Waits for room; returns the seconds waited. Raises `Stopped`."""
         with self._condition:

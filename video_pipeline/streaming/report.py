@@ -59,7 +59,7 @@ def _stage_line(stage: StageStats, frames: int) -> str:
         _rate(frames, stage.share_s),
         f"{stage.wait_in_s:.2f}",
         f"{stage.wait_out_s:.2f}",
-        f"{stage.wait_cpu_s:.2f}",
+        f"{stage.wait_cpu_s + stage.wait_turn_s:.2f}",
         f"{stage.queue_mean:.1f} / {stage.queue_max}",
     )
     cells = (f"{value:>{width}}" for value, (_, width) in zip(values, _COLUMNS, strict=True))

@@ -20,6 +20,7 @@ from video_pipeline.errors import Cancelled
 from video_pipeline.machine import usable_cores
 from video_pipeline.streaming.cancel import WAKE_S, CancellationToken
 from video_pipeline.streaming.channel import Channel, Closed, Stopped
+from video_pipeline.streaming.cores import Cores
 from video_pipeline.streaming.reorder import Reorder
 from video_pipeline.streaming.stage import END, Guarded, Stage, note, opened
 from video_pipeline.streaming.stats import PipelineReport, StageStats
@@ -59,6 +60,7 @@ class Run:
         self._channels.append(Channel(stages[-1].queue_size if stages else 8))
         # Twice the workers: one result that takes long does not keep the others from their next item.
         self._orders = [Reorder(2 * stage.workers) for stage in stages]
+        self._cores = Cores(usable_cores())
         self._stats = stats
         self._live = [stage.workers for stage in stages]
         # Re-entrant: a signal handler may cancel while this very thread holds it.
@@ -138,7 +140,7 @@ class Run:
 
     def _stop(self) -> None:
         self._stopped = True
-        for part in (*self._channels, *self._orders):
+        for part in (*self._channels, *self._orders, self._cores):
             part.stop()
 
     def _join(self) -> None:
@@ -175,8 +177,11 @@ class Run:
                 if item is END:
                     break
                 self._span(stats, start, end)
-                stats.wait_out_s += target.put(item)
+                # Nobody else sends there: if it is not full now, nothing will be waited for.
+                with self._cores.source_waits() if target.full else contextlib.nullcontext():
+                    stats.wait_out_s += target.put(item)
                 stats.items_out += 1
+        self._cores.source_ended()
         stats.cpu_s, stats.wait_cpu_s = thread_usage().since(usage)
         stats.ended = self._elapsed()
         target.close()
@@ -203,11 +208,12 @@ class Run:
                     break
                 mine.wait_in_s += waited
                 self._count(index)
+                core = self._cores if stage.needs_core else None
                 if order is None:
-                    self._produce(mine, lambda work=work, item=item: work(item), send)
+                    self._produce(mine, lambda work=work, item=item: work(item), send, core)
                 else:
                     made: list[Any] = []
-                    self._produce(mine, lambda work=work, item=item: work(item), made.extend)
+                    self._produce(mine, lambda work=work, item=item: work(item), made.extend, core)
                     mine.wait_out_s += order.hand_in(number, made, send)
                     del made
                 del item
@@ -229,10 +235,18 @@ class Run:
         mine: StageStats,
         step: Callable[[], Iterable[Any] | None],
         send: Callable[[Iterable[Any]], None],
+        cores: Cores | None = None,
     ) -> None:
-        """Calls `step` and sends what it returns. A generator is pulled only as fast as `send` takes."""
+        """Calls `step` and sends what it returns. A generator is pulled only as fast as `send` takes. Of
+        `cores` one is taken for as long as `step` runs."""
+        if cores is not None:
+            mine.wait_turn_s += cores.take()
         start = time.perf_counter()
-        outputs = step()
+        try:
+            outputs = step()
+        finally:
+            if cores is not None:
+                cores.give_back()
         if outputs is None or isinstance(outputs, list | tuple):
             self._worked(mine, start)
             send(outputs or ())

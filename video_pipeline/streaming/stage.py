@@ -32,6 +32,9 @@ class Stage:
     returns what is left after the last item and needs `workers == 1`. With several workers, `ordered` keeps
     the order of the input; results of at most twice as many items as workers wait for their turn.
 
+    `needs_core`: the work keeps a core busy, and so waits for one that the source leaves (`cores`). It
+    returns a list, since a generator's work would be done later.
+
     Raises `ValueError` for options that exclude each other.
     """
 
@@ -40,6 +43,7 @@ class Stage:
     workers: int = 1
     queue_size: int = 8
     ordered: bool = True
+    needs_core: bool = False
     finish: Callable[[], Iterable[Any] | None] | None = None
     setup: Callable[[], AbstractContextManager[Work]] | None = None
 

@@ -33,6 +33,8 @@ class StageStats:
     wait_in_s: float = 0.0
     wait_out_s: float = 0.0
     wait_cpu_s: float = 0.0
+    wait_turn_s: float = 0.0
+    """Left to the source, by a stage that `needs_core`; not in `busy_s`."""
     queue_mean: float = 0.0
     """Items waiting in front of the stage, averaged over time."""
     queue_max: int = 0
@@ -61,6 +63,7 @@ class StageStats:
         self.wait_in_s += other.wait_in_s
         self.wait_out_s += other.wait_out_s
         self.wait_cpu_s += other.wait_cpu_s
+        self.wait_turn_s += other.wait_turn_s
         self.ended = max(self.ended, other.ended)
         if self.started is None or (other.started is not None and other.started < self.started):
             self.started = other.started

@@ -50,6 +50,7 @@ class GpuSampler:
             self.result = GpuUtilisation(reason=f"NVML does not answer: {error}")
             return self
         self._nvml = pynvml
+        self.result = GpuUtilisation(reason=f"the run was shorter than {SAMPLE_EVERY_S} s")
         self._thread = threading.Thread(target=self._sample, args=(handle,), name="gpu-sampler", daemon=True)
         self._thread.start()
         return self
@@ -77,6 +78,4 @@ class GpuSampler:
             count = len(self._samples)
             gpu, decoder, memory = (sum(column) / count for column in zip(*self._samples, strict=True))
             self.result = GpuUtilisation(gpu, decoder, memory, self._name)
-        elif not self.result.reason or self.result.reason == "nothing was sampled":
-            self.result = GpuUtilisation(reason=f"the run was shorter than {SAMPLE_EVERY_S} s")
         self._nvml.nvmlShutdown()

@@ -1,4 +1,4 @@
-"""Spans added up: the console table, and flat values for W&B.
+"""Spans added up: the console table, and the wall time of several.
 
 Belongs here: aggregation by name. Does not belong here: recording spans (`timing`) or drawing them.
 """
@@ -85,16 +85,6 @@ def timing_table(spans: Iterable[Span], *, dropped: int = 0) -> str:
     if dropped:
         lines.append(f"{dropped} spans beyond the recorder's limit are not in this table")
     return "\n".join(lines)
-
-
-def timing_metrics(spans: Iterable[Span]) -> dict[str, float]:
-    """`timing_{name}_{total|mean|count}` in seconds, for a W&B run."""
-    values: dict[str, float] = {}
-    for row in summarise(spans):
-        values[f"timing_{row.name}_total_s"] = row.total
-        values[f"timing_{row.name}_mean_s"] = row.mean
-        values[f"timing_{row.name}_count"] = row.count
-    return values
 
 
 def wall_seconds(spans: Iterable[Span], names: Collection[str]) -> float:

@@ -1,0 +1,151 @@
+"""What watches a task: a store that is away, a cancel, a lost claim, a time limit. With doubles, fast."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from video_pipeline import worker_watch
+from video_pipeline.calls import CallRecord, WorkerIdentity, read_call, read_result
+from video_pipeline.claims import Claim
+from video_pipeline.errors import TimedOut, Transient
+from video_pipeline.settings import Settings
+from video_pipeline.store import open_store
+from video_pipeline.streaming.cancel import CancellationToken
+from video_pipeline.task_context import TaskContext
+from video_pipeline.telemetry.timing import Recorder
+from video_pipeline.telemetry.usage import Usage
+from video_pipeline.worker_watch import ClaimLost, Watch
+
+KEY = "ab" * 16
+
+
+@pytest.fixture(autouse=True)
+def _without_long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_watch, "CANCEL_POLL_S", 0.01)
+    monkeypatch.setattr(worker_watch, "HEARTBEAT_S", 0.05)
+    monkeypatch.setattr(worker_watch, "GRACE_S", 0.3)
+
+
+@pytest.fixture
+def context(settings: Settings, tmp_path: Path) -> TaskContext:
+    return TaskContext(
+        store=open_store(settings),
+        settings=settings,
+        scratch=tmp_path,
+        cancel=CancellationToken(),
+        recorder=Recorder(),
+        emit=lambda _: None,
+    )
+
+
+@pytest.fixture
+def claim(context: TaskContext) -> Claim:
+    worker = WorkerIdentity(backend="modal", host="ta-1", call_id="fc-1")
+    record = CallRecord(key=KEY, task="double", version=1, tenant="acme", request={}, worker=worker)
+    claim = Claim.take(context.store, record)
+    assert isinstance(claim, Claim)
+    return claim
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about in time"
+        time.sleep(0.01)
+
+
+def watching(claim: Claim, context: TaskContext, timeout_s: float = 60.0) -> Watch:
+    watch = Watch(claim, context, timeout_s, lambda: Usage(frames=7))
+    watch.start()
+    return watch
+
+
+def test_a_store_that_is_away_ends_no_work_and_a_cancel_is_found_once_it_is_back(
+    claim: Claim, context: TaskContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[str] = []
+
+    def look(*_: Any) -> str | None:
+        looks.append("a look")
+        if len(looks) < 5:
+            raise Transient("the store is away")
+        return "a person asked" if len(looks) > 8 else None
+
+    monkeypatch.setattr(claim, "cancel_requested", look)
+    heartbeats: list[str | None] = []
+    monkeypatch.setattr(claim, "heartbeat", lambda *_: heartbeats.append(look()) or heartbeats[-1])
+    watch = watching(claim, context)
+    wait_for(lambda: context.cancel.cancelled)
+    watch.stop()
+    assert len(looks) >= 9
+    assert heartbeats, "a heartbeat is due now and then"
+    assert len(heartbeats) < len(looks), "between them the record is only read"
+    assert context.cancel.reason == "a person asked"
+    assert watch.outcome is None, "whether it was a cancel is for the record to say"
+    assert not context.claim_lost
+
+
+def test_the_record_has_a_fresh_heartbeat_and_the_progress_as_long_as_the_task_runs(
+    claim: Claim, context: TaskContext
+) -> None:
+    context.last_progress = {"stage": "half"}
+    before = time.time()
+    watch = watching(claim, context)
+
+    def noted() -> bool:
+        found = read_call(context.store, "acme", KEY)
+        return found is not None and found[0].progress == {"stage": "half"}
+
+    wait_for(noted)
+    watch.stop()
+    found = read_call(context.store, "acme", KEY)
+    assert found is not None
+    assert found[0].heartbeat_at >= before
+    assert not context.cancel.cancelled
+
+
+def test_a_worker_that_lost_its_claim_is_told_to_publish_nothing(claim: Claim, context: TaskContext) -> None:
+    other = claim.record.model_copy(update={"worker": WorkerIdentity(host="elsewhere")})
+    Claim._note(claim, other)
+    context.store.put(f"acme/server/calls/{KEY}.json", other.model_dump_json().encode())
+    watch = watching(claim, context)
+    wait_for(lambda: context.cancel.cancelled)
+    watch.stop()
+    assert context.claim_lost
+    assert isinstance(watch.outcome, ClaimLost)
+
+
+def test_a_task_past_its_time_is_told_and_one_that_does_not_hear_is_ended_with_a_result(
+    claim: Claim, context: TaskContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[int] = []
+
+    def leave(code: int) -> None:
+        assert time.monotonic() - began > worker_watch.GRACE_S, "it has its time to stop in"
+        ended.append(code)
+        raise SystemExit
+
+    monkeypatch.setattr(worker_watch, "os", SimpleNamespace(_exit=leave))
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    began = time.monotonic()
+    watch = watching(claim, context, timeout_s=0.05)
+    wait_for(lambda: ended)
+    watch.stop()
+    assert ended == [1]
+    assert isinstance(watch.outcome, TimedOut)
+    assert context.cancel.cancelled
+    result = read_result(context.store, "acme", KEY)
+    assert result is not None
+    assert result.error is not None
+    assert (result.error.kind, result.usage.frames, result.buried) == ("timeout", 7, False)
+    assert "did not stop when told to" in result.error.message
+    found = read_call(context.store, "acme", KEY)
+    assert found is not None
+    assert found[0].state == "finished"
