@@ -177,6 +177,7 @@ def test_bad_input_ends_at_the_source_and_is_not_retried(
     assert [item.key for item in store.list("demo/server/calls/")] == []
 
 
+@pytest.mark.slow
 def test_a_damaged_object_fails_the_checksum_check_and_is_not_published(
     store: ObjectStore, instance: dg.DagsterInstance
 ) -> None:
@@ -192,6 +193,28 @@ def test_a_damaged_object_fails_the_checksum_check_and_is_not_published(
     assert (check.check_name, check.passed) == ("checksums", False)
     assert chunk in (check.description or "")
     assert store.head(keys.current_key(VIDEO)) is None
+
+
+@pytest.mark.slow
+def test_files_that_are_gone_fail_the_checks_of_their_assets_and_not_the_run(
+    store: ObjectStore, instance: dg.DagsterInstance
+) -> None:
+    store_demo_clip(store)
+    run(instance, "source_video", *PASS)
+    lost = ("/frames.json", "/contact_sheet.png", "/caption_frame_extents.db")
+    gone = [item.key for item in store.list("demo/") if item.key.endswith(lost)]
+    assert len(gone) == 3
+    for key in gone:
+        store.delete(key)
+    result = run(instance, *PASS, raises=False)
+    told = {
+        check.check_name: check.description or ""
+        for check in result.get_asset_check_evaluations()
+        if not check.passed
+    }
+    assert set(told) == {"frame_count", "pair_count"}
+    assert all(any(f"{key} is not in the store" in line for line in told.values()) for key in gone)
+    assert made(result) == set(PASS)
 
 
 def test_register_videos_finds_what_is_in_the_store(store: ObjectStore, instance: dg.DagsterInstance) -> None:

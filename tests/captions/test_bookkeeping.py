@@ -15,8 +15,8 @@ from video_pipeline.captions.contact_sheet import ContactSheet
 from video_pipeline.captions.database import ExtentsDatabase
 from video_pipeline.captions.extents import extents_of
 from video_pipeline.captions.inference import Direction, PairResult
-from video_pipeline.captions.strips import Gatherer, representatives, without_caption
-from video_pipeline.captions.windows import Wanted, WindowGatherer, spans
+from video_pipeline.captions.strips import Gatherer, representatives, surroundings
+from video_pipeline.captions.windows import Wanted, WindowGatherer, clear_cuts, spans
 from video_pipeline.media.frames import ColourTags, CroppedFrame, CroppedPicture
 from video_pipeline.media.schedule import Entry, PacketSchedule
 
@@ -71,10 +71,10 @@ def find_captions(count: int, _folder: Path) -> None:
     extents = extents_of(chances)
     assert len(extents) == count // 30
     frames = len(labels) + 1
-    windows = spans(extents, TEN, frames)
+    windows = spans(extents, TEN, frames, clear_cuts(chances))
     wanted = Wanted([4 * k for k in range(frames)], windows)
     gatherer = WindowGatherer(windows)
-    reader = Gatherer(representatives(extents), without_caption(extents, frames))
+    reader = Gatherer(representatives(extents), surroundings(extents, frames))
     complete = read = 0
     for pts in range(4 * frames):
         samples = range(pts // 4, pts // 4 + (pts % 4 == 0))

@@ -53,8 +53,11 @@ def artefact(
 def frames(store: ObjectStore, pts: list[int], *, states: int | None = None, manifest: int = 3) -> str:
     prefix = keys.frames_prefix(VIDEO, RECIPE)
     text = json.dumps({"pts": pts, "count": len(pts) if states is None else states})
-    made = put_object(store, prefix + "frames.json", text.encode(), "application/json")
-    return artefact(store, "frames", prefix, [made], manifest)
+    made = [
+        put_object(store, prefix + "frames.json", text.encode(), "application/json"),
+        put_object(store, prefix + "contact_sheet.png", b"a picture", "image/png"),
+    ]
+    return artefact(store, "frames", prefix, made, manifest)
 
 
 def extents(
@@ -209,6 +212,34 @@ def test_a_chunk_that_only_the_manifest_knows_is_told(store: ObjectStore) -> Non
     first = keys.chunk_key(VIDEO, RECIPE, 16, 0)
     store.delete(first)
     assert check_chunks(store, key) == [f"{first} is not in the store"]
+
+
+@pytest.mark.parametrize(
+    ("make", "check", "names"),
+    [
+        (lambda store, _: frames(store, [0, 40, 40]), check_frames, ("frames.json", "contact_sheet.png")),
+        (extents, check_extents, ("caption_frame_extents.db",)),
+        (
+            lambda store, _: captions(store),
+            check_captions,
+            ("captions.json", "captions.srt", "captions.vtt"),
+        ),
+    ],
+    ids=["frames", "extents", "captions"],
+)
+def test_a_file_that_only_the_manifest_knows_is_told(
+    store: ObjectStore,
+    tmp_path: Path,
+    make: Callable[[ObjectStore, Path], str],
+    check: Callable[[ObjectStore, str], list[str]],
+    names: tuple[str, ...],
+) -> None:
+    key = make(store, tmp_path)
+    lost: list[str] = []
+    for name in names:
+        lost.append(key.replace("manifest.json", name))
+        store.delete(lost[-1])
+        assert check(store, key) == [f"{gone} is not in the store" for gone in lost]
 
 
 def test_captions_with_a_cue_each_pass(store: ObjectStore) -> None:

@@ -60,10 +60,10 @@ video.requestVideoFrameCallback(watch);
 
 /**
  * Waits for the picture that is on show at `seconds`: its time began at most one picture's time before.
- * Gives up after 3 s, so that a file whose times are wrong is read as it is shown.
+ * Gives up after 30 s, so that a file whose times are wrong is read as it is shown.
  */
 async function onScreen(seconds, rate) {{
-  const deadline = performance.now() + 3000;
+  const deadline = performance.now() + 30000;
   while (performance.now() < deadline) {{
     if (mediaTime <= seconds && seconds < mediaTime + rate.den / rate.num) return;
     await new Promise((resolve) => setTimeout(resolve, 2));

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from video_pipeline.captions.database import VOLATILE_COLUMNS, ExtentsDatabase, read_stable_rows
+from video_pipeline.captions.database import VOLATILE_COLUMNS, ExtentsDatabase, open_to_read, read_stable_rows
 from video_pipeline.captions.inference import Direction, PairResult
 from video_pipeline.captions.labels import LABELS
 from video_pipeline.errors import Internal
@@ -32,7 +32,7 @@ def opened(path: Path, run_id: str = "run 1", **changes: str) -> ExtentsDatabase
 
 @contextlib.contextmanager
 def read(path: Path) -> Iterator[sqlite3.Connection]:
-    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    connection = open_to_read(path)
     connection.row_factory = sqlite3.Row
     try:
         yield connection
@@ -43,6 +43,19 @@ def read(path: Path) -> Iterator[sqlite3.Connection]:
 def columns(path: Path, table: str) -> list[str]:
     with read(path) as connection:
         return [row["name"] for row in connection.execute(f"PRAGMA table_info({table})")]
+
+
+@pytest.mark.parametrize("name", ["a#b", "a?mode=rw", "a%20b", "a b & ü"])
+def test_a_database_is_read_wherever_it_lies_and_never_written(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name / "extents.db"
+    path.parent.mkdir()
+    with opened(path) as database:
+        database.add([pair(0)])
+        database.finish(2)
+    assert len(read_stable_rows(path)["pair_results"]) == 1
+    with read(path) as connection, pytest.raises(sqlite3.OperationalError, match="readonly"):
+        connection.execute("DELETE FROM pair_results")
+    assert [found.name for found in tmp_path.iterdir()] == [name]
 
 
 def test_the_tables_have_the_columns_that_the_design_names(tmp_path: Path) -> None:

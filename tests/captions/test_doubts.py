@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -16,10 +17,12 @@ from video_pipeline.captions import doubts
 from video_pipeline.captions.doubts import Pairs, opinions, reconsidered
 from video_pipeline.captions.extents import extents_of
 from video_pipeline.captions.labels import LABELS, Label, reverse
+from video_pipeline.errors import BadInput
 from video_pipeline.media.decode_software import SoftwareDecoder
 from video_pipeline.media.frames import ColourTags, CroppedFrame, CroppedPicture
 from video_pipeline.media.geometry import CropRegion
 from video_pipeline.models.weights import load_caption_model
+from video_pipeline.streaming.pipeline import THREAD_PREFIX
 
 CUES = json.loads(DEMO_CLIP.with_suffix(".cues.json").read_text())
 
@@ -107,6 +110,14 @@ def test_a_video_that_is_one_caption_or_none_stays_so() -> None:
         assert spans(pairs, {4: opinion(label)}) == expected
 
 
+def told_of(pairs: Pairs, shown: list[CroppedPicture]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Each pair with both of its medians, as soon as it is complete."""
+    medians = doubts._Medians(pairs, "cpu")
+    for picture in shown:
+        yield from medians.take(picture)
+    assert not medians.wanting
+
+
 def test_medians_reach_four_samples_and_into_no_other_caption(monkeypatch: pytest.MonkeyPatch) -> None:
     """Captions change at pairs 5 and 7, there is a doubt at 12; sample k is a picture of k times ten."""
     labels: list[Label] = ["same"] * 16
@@ -122,10 +133,7 @@ def test_medians_reach_four_samples_and_into_no_other_caption(monkeypatch: pytes
         )
         for at in range(17)
     ]
-    found = {
-        pair: (int(before[0, 0]), int(after[0, 0]))
-        for pair, before, after in doubts._medians(pairs, shown, "cpu")
-    }
+    found = {pair: (int(before[0, 0]), int(after[0, 0])) for pair, before, after in told_of(pairs, shown)}
     assert found == {
         5: (35, 65),  # of samples 2 to 5, and of 6 and 7, where the next caption ends
         7: (65, 95),  # of 6 and 7, and of 8 to 11
@@ -146,7 +154,7 @@ def test_a_picture_that_shows_several_samples_is_made_small_once(monkeypatch: py
     chroma = np.zeros((1, 1), np.uint8)
     frame = CroppedFrame(np.zeros((2, 2), np.uint8), chroma, chroma, ColourTags())
     shown = [CroppedPicture(at, range(3 * at, 3 * at + 3), frame) for at in range(3)]
-    assert [pair for pair, _, _ in doubts._medians(Pairs.of(pairs_of(labels)), shown, "cpu")] == [3]
+    assert [pair for pair, _, _ in told_of(Pairs.of(pairs_of(labels)), shown)] == [3]
     assert made == [0, 1, 2]
 
 
@@ -192,3 +200,32 @@ def test_the_network_tells_changes_from_none_by_medians(samples: list[CroppedPic
     assert len([pair for pair in apart if pair in still]) > 10
     assert found == [pair for pair in apart if pair in changes]
     assert len(found) > 5
+
+
+def test_no_picture_is_taken_after_the_last_one_that_is_wanted(samples: list[CroppedPicture]) -> None:
+    labels: list[Label] = ["same"] * (len(samples) - 1)
+    labels[3] = "different"
+    taken: list[int] = []
+
+    def pictures() -> Iterator[CroppedPicture]:
+        for picture in samples:
+            taken.append(picture.samples[0])
+            yield picture
+
+    assert sorted(opinions(load_caption_model(None).net, Pairs.of(pairs_of(labels)), pictures())) == [3]
+    assert max(taken) < 3 + doubts.WIDE + 20, "a queue is ahead, and no more"
+
+
+def test_what_goes_wrong_while_pictures_are_decoded_ends_the_second_opinion(
+    samples: list[CroppedPicture],
+) -> None:
+    labels: list[Label] = ["same"] * (len(samples) - 1)
+    labels[3] = labels[-1] = "different"
+
+    def pictures() -> Iterator[CroppedPicture]:
+        yield from samples[:10]
+        raise BadInput("the picture at 2 s is damaged", input="film", what_to_do="replace it")
+
+    with pytest.raises(BadInput, match="damaged"):
+        opinions(load_caption_model(None).net, Pairs.of(pairs_of(labels)), pictures())
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith(THREAD_PREFIX)]

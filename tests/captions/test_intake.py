@@ -195,4 +195,5 @@ def test_a_crop_that_is_none_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(BadInput, match="is not a crop region") as caught:
         parse_crop(text)
     assert caught.value.input == "--crop"
+    assert "Value error" not in str(caught.value)  # pydantic's word for it
     assert "0.1,0.75,0.8,0.2" in str(caught.value.what_to_do)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -176,6 +177,15 @@ def test_two_lines_are_one_region() -> None:
     assert layout.region.top + layout.region.height > 335 / HEIGHT
 
 
+def test_a_second_line_that_few_captions_have_is_in_the_region_too() -> None:
+    """Lines of 34 rows, 17 apart: half a line, which is more than a tenth of the rows around the band."""
+    lines = [(slice(268, 302), slice(100, 540)), (slice(319, 353), slice(100, 540))]
+    shown = [picture(*(lines if k % 3 == 0 else lines[1:]), seed=k) for k in range(9)]
+    region = laid_out([{BOTTOM: 1.0}] * 9, pictures=shown).region
+    assert region.top < 268 / HEIGHT
+    assert region.top + region.height > 353 / HEIGHT
+
+
 def test_captions_too_faint_for_an_edge_are_given_the_whole_band() -> None:
     """Blurred letters, or letters hardly lighter than the picture: seen by the network, no step is sharp."""
     layout = laid_out([{BOTTOM: 1.0}] * 9)
@@ -229,6 +239,15 @@ def test_the_preview_marks_the_region_and_the_band_that_was_taken() -> None:
     left, top = 10 + round(0.25 * 480), 10 + round(0.75 * scale)
     assert has(mark, slice(top - 2, top + 3), slice(left + 40, left + 44)), "the region's upper edge"
     assert not has(mark, slice(top - 30, top - 20), slice(left + 40, left + 44))
+
+
+def test_the_times_in_the_preview_can_be_read_on_a_bright_picture() -> None:
+    white = replace(picture(), y=np.full((HEIGHT, WIDTH), 235, np.uint8))
+    layout = Layout(FALLBACK, True, ("why",), (), (1.0,), (PicturePair(1.0, white, white),))
+    sheet = np.asarray(Image.open(io.BytesIO(render_preview(layout))).convert("L"))
+    label = sheet[14:32, 16:60]
+    assert (label < 40).any(), "a dark rim"
+    assert (label > 200).any()
 
 
 def test_the_preview_of_nothing_found_holds_the_reasons_alone() -> None:

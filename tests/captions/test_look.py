@@ -14,14 +14,17 @@ import torch
 from PIL import Image
 
 from video_pipeline.captions import look as module
+from video_pipeline.captions.belonging import Touching
 from video_pipeline.captions.look import Change, Looked, look, watched
 from video_pipeline.captions.narrow import Narrowed
 from video_pipeline.captions.representative import CaptionText, Said
+from video_pipeline.captions.strips import Beside
 from video_pipeline.captions.windows import Span, Window
 from video_pipeline.errors import Cancelled, Internal
 from video_pipeline.media.frames import ColourTags, CroppedFrame, CroppedPicture
 from video_pipeline.streaming.cancel import CancellationToken
 
+ALONE = Beside(None, None, None, None)
 SPAN = Span(1, "start", 3, "empty_valid", 1, 4)
 
 
@@ -141,19 +144,24 @@ def test_each_caption_is_read_once_from_its_own_pictures_and_those_beside_it(
     read: list[tuple[Any, ...]] = []
 
     def reading(
-        _recogniser: object, shown: list[np.ndarray], before: Any, after: Any, *, stays: bool
+        _: object, shown: list[np.ndarray], before: Any, after: Any, *, touching: Touching, stays: bool
     ) -> list[Said]:
         assert not stays
         assert all(strip.shape == (16, 32, 3) and strip.dtype == np.uint8 for strip in shown)
         levels = [round(float(strip.mean()) * 219 / 255) for strip in shown]
-        sides = [None if side is None else round(float(side.mean()) * 219 / 255) for side in (before, after)]
+        sides = [
+            None if side is None else round(float(side.mean()) * 219 / 255)
+            for side in (before, after, *touching)
+        ]
         read.append((levels, *sides))
         return [Said(slice(0, len(shown)), CaptionText(f"at {levels[0]}", 0.9, "Latn", None, 1))]
 
     monkeypatch.setattr(module, "Recogniser", Mute)
     monkeypatch.setattr(module, "read_caption", reading)
-    found = looked(strips={2: 1, 3: 1, 5: 2}, beside={1: (0, 4), 2: (4, None)})
-    assert sorted(read, key=str) == sorted([([40, 60], 0, 80), ([100], 80, None)], key=str)
+    found = looked(strips={2: 1, 3: 1, 5: 2}, beside={1: Beside(0, 4, None, 5), 2: Beside(4, None, 3, None)})
+    assert sorted(read, key=str) == sorted(
+        [([40, 60], 0, 80, None, 100), ([100], 80, None, 60, None)], key=str
+    )
     said = {number: [(p.first, p.last, p.text.text) for p in parts] for number, parts in found.parts.items()}
     assert said == {1: [(2, 3, "at 40")], 2: [(5, 5, "at 100")]}
 
@@ -163,13 +171,13 @@ def test_parts_of_a_caption_are_told_by_the_samples_of_their_pictures(
 ) -> None:
     """Three of its strips show one caption and two another."""
 
-    def reading(*_: object, stays: bool) -> list[Said]:
+    def reading(*_: object, touching: Touching, stays: bool) -> list[Said]:
         texts = [CaptionText(text, 0.9, "Latn", None, 1) for text in ("one", "other")]
         return [Said(slice(0, 3), texts[0]), Said(slice(3, 5), texts[1])]
 
     monkeypatch.setattr(module, "Recogniser", Mute)
     monkeypatch.setattr(module, "read_caption", reading)
-    found = looked(strips=dict.fromkeys((1, 2, 3, 5, 6), 1), beside={1: (None, None)})
+    found = looked(strips=dict.fromkeys((1, 2, 3, 5, 6), 1), beside={1: ALONE})
     assert [(part.first, part.last, part.text.text) for part in found.parts[1]] == [
         (1, 3, "one"),
         (5, 6, "other"),
@@ -183,7 +191,7 @@ def test_a_video_that_ends_too_early_leaves_no_end_and_no_text_out_silently(
     with pytest.raises(Internal, match=r"captions \[1\] were not looked at"):
         looked(spans=[SPAN], given=4)
     with pytest.raises(Internal, match=r"captions \[2\] were not looked at"):
-        looked(strips={7: 2}, beside={2: (None, None)}, given=4)
+        looked(strips={7: 2}, beside={2: ALONE}, given=4)
     assert narrowing == []
 
 

@@ -6,7 +6,6 @@ import hashlib
 import threading
 
 import pytest
-from pydantic import ValidationError
 
 from video_pipeline.captions.manifest import (
     BrokenObject,
@@ -78,12 +77,24 @@ def test_a_manifest_that_miscounts_is_a_defect_and_is_not_written(store: ObjectS
     assert read_manifest(store, PREFIX) is None
 
 
-def test_a_manifest_with_an_unknown_field_is_not_read(store: ObjectStore) -> None:
+@pytest.mark.parametrize(
+    ("whole", "changed", "problem"),
+    [
+        (b'"kind"', b'"colour": "blue", "kind"', "colour: Extra inputs are not permitted"),
+        (b'"frame_count": 10', b'"frame_count": "many"', "frame_count: Input should be a valid integer"),
+        (b"}", b"", "Invalid JSON"),
+    ],
+    ids=["of another version", "changed", "cut off"],
+)
+def test_a_manifest_that_cannot_be_read_is_named_with_what_is_wrong(
+    store: ObjectStore, whole: bytes, changed: bytes, problem: str
+) -> None:
     write_manifest(store, PREFIX, manifest())
-    text = store.get(PREFIX + "manifest.json").replace(b'"kind"', b'"colour": "blue", "kind"')
-    store.put(PREFIX + "manifest.json", text)
-    with pytest.raises(ValidationError, match="colour"):
+    key = PREFIX + "manifest.json"
+    store.put(key, store.get(key).replace(whole, changed))
+    with pytest.raises(BrokenObject, match=f"a manifest is not readable: .*{problem}") as caught:
         read_manifest(store, PREFIX)
+    assert caught.value.input == f"{store.uri}/{key}"
 
 
 def test_whole_objects_are_verified_without_a_word(store: ObjectStore) -> None:

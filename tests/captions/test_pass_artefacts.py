@@ -22,6 +22,7 @@ from tests.fixtures.media_factory import MediaFactory
 from tests.media.conftest import media as media
 from video_pipeline.captions import streaming_pass
 from video_pipeline.captions.chunks import LEVELS, ChunkAssembler, windows
+from video_pipeline.captions.contact_sheet import ContactSheet
 from video_pipeline.captions.inference import PairClassifier
 from video_pipeline.captions.intake import add_video, pass_request
 from video_pipeline.captions.streaming_pass import run
@@ -202,6 +203,50 @@ def test_a_checkpoint_that_is_replaced_while_the_call_begins_is_refused(
         run(request(demo_store, "caption_frame_extents", model_key=key), make_context(demo_store))
     assert caught.value.input == key
     assert manifests(demo_store) == []
+
+
+def test_the_contact_sheet_is_drawn_once_and_not_for_frames_that_lie_there_already(
+    demo_store: ObjectStore, make_context: MakeContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run(request(demo_store, "cropped_frames"), make_context(demo_store))
+    assert first.contact_sheet_key is not None
+    sheet = demo_store.get(first.contact_sheet_key)
+
+    def drawn(*_: object) -> None:
+        raise AssertionError("a contact sheet that nobody stores")
+
+    monkeypatch.setattr(ContactSheet, "add", drawn)
+    monkeypatch.setattr(ContactSheet, "render", drawn)
+    second = run(request(demo_store, "vp9_chunks"), make_context(demo_store))
+    assert second.contact_sheet_key == first.contact_sheet_key
+    assert demo_store.get(first.contact_sheet_key) == sheet
+
+
+@pytest.mark.parametrize(
+    ("device", "stages", "leaving"),
+    [("cpu", ["caption_frame_extents", "vp9_chunks"], {"infer", "encode"}), ("cuda", ["vp9_chunks"], set())],
+)
+def test_what_uses_a_core_leaves_one_to_a_decoder_that_uses_one(
+    demo_store: ObjectStore,
+    make_context: MakeContext,
+    monkeypatch: pytest.MonkeyPatch,
+    device: str,
+    stages: list[str],
+    leaving: set[str],
+) -> None:
+    told: dict[str, bool] = {}
+
+    class Told(Pipeline):
+        def __init__(self, name: str, source: Any, stages: list[Any], **options: Any) -> None:
+            super().__init__(name, source, stages, **options)
+            told.update({stage.name: stage.needs_core for stage in stages})
+
+    monkeypatch.setattr(streaming_pass, "Pipeline", Told)
+    # Says so only: it decodes as ever.
+    monkeypatch.setattr(SoftwareDecoder, "device", device)
+    run(request(demo_store, *stages), make_context(demo_store))
+    assert {name for name, leaves in told.items() if leaves} == leaving
+    assert "encode" in told
 
 
 def test_a_sample_that_is_lost_in_the_decoder_is_a_defect(

@@ -131,19 +131,28 @@ def test_what_was_read_with_doubt_is_not_given_out_for_text(
     assert (reading.text, reading.unread) == (text, unread)
 
 
-def test_only_boxes_of_interest_are_read(recogniser: Recogniser) -> None:
+def test_only_what_is_of_interest_is_read(recogniser: Recogniser) -> None:
     picture = Image.new("RGB", (400, 120), (96, 110, 120))
     pen = ImageDraw.Draw(picture)
     face = ImageFont.load_default(28)
     pen.text((60, 10), "First words", "white", face)
     pen.text((60, 70), "Second words", "white", face)
-    reading = recogniser.read(np.asarray(picture), lambda boxes: [box[1] > 50 for box in boxes])
+    shown = np.asarray(picture)
+    reading = recogniser.read(shown, lambda boxes: [box if box[1] > 50 else None for box in boxes])
     assert reading.lines == ("Second words",)
     assert all(top > 50 for _, top, _, _ in reading.boxes)
-    assert (
-        recogniser.read(np.asarray(picture), lambda boxes: [False] * len(boxes)).unread
-        == "nothing_recognised"
+    assert recogniser.read(shown, lambda boxes: [None] * len(boxes)).unread == "nothing_recognised"
+
+    second = round(60 + face.getlength("Second "))
+    last = recogniser.read(
+        shown, lambda boxes: [(second - 2, *box[1:]) if box[1] > 50 else None for box in boxes]
     )
+    assert last.lines == ("words",)
+    assert [left for left, *_ in last.boxes] == [second - 2]
+    first = recogniser.read(
+        shown, lambda boxes: [(*box[:2], second - 4, box[3]) if box[1] > 50 else None for box in boxes]
+    )
+    assert first.lines == ("Second",)
 
 
 @pytest.mark.parametrize("shape", [(80, 640), (80, 640, 4)])

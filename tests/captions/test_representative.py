@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from video_pipeline.captions.fine_structure import Box
 from video_pipeline.captions.medians import lower_median
 from video_pipeline.captions.recognise import Reading
 from video_pipeline.captions.representative import read_caption
@@ -103,7 +104,7 @@ def test_single_pictures_are_asked_for_the_captions_own_lettering_too() -> None:
     recogniser = Asked(*[reading("x", 0.1)] * 3)
     read_caption(recogniser, pictures(9))  # pyright: ignore[reportArgumentType]
     assert len(asked) == 3
-    assert all(own([(0, 0, 4, 4)]) == [True] for own in asked)
+    assert all(own([(0, 0, 4, 4)]) == [(0, 0, 4, 4)] for own in asked)
 
 
 def test_single_pictures_are_taken_from_within_the_caption() -> None:
@@ -137,6 +138,16 @@ class FindsOneBox(ScriptedRecogniser):
     def read(self, rgb: np.ndarray, own: Any = None) -> Reading:
         found = super().read(rgb)
         return replace(found, boxes=((0, 0, rgb.shape[1], rgb.shape[0]),))
+
+
+class FindsTwoLines(ScriptedRecogniser):
+    """A test double that finds lettering in the upper and in the lower half, where it is clear."""
+
+    def read(self, rgb: np.ndarray, own: Any = None) -> Reading:
+        height, width = rgb.shape[:2]
+        halves = ((0, 0, width, height // 2), (0, height // 2, width, height))
+        there = tuple(box for box in halves if rgb[box[1] : box[3]].std() > 40)
+        return replace(super().read(rgb), boxes=there)
 
 
 def noise(seed: int) -> np.ndarray:
@@ -196,12 +207,39 @@ def test_a_part_that_cannot_be_read_does_not_undo_the_reading_of_the_whole() -> 
     assert (said.text.text, said.text.ocr_calls) == ("Hello", 3)
 
 
+@pytest.mark.parametrize("readable_first", [True, False])
+def test_a_caption_that_only_one_part_of_its_pictures_lets_be_read_is_one_caption(
+    readable_first: bool,
+) -> None:
+    """A page comes into sight, or goes, beside a caption that stays, and most pictures show it."""
+    parts = [np.concatenate([ONE, THIRD // 4])] * 4, [np.concatenate([ONE, OTHER])] * 5
+    readings = reading("Hello"), UNREADABLE
+    if not readable_first:
+        parts, readings = parts[::-1], readings[::-1]
+    recogniser = FindsTwoLines(UNREADABLE, *readings)
+    (said,) = read_caption(recogniser, [*parts[0], *parts[1]])  # pyright: ignore[reportArgumentType]
+    assert (said.pictures, said.text.text) == (slice(0, 9), "Hello")
+
+
+def test_of_two_captions_the_one_that_only_its_beginning_lets_be_read_is_read_there() -> None:
+    pictures = [
+        np.concatenate(halves) for halves in ((ONE, THIRD // 4), (ONE, OTHER), (noise(7), THIRD // 4))
+    ]
+    shown = [pictures[0]] * 2 + [pictures[1]] * 5 + [pictures[2]] * 2
+    recogniser = FindsTwoLines(UNREADABLE, reading("Hello"), UNREADABLE, reading("Goodbye"))
+    said = read_caption(recogniser, shown)  # pyright: ignore[reportArgumentType]
+    assert [(each.pictures, each.text.text) for each in said] == [
+        (slice(0, 7), "Hello"),
+        (slice(7, 9), "Goodbye"),
+    ]
+
+
 def test_lettering_that_is_there_without_the_caption_is_not_read() -> None:
     rng = np.random.default_rng(0)
     shown = rng.integers(0, 255, (20, 60, 3)).astype(np.uint8)
     box = (0, 0, 60, 20)
     recogniser = ScriptedRecogniser(reading("Hello"))
-    kept: list[list[bool]] = []
+    kept: list[list[Box | None]] = []
 
     def read(rgb: np.ndarray, own: Any = None) -> Reading:
         kept.append(own([box, (0, 0, 30, 10)]))
@@ -212,4 +250,4 @@ def test_lettering_that_is_there_without_the_caption_is_not_read() -> None:
     before[10:] = 90
     before[:, 30:] = 90
     read_caption(recogniser, [shown] * 3, before, None)  # pyright: ignore[reportArgumentType]
-    assert kept == [[True, False]]
+    assert kept == [[box, None]]

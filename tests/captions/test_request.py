@@ -80,6 +80,9 @@ def test_a_rate_may_be_written_as_text(given: str, rate: str) -> None:
         ({"stages": []}, "stages is empty"),
         ({"stages": ["everything"]}, "stages"),
         ({"encoder_workers": 0}, "encoder_workers"),
+        ({"encoder_workers": 65}, "encoder_workers"),
+        ({"encoder_workers": "many"}, "'auto' for every core"),
+        ({"encoder_workers": 2.5}, "encoder_workers"),
         ({"preset": "best"}, "preset"),
         ({"video_key": "other/client/videos/a/video.mp4"}, "tenant"),
         ({"video_key": "acme/../other/video.mp4"}, "clean"),
@@ -102,6 +105,14 @@ def test_the_defaults_are_those_that_the_documents_state() -> None:
     reading = ReadCaptionsRequest.model_validate(REQUEST)
     assert (reading.ocr, reading.chunks) == (True, True)
     assert reading.as_pass() == of_pass
+
+
+def test_auto_and_no_number_of_encoders_are_one_request_and_so_one_call() -> None:
+    auto = CropAndInferRequest.model_validate({**REQUEST, "encoder_workers": "auto"})
+    assert auto == CropAndInferRequest.model_validate(REQUEST)
+    assert auto.model_dump(mode="json") == CropAndInferRequest.model_validate(REQUEST).model_dump(mode="json")
+    given = CropAndInferRequest.model_validate({**REQUEST, "encoder_workers": 64})
+    assert given.encoder_workers == 64
 
 
 def test_the_order_of_stages_does_not_matter() -> None:

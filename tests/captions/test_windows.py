@@ -9,7 +9,16 @@ from typing import Any
 import numpy as np
 
 from video_pipeline.captions.extents import Extent
-from video_pipeline.captions.windows import MAX_PICTURES, Span, Wanted, Window, WindowGatherer, spans
+from video_pipeline.captions.labels import LABELS, Label
+from video_pipeline.captions.windows import (
+    MAX_PICTURES,
+    Span,
+    Wanted,
+    Window,
+    WindowGatherer,
+    clear_cuts,
+    spans,
+)
 from video_pipeline.media.frames import ColourTags, CroppedFrame, CroppedPicture
 
 RATE = Fraction(10)
@@ -26,7 +35,7 @@ def picture(pts: int, *samples: int) -> CroppedPicture:
 
 
 def reach(*extents: Extent, count: int = 100, rate: Fraction = RATE) -> list[tuple[Any, ...]]:
-    found = spans(extents, rate, count)
+    found = spans(extents, rate, count, np.zeros(count - 1, bool))
     return [(span.number, span.end, span.label, span.first, span.sample, span.last) for span in found]
 
 
@@ -137,3 +146,60 @@ def test_a_long_window_is_thinned_out_but_keeps_its_samples() -> None:
     assert len(between) > MAX_PICTURES // 3
     assert max(later - earlier for earlier, later in itertools.pairwise(between)) <= 33
     assert stamps == sorted(stamps)
+
+
+def said(changes: dict[int, tuple[Label, float]], count: int = 20) -> np.ndarray:
+    """(count, 2, 5): of each pair named the probability of its label, of all others that nothing changes."""
+    pairs = np.zeros((count, 2, 5))
+    pairs[:, :, LABELS.index("same")] = 1.0
+    for at, (label, chance) in changes.items():
+        backward: Label = {"empty_valid": "valid_empty", "valid_empty": "empty_valid"}.get(label, label)  # pyright: ignore[reportAssignmentType]
+        pairs[at, 0, LABELS.index(label)] = pairs[at, 1, LABELS.index(backward)] = chance
+        pairs[at, :, LABELS.index("same")] = 1 - chance
+    return pairs
+
+
+def test_a_cut_is_clear_where_one_pair_alone_tells_of_a_change() -> None:
+    assert np.flatnonzero(clear_cuts(said({5: ("empty_valid", 0.9), 12: ("different", 0.97)}))).tolist() == [
+        5,
+        12,
+    ]
+    assert np.flatnonzero(
+        clear_cuts(said({0: ("valid_empty", 0.95), 19: ("valid_empty", 0.95)}))
+    ).tolist() == [0, 19]
+    assert not clear_cuts(said({5: ("empty_valid", 0.85)})).any()
+    assert clear_cuts(np.zeros((0, 2, 5))).tolist() == []
+
+
+def test_a_cut_is_not_clear_where_a_pair_beside_tells_of_one_too() -> None:
+    for beside in (-2, -1, 1, 2):
+        assert not clear_cuts(said({8: ("empty_valid", 0.95), 8 + beside: ("different", 0.06)}))[8]
+        assert clear_cuts(said({8: ("empty_valid", 0.95), 8 + beside: ("different", 0.05)}))[8]
+    assert clear_cuts(said({8: ("empty_valid", 0.95), 11: ("different", 0.5)}))[8]
+
+
+def test_each_end_is_clear_where_its_own_pair_is() -> None:
+    clear = np.zeros(99, bool)
+    clear[39] = True
+    assert [span.clear for span in spans([extent(40, 70)], RATE, 100, clear)] == [True, False]
+    clear[39], clear[69] = False, True
+    assert [span.clear for span in spans([extent(40, 70)], RATE, 100, clear)] == [False, True]
+
+
+def test_of_a_clear_cut_only_pictures_of_samples_and_of_the_step_itself_are_looked_at() -> None:
+    span = Span(1, "start", 4, "empty_valid", 1, 7, clear=True)
+    wanted = Wanted([100 * k for k in range(10)], [span])
+    assert [pts for pts in range(50, 1000, 100) if wanted.between(pts)] == [350]
+    window = Window(span)
+    for pts in range(100, 750, 50):  # another end's window has its pictures decoded as well
+        window.add(picture(pts, *([pts // 100] if pts % 100 == 0 else [])))
+    assert [kept.pts for kept in window.pictures] == [100, 200, 300, 350, 400, 500, 600, 700]
+    assert [kept.pts for kept in window.bracket] == [300, 350, 400]
+
+
+def test_a_clear_cut_inside_the_window_of_an_end_that_is_not_leaves_that_whole() -> None:
+    wanted = Wanted(
+        [100 * k for k in range(10)],
+        [Span(1, "start", 2, "empty_valid", 1, 6), Span(1, "end", 8, "valid_empty", 0, 9, clear=True)],
+    )
+    assert [pts for pts in range(50, 1000, 100) if wanted.between(pts)] == [150, 250, 350, 450, 550, 750]

@@ -9,7 +9,7 @@ or models; those are tasks (`video_pipeline.tasks`), run by compute.
 
 # No `from __future__ import annotations`: Dagster reads these functions' annotations, not their text.
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 
 import dagster as dg
@@ -45,7 +45,7 @@ from video_pipeline.failures import to_failure
 from video_pipeline.partitions import video_of, video_partitions
 from video_pipeline.resources.compute import ComputeResource
 from video_pipeline.resources.store import StoreResource
-from video_pipeline.store.base import ObjectStore
+from video_pipeline.store.base import ObjectMissing, ObjectStore
 from video_pipeline.tasks import find_task
 
 TASK = "crop_and_infer_caption_frame_extents"
@@ -205,6 +205,14 @@ def caption_pass(
         raise to_failure(context, error) from None
 
 
+def _shown(draw: Callable[[], dg.MetadataValue]) -> dg.MetadataValue:
+    """What is drawn of an object in the store; or that it is missing, for which the asset's check fails."""
+    try:
+        return draw()
+    except ObjectMissing as error:
+        return dg.MetadataValue.text(str(error))
+
+
 def _frames_result(
     store: ObjectStore, result: CropAndInferResult, figures: dict, files: dict
 ) -> dg.MaterializeResult:
@@ -212,7 +220,7 @@ def _frames_result(
         asset_key=PASS["cropped_frames"],
         data_version=dg.DataVersion(result.frames.recipe),
         metadata={
-            "contact_sheet": store_picture(store, result.contact_sheet_key),
+            "contact_sheet": _shown(lambda: store_picture(store, result.contact_sheet_key)),
             "strip": f"{result.frame_width} x {result.frame_height}",
             **figures,
             "bytes": result.frames.bytes,
@@ -236,7 +244,9 @@ def _extents_result(
         asset_key=PASS["caption_frame_extents"],
         data_version=dg.DataVersion(extents.recipe),
         metadata={
-            "labels_over_time": labels_over_time(store, extents.manifest_key, float(result.frame_rate)),
+            "labels_over_time": _shown(
+                lambda: labels_over_time(store, extents.manifest_key, float(result.frame_rate))
+            ),
             **{f"pairs_{label}": count for label, count in result.label_counts.items()},
             **figures,
             "bytes": extents.bytes,

@@ -6,9 +6,11 @@ finding lettering and reading it (`recognise`), choosing the pictures (`look`).
 A caption comes and goes as a whole and stays as it is in between. So lettering is not the caption's if it
 
 - changes while the caption stays: a ticker, credits, text on something that moves;
-- is there without the caption as well: a channel's logo, a sign, a page or a screen that is filmed.
+- is there without the caption as well: a channel's logo, a sign, a page or a screen that is filmed;
+- is there under the next caption as well, and of another size than what changes, or across its lines: a page
+  or a screen that is filmed for as long as captions follow each other without a gap.
 
-Both are told by the correlation of the lettering's fine structure between two pictures, with the slope of
+All are told by the correlation of the lettering's fine structure between two pictures, with the slope of
 their regression for what is there but fainter (a caption that has half faded). Measured on 882 boxes of
 lettering in 18 programmes of the evaluation set, which the settings were chosen on:
 
@@ -24,16 +26,25 @@ worse by more than a character, 1 of them lost nearly all of its text.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
 
-from video_pipeline.captions.products import inner
+from video_pipeline.captions.fine_structure import (
+    SURELY_THERE,
+    THERE,
+    Box,
+    changed_columns,
+    correlation_of,
+    correlations,
+    fine_near,
+    found_in,
+    reaches,
+)
 
-Box = tuple[int, int, int, int]
-"""Left, top, right, bottom in pixels of a picture."""
+Touching = tuple[np.ndarray | None, np.ndarray | None]
+"""Pictures of the captions before and after, where they follow each other without a gap."""
 
 _STILL = 0.7
 _MOST = 0.5
@@ -42,14 +53,15 @@ _SAME = 0.4
 """Lettering that does not move is another one after a step less alike than this."""
 _LETTER, _OTHER_LETTER = 0.9, 0.4
 """Pictures of one letter are at least as alike as the former, and those of two letters by the latter less."""
-_THERE = (0.7, 0.6)
-"""Least correlation and slope with a picture without the caption of lettering that stands there as well."""
-_SURELY_THERE = (0.9, 0.9)
-"""The same where nothing would be left: a caption that fades in and out is in the pictures beside it, too."""
-_FINE = 0.3
-"""Sigma, in box heights, of the blur that is taken off: strokes stay, light and shade behind them go."""
-_SHAKE = 0.15
-"""Box heights that filmed lettering may move to either side between two pictures; 2 pixels at least."""
+_ONE_SIZE = 1.5
+"""Boxes of lettering of one size are higher than each other by this factor at most: those of a line with Ü
+and g are 1.3 times as high as those of one with neither."""
+_LINES_APART, _ONE_LINE = 0.25, 0.75
+"""The height that boxes of a block share at most in two lines, and at least in one line."""
+_CHANGES = 0.6
+"""Lettering that is less alike in every caption that touches changes with the captions."""
+_PARTLY = 0.2
+"""Least correlation with a picture without the caption of lettering that may be there in part."""
 
 
 class Belonging:
@@ -66,16 +78,30 @@ class Belonging:
         before: np.ndarray | None,
         after: np.ndarray | None,
         *,
+        touching: Touching = (None, None),
         stays: bool = False,
     ) -> None:
         self._pictures = pictures
-        self._surely_there = _THERE if stays else _SURELY_THERE
-        # Kept, because `runs` asks for boxes that `own` was asked for; a blur is 5 ms.
+        self._surely_there = THERE if stays else SURELY_THERE
+        # Kept, because `runs` asks for boxes that `own` was asked for.
         self._known: dict[Box, list[float]] = {}
         self._fines: dict[Box, list[np.ndarray]] = {}
-        self._without = [
-            (beside, pictures[end]) for beside, end in ((before, 0), (after, -1)) if beside is not None
-        ]
+        self._found: dict[Box, list[tuple[float, float]]] = {}
+        self._without = _pairs((before, after), pictures)
+        self._touching = _pairs(touching, pictures)
+
+    def parts(self, boxes: Sequence[Box]) -> list[Box | None]:
+        """Of each box the part that is the caption's own, as high as the box; None where none is. What is
+        filmed beside a caption, in one line with it, is found in one box with it."""
+        return [self._part(box) if mine else None for box, mine in zip(boxes, self.own(boxes), strict=True)]
+
+    def _part(self, box: Box) -> Box:
+        left, top, right, bottom = box
+        for (beside, shows), (likeness, _) in zip(self._without, self._found_beside(box), strict=True):
+            if likeness >= _PARTLY:
+                first, stop = changed_columns(shows, beside, box)
+                left, right = max(left, box[0] + first), min(right, box[0] + stop)
+        return (left, top, right, bottom) if right - left >= bottom - top else box
 
     def own(self, boxes: Sequence[Box]) -> list[bool]:
         """Which of the boxes of lettering, found in any of the caption's pictures, are the caption's.
@@ -86,17 +112,47 @@ class Belonging:
         stays = [not _moves(self._steps(box)) for box in boxes]
         if not any(stays):
             stays = [True] * len(boxes)
-        found = [[_found_in(beside, shows, box) for beside, shows in self._without] for box in boxes]
+        found = [self._found_beside(box) for box in boxes]
         own = [
-            stay and not any(_reaches(side, _THERE) for side in sides)
+            stay and not any(reaches(side, THERE) for side in sides)
             for stay, sides in zip(stays, found, strict=True)
         ]
         if not any(own):
             own = [
-                stay and not (sides and all(_reaches(side, self._surely_there) for side in sides))
+                stay and not (sides and all(reaches(side, self._surely_there) for side in sides))
                 for stay, sides in zip(stays, found, strict=True)
             ]
-        return own
+        return self._without_filmed(boxes, own)
+
+    def _found_beside(self, box: Box) -> list[tuple[float, float]]:
+        """How much the pictures without the caption have of what is in the box."""
+        if box not in self._found:
+            self._found[box] = [found_in(beside, shows, box) for beside, shows in self._without]
+        return self._found[box]
+
+    def _without_filmed(self, boxes: Sequence[Box], own: list[bool]) -> list[bool]:
+        """Of the boxes that are the caption's own, those that may be beside what surely changes from caption
+        to caption. What a caption that touches has as well is filmed if it cannot stand in one block with
+        what changes. So is what cannot and stands in one line with that: the caption covers some of it."""
+        touched = [
+            [found_in(other, shows, box) for other, shows in self._touching] if mine else []
+            for box, mine in zip(boxes, own, strict=True)
+        ]
+        changing = [
+            box for box, sides in zip(boxes, touched, strict=True) if sides and max(sides)[0] < _CHANGES
+        ]
+        if not changing:
+            return own
+        fits = [any(_fits(box, other) for other in changing) for box in boxes]
+        filmed = [
+            box
+            for box, sides, fit in zip(boxes, touched, fits, strict=True)
+            if not fit and any(reaches(side, SURELY_THERE) for side in sides)
+        ]
+        return [
+            mine and (fit or not any(_shared(box, other) > 0.5 for other in filmed))
+            for box, mine, fit in zip(boxes, own, fits, strict=True)
+        ]
 
     def runs(self, boxes: Sequence[Box]) -> list[slice]:
         """The runs of pictures in which the boxes, the caption's own, show the same, in order. It is one of
@@ -117,7 +173,7 @@ class Belonging:
         fines = np.stack(self._fine_in(box))
         _, size, width, _ = fines.shape
         starts = range(0, max(1, width - size + 1), max(1, size // 2))
-        found = (_correlations(fines[:, :, start : start + size]) for start in starts)
+        found = (correlations(fines[:, :, start : start + size]) for start in starts)
         return [each for each in found if each is not None]
 
     def _steps(self, box: Box) -> list[float]:
@@ -125,7 +181,7 @@ class Belonging:
         fine structure."""
         if box not in self._known:
             self._known[box] = [
-                _correlation(one, other)
+                correlation_of(one, other)
                 for one, other in pairwise(fine.ravel() for fine in self._fine_in(box))
             ]
         return self._known[box]
@@ -138,20 +194,9 @@ class Belonging:
         if box not in self._fines:
             self._fines[box] = []
             for picture in self._pictures:
-                fine, x, y = _fine_near(picture, box, bottom - top)
+                fine, x, y = fine_near(picture, box, bottom - top)
                 self._fines[box].append(fine[top - y : bottom - y, left - x : right - x])
         return self._fines[box]
-
-
-def _correlations(fines: np.ndarray) -> np.ndarray | None:
-    """(N, N) of the fine structure (N, height, width, 3) of one place in N pictures; None where one of them
-    has none."""
-    flat = fines.reshape(len(fines), -1)
-    products = np.stack([inner(flat, row) for row in flat])
-    energies = products.diagonal()
-    if _is_flat(flat[0], float(energies.min())):
-        return None
-    return products / np.sqrt(np.outer(energies, energies))
 
 
 def _is_cut(likeness: np.ndarray, at: int) -> bool:
@@ -173,61 +218,23 @@ def _moves(steps: Sequence[float]) -> bool:
     return sum(step < _STILL for step in steps) > _MOST * len(steps)
 
 
-def _found_in(beside: np.ndarray, shows: np.ndarray, box: Box) -> tuple[float, float]:
-    """How much `beside` has what the caption's nearest picture, `shows`, has in the box, or near to it."""
-    return _likeness(shows, beside, box, max(2, round(_SHAKE * (box[3] - box[1]))))
+def _height(box: Box) -> int:
+    return box[3] - box[1]
 
 
-def _reaches(likeness: tuple[float, float], least: tuple[float, float]) -> bool:
-    return likeness[0] >= least[0] and likeness[1] >= least[1]
+def _shared(box: Box, other: Box) -> float:
+    """The height that two boxes share, as a part of the smaller one's."""
+    return (min(box[3], other[3]) - max(box[1], other[1])) / max(1, min(_height(box), _height(other)))
 
 
-def _likeness(picture: np.ndarray, other: np.ndarray, box: Box, shake: int) -> tuple[float, float]:
-    """Correlation of the fine structure in the box with `other`'s at the best place within `shake` pixels,
-    and the slope of its regression on the box's. (0, 0) for a box without any structure."""
-    import cv2
-
-    left, top, right, bottom = box
-    if left >= right or top >= bottom:
-        return 0.0, 0.0
-    height, width = picture.shape[:2]
-    margin = max(shake, bottom - top)
-    fine, x, y = _fine_near(picture, box, margin)
-    lettering = fine[top - y : bottom - y, left - x : right - x]
-    energy = float((lettering**2).sum())
-    if _is_flat(lettering, energy):
-        return 0.0, 0.0
-    low_x, low_y = max(0, left - shake) - x, max(0, top - shake) - y
-    field = _fine_near(other, box, margin)[0][
-        low_y : min(height, bottom + shake) - y, low_x : min(width, right + shake) - x
-    ]
-    correlation = cv2.matchTemplate(field, lettering, cv2.TM_CCORR_NORMED)
-    row, column = np.unravel_index(int(correlation.argmax()), correlation.shape)
-    there = field[row : row + bottom - top, column : column + right - left]
-    return float(correlation[row, column]), float((there * lettering).sum()) / energy
+def _fits(box: Box, other: Box) -> bool:
+    """Whether two boxes of lettering can stand in one block: of one size, in one line or in two."""
+    small, large = sorted((_height(box), _height(other)))
+    return large <= _ONE_SIZE * small and not _LINES_APART < _shared(box, other) < _ONE_LINE
 
 
-def _correlation(fine: np.ndarray, other: np.ndarray) -> float:
-    """Of the fine structure (M,) of one place in two pictures; 0 where either has none. For 800x40 pixels
-    0.02 ms, where `matchTemplate` takes 0.7."""
-    energy, beside = float(inner(fine, fine)), float(inner(other, other))
-    if _is_flat(fine, energy) or beside == 0:
-        return 0.0
-    return float(inner(fine, other)) / math.sqrt(energy * beside)
-
-
-def _is_flat(fine: np.ndarray, energy: float) -> bool:
-    """A root mean square below one level of 255: an empty place."""
-    return energy < fine.size
-
-
-def _fine_near(picture: np.ndarray, box: Box, margin: int) -> tuple[np.ndarray, int, int]:
-    """float32 of the box and `margin` pixels around it, so that the blur at its edge knows what is beside it,
-    without what is coarser than `_FINE`; and where its left upper corner lies in the picture."""
-    import cv2
-
-    left, top, right, bottom = box
-    height, width = picture.shape[:2]
-    x, y = max(0, left - margin), max(0, top - margin)
-    levels = picture[y : min(height, bottom + margin), x : min(width, right + margin)].astype(np.float32)
-    return levels - cv2.GaussianBlur(levels, (0, 0), max(_FINE * (bottom - top), 0.5)), x, y
+def _pairs(
+    beside: tuple[np.ndarray | None, np.ndarray | None], pictures: Sequence[np.ndarray]
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """What is there of the pictures before and after, each with the caption's picture nearest to it."""
+    return [(other, pictures[end]) for other, end in zip(beside, (0, -1), strict=True) if other is not None]

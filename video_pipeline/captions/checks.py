@@ -6,9 +6,9 @@ byte), or Dagster.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
-import sqlite3
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,10 +16,11 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from video_pipeline.captions.chunks import LEVELS, pictures_in_window, windows
+from video_pipeline.captions.database import open_to_read
 from video_pipeline.captions.document import CaptionsDocument
 from video_pipeline.captions.manifest import Manifest, read_manifest
 from video_pipeline.keys import VideoId, chunk_key
-from video_pipeline.store.base import ObjectStore
+from video_pipeline.store.base import ObjectMissing, ObjectStore
 
 
 def _manifest(store: ObjectStore, key: str) -> Manifest | None:
@@ -27,14 +28,29 @@ def _manifest(store: ObjectStore, key: str) -> Manifest | None:
     return found[0] if found else None
 
 
+def _contents(store: ObjectStore, *keys: str) -> tuple[list[bytes], list[str]]:
+    """What lies at the keys, and a problem for each that is not there."""
+    contents: list[bytes] = []
+    problems: list[str] = []
+    for key in keys:
+        try:
+            contents.append(store.get(key))
+        except ObjectMissing:
+            problems.append(f"{key} is not in the store")
+    return contents, problems
+
+
 def check_frames(store: ObjectStore, manifest_key: str) -> list[str]:
-    """frames.json lists every sample once, in presentation order."""
+    """frames.json lists every sample once, in presentation order; it and the contact sheet are there."""
     manifest = _manifest(store, manifest_key)
     if manifest is None:
         return [f"{manifest_key} is missing"]
-    document = json.loads(store.get(manifest_key.removesuffix("manifest.json") + "frames.json"))
+    prefix = manifest_key.removesuffix("manifest.json")
+    contents, problems = _contents(store, prefix + "frames.json", prefix + "contact_sheet.png")
+    if problems:
+        return problems
+    document = json.loads(contents[0])
     pts = document["pts"]
-    problems = []
     if not len(pts) == document["count"] == manifest.frame_count:
         problems.append(
             f"frames.json lists {len(pts)} samples and states {document['count']}, "
@@ -51,18 +67,17 @@ def check_extents(store: ObjectStore, manifest_key: str) -> list[str]:
     if manifest is None:
         return [f"{manifest_key} is missing"]
     expected = max(manifest.frame_count - 1, 0)
+    contents, problems = _contents(store, manifest.objects[0].key)
+    if problems:
+        return problems
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "extents.db")
-        path.write_bytes(store.get(manifest.objects[0].key))
-        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
-        try:
+        path.write_bytes(contents[0])
+        with contextlib.closing(open_to_read(path)) as connection:
             count, neighbours, lowest, highest = connection.execute(
                 "SELECT count(*), coalesce(sum(frame2_index = frame1_index + 1), 0), "
                 "coalesce(min(frame1_index), 0), coalesce(max(frame2_index), 0) FROM pair_results"
             ).fetchone()
-        finally:
-            connection.close()
-    problems = []
     if not count == neighbours == expected or (expected and (lowest, highest) != (0, expected)):
         problems.append(
             f"{manifest.frame_count} frames have {expected} pairs; the database has {count}, "
@@ -80,13 +95,16 @@ def check_captions(store: ObjectStore, manifest_key: str) -> list[str]:
     if manifest is None:
         return [f"{manifest_key} is missing"]
     prefix = manifest_key.removesuffix("manifest.json")
+    subtitles = ("captions.srt", "captions.vtt")
+    contents, problems = _contents(store, prefix + "captions.json", *(prefix + name for name in subtitles))
+    if problems:
+        return problems
     try:
-        document = CaptionsDocument.model_validate_json(store.get(prefix + "captions.json"))
+        document = CaptionsDocument.model_validate_json(contents[0])
     except ValidationError as error:
         return [f"captions.json does not keep its schema: {error}"]
-    problems = []
-    for name in ("captions.srt", "captions.vtt"):
-        cues = store.get(prefix + name).decode().count(" --> ")
+    for name, subtitle in zip(subtitles, contents[1:], strict=True):
+        cues = subtitle.decode().count(" --> ")
         if cues != len(document.captions):
             problems.append(f"{name} has {cues} cues, captions.json {len(document.captions)} captions")
     return problems

@@ -6,6 +6,7 @@ or turning pairs into captions. Pure sqlite3.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable
@@ -130,13 +131,18 @@ class ExtentsDatabase:
         self.close()
 
 
+def open_to_read(path: Path) -> sqlite3.Connection:
+    """A connection that cannot write. SQLite takes that wish in a URI only, where `#`, `?` and `%` of the
+    path must be quoted (sqlite.org/uri.html, section 3.1)."""
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+
+
 def read_stable_rows(path: Path) -> dict[str, list[tuple[object, ...]]]:
     """Every table's rows without the volatile columns: equal for two runs of one recipe."""
     tables: dict[str, list[tuple[object, ...]]] = {}
-    with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as connection:
+    with contextlib.closing(open_to_read(path)) as connection:
         for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
             columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
             stable = ", ".join(column for column in columns if column not in VOLATILE_COLUMNS)
             tables[table] = connection.execute(f"SELECT {stable} FROM {table} ORDER BY 1, 2").fetchall()
-    connection.close()
     return tables

@@ -17,6 +17,7 @@ there pairs alone do not find 6.1 %, and both together 0.9 %.
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -25,8 +26,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from video_pipeline.captions.extents import Decoded, Extent, decode, evidence_of, extents_along
-from video_pipeline.captions.labels import LABELS, REVERSED
+from video_pipeline.captions.labels import CHANGES, LABELS, REVERSED
 from video_pipeline.captions.medians import median
+from video_pipeline.streaming.pipeline import Pipeline
 
 if TYPE_CHECKING:
     from video_pipeline.media.frames import CroppedPicture
@@ -49,10 +51,12 @@ BETWEEN = 0.3
 """Weight of the mean log probability of the pairs between two changes; from 0.3 to 0.6 nothing differs, at 0
 more phantoms are found (1.3 % for 0.8 %)."""
 
+_Sides = tuple[int, np.ndarray, np.ndarray]
+"""A pair, and the median strips before and after it."""
+
 _BATCH = 16
 _SMALLEST = 1e-6
-_SAME, _, _EMPTY_EMPTY, _EMPTY_VALID, _VALID_EMPTY = range(5)
-_CHANGES = [LABELS.index("different"), _EMPTY_VALID, _VALID_EMPTY]
+_SAME, _EMPTY_EMPTY = LABELS.index("same"), LABELS.index("empty_empty")
 _INTO_CAPTION = np.array([True, True, False, True, False])
 _FROM_CAPTION = np.array([True, True, False, False, True])
 
@@ -71,12 +75,12 @@ class Pairs:
     @property
     def change(self) -> np.ndarray:
         """(N - 1,) the posterior of any change."""
-        return self.decoded.posteriors[:, _CHANGES].sum(axis=1)
+        return self.decoded.posteriors[:, CHANGES].sum(axis=1)
 
     @property
     def on_path(self) -> np.ndarray:
         """(N - 1,) bool: where the best path has a change."""
-        return np.isin(self.decoded.path, _CHANGES)
+        return np.isin(self.decoded.path, CHANGES)
 
     @property
     def doubtful(self) -> np.ndarray:
@@ -88,15 +92,27 @@ def opinions(
     net: CaptionPairNet, pairs: Pairs, pictures: Iterable[CroppedPicture], device: str = "cpu"
 ) -> dict[int, np.ndarray]:
     """By pair, changes of the path and doubtful ones: log probabilities (5,) of the medians around it, both
-    directions averaged. `pictures` are those of all samples, in order; memory is flat."""
+    directions averaged. `pictures` are those of all samples, in order; memory is flat.
+
+    They are taken in a thread of their own, so that the decoder works on while medians are compared.
+    """
+    medians = _Medians(pairs, device)
+    waiting: list[_Sides] = []
     found: dict[int, np.ndarray] = {}
-    waiting: list[tuple[int, np.ndarray, np.ndarray]] = []
-    for item in _medians(pairs, pictures, device):
-        waiting.append(item)
-        if len(waiting) == _BATCH:
-            found |= _compared(net, waiting, device)
-            waiting = []
-    return found | (_compared(net, waiting, device) if waiting else {})
+
+    def compare(picture: CroppedPicture) -> None:
+        waiting.extend(medians.take(picture))
+        while len(waiting) >= _BATCH:
+            found.update(_compared(net, waiting[:_BATCH], device))
+            del waiting[:_BATCH]
+
+    def needed() -> Iterator[CroppedPicture]:
+        return itertools.takewhile(lambda _picture: medians.wanting, pictures)
+
+    Pipeline("decode", needed, [], sink=compare, sink_name="compare").run()
+    if waiting:
+        found.update(_compared(net, waiting, device))
+    return found
 
 
 def reconsidered(pairs: Pairs, opinions: dict[int, np.ndarray]) -> list[Extent]:
@@ -121,29 +137,38 @@ def reconsidered(pairs: Pairs, opinions: dict[int, np.ndarray]) -> list[Extent]:
     return extents_along(chain.path, sure, np.array(rows), count, inside=inside, edges=_edges(pairs))
 
 
-def _medians(
-    pairs: Pairs, pictures: Iterable[CroppedPicture], device: str
-) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Each pair to look at, with the median strips before and after it in the network's size."""
-    edges = np.array([-1, *np.flatnonzero(pairs.on_path), len(pairs.probabilities)])
-    wanted: deque[tuple[int, int, int]] = deque()
-    for pair in np.flatnonzero(pairs.on_path | pairs.doubtful):
-        before, after = edges[edges < pair][-1], edges[edges > pair][0]
-        wanted.append((int(pair), max(before + 1, pair - WIDE + 1), min(after, pair + WIDE)))
-    held: dict[int, np.ndarray] = {}
-    for picture in pictures:
+class _Medians:
+    """Puts together the median strips before and after each pair to look at, out of pictures in order."""
+
+    def __init__(self, pairs: Pairs, device: str) -> None:
+        self._device = device
+        self._held: dict[int, np.ndarray] = {}
+        self._wanted: deque[tuple[int, int, int]] = deque()
+        edges = np.array([-1, *np.flatnonzero(pairs.on_path), len(pairs.probabilities)])
+        for pair in np.flatnonzero(pairs.on_path | pairs.doubtful):
+            before, after = edges[edges < pair][-1], edges[edges > pair][0]
+            self._wanted.append((int(pair), max(before + 1, pair - WIDE + 1), min(after, pair + WIDE)))
+
+    @property
+    def wanting(self) -> bool:
+        """Whether any picture is wanted still."""
+        return bool(self._wanted)
+
+    def take(self, picture: CroppedPicture) -> Iterator[_Sides]:
+        """The pairs that are complete with this picture, with both strips in the network's size."""
         small: np.ndarray | None = None
         for sample in picture.samples:
-            if not wanted:
-                return
-            if any(low <= sample <= high for _, low, high in list(wanted)[: 2 * WIDE + 1]):
-                small = _small(picture, device) if small is None else small
-                held[sample] = small
-            while wanted and wanted[0][2] == sample:
-                pair, low, high = wanted.popleft()
-                yield pair, _median(held, low, pair + 1), _median(held, pair + 1, high + 1)
-            low = min((low for _, low, _ in list(wanted)[: 2 * WIDE + 1]), default=sample + 1)
-            held = {at: plane for at, plane in held.items() if at >= low}
+            if any(low <= sample <= high for _, low, high in self._near()):
+                small = _small(picture, self._device) if small is None else small
+                self._held[sample] = small
+            while self._wanted and self._wanted[0][2] == sample:
+                pair, low, high = self._wanted.popleft()
+                yield pair, _median(self._held, low, pair + 1), _median(self._held, pair + 1, high + 1)
+            low = min((low for _, low, _ in self._near()), default=sample + 1)
+            self._held = {at: plane for at, plane in self._held.items() if at >= low}
+
+    def _near(self) -> Iterator[tuple[int, int, int]]:
+        return itertools.islice(self._wanted, 2 * WIDE + 1)
 
 
 def _small(picture: CroppedPicture, device: str) -> np.ndarray:
@@ -156,9 +181,7 @@ def _median(held: dict[int, np.ndarray], start: int, stop: int) -> np.ndarray:
     return median([held[at] for at in range(start, stop)])
 
 
-def _compared(
-    net: CaptionPairNet, items: list[tuple[int, np.ndarray, np.ndarray]], device: str
-) -> dict[int, np.ndarray]:
+def _compared(net: CaptionPairNet, items: list[_Sides], device: str) -> dict[int, np.ndarray]:
     import torch
 
     from video_pipeline.models.caption_pairs import as_input, stack_planes
@@ -180,7 +203,7 @@ def _changes(pairs: Pairs, opinions: dict[int, np.ndarray]) -> list[int]:
     confirmed = [
         int(pair)
         for pair in np.flatnonzero(pairs.doubtful)
-        if np.exp(opinions[int(pair)][_CHANGES]).sum() > CHANGED
+        if np.exp(opinions[int(pair)][CHANGES]).sum() > CHANGED
     ]
     for pair in sorted(confirmed, key=lambda pair: -pairs.change[pair]):
         if all(abs(pair - other) > APART for other in taken):

@@ -20,7 +20,6 @@ itself. It is fitted on validation scenes by `python -m video_pipeline.captions.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -29,6 +28,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from video_pipeline.captions.database import open_to_read
 from video_pipeline.captions.labels import LABELS, REVERSED
 from video_pipeline.errors import Internal
 
@@ -84,7 +84,7 @@ def find_extents(database: Path) -> list[Extent]:
 def read_probabilities(database: Path) -> np.ndarray:
     """(N - 1, 2, 5) float64: the forward and backward probabilities of each pair, in the order of LABELS."""
     names = [f"{direction}_prob_{label}" for direction in ("forward", "backward") for label in LABELS]
-    connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
+    connection = open_to_read(database)
     try:
         rows = connection.execute(
             f"SELECT frame1_index, frame2_index, {', '.join(names)} FROM pair_results ORDER BY frame1_index"

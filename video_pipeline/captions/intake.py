@@ -176,5 +176,5 @@ def add_video(
 
 def _first_line(error: Exception) -> str:
     if isinstance(error, ValidationError):
-        return error.errors(include_url=False, include_context=False)[0]["msg"]
+        return error.errors(include_url=False, include_context=False)[0]["msg"].removeprefix("Value error, ")
     return str(error)

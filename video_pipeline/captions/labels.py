@@ -29,6 +29,9 @@ def reverse(label: Label) -> Label:
 REVERSED: list[int] = [LABELS.index(reverse(label)) for label in LABELS]
 """Positions in LABELS: values of (b, a) taken in this order stand in the order of (a, b)."""
 
+CHANGES: list[int] = [LABELS.index(label) for label in ("different", "empty_valid", "valid_empty")]
+"""Positions in LABELS of pairs between which a caption begins, ends, or becomes another."""
+
 
 def pair_label(left: object | None, right: object | None) -> Label:
     """The true label of two frames. Each is given as its caption, compared by `==`, or None if empty."""

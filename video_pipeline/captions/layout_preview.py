@@ -44,7 +44,8 @@ def render_preview(layout: Layout) -> bytes:
             top + (region.top + region.height) * height - 1,
         )
         draw.rectangle(box, outline=_MARK, width=2)
-        draw.text((left + 6, top + 4), f"{layout.examples[index].seconds:.1f} s", _INK, font)
+        said = f"{layout.examples[index].seconds:.1f} s"
+        draw.text((left + 6, top + 4), said, _INK, font, stroke_width=2, stroke_fill=_BACKGROUND)
         if index % 2 == 0:
             bars = _GAP + 2 * (_WIDTH + _GAP)
             for band in layout.bands:

@@ -4,7 +4,7 @@ Belongs here: the stream that narrows the ends of captions and reads them. Does 
 change lies (`narrow`), which pictures show it (`windows`) or a caption (`strips`), recognising
 (`representative`), files (`reading`).
 
-    pictures near each end, up to nine of each caption, and one before and after it -> narrow -> read x N
+    pictures near each end, up to nine of each caption, and some beside it -> narrow -> read x N
 
 Which samples are needed is known before (`windows`, `strips`): the strips of three captions and a few windows
 of pictures wait at most.
@@ -80,7 +80,7 @@ def look(
     """Narrows every end of `spans` and reads every caption that `strips` names, in one pass over the decoder.
 
     `pts` is each sample's; `spans` from `windows.spans`; `strips` from `representatives`, empty for no text;
-    `beside` from `without_caption`, for the same captions; captions stand for `longest` samples at most.
+    `beside` from `surroundings`, for the same captions; captions stand for `longest` samples at most.
     The decoder gives out the pictures inside `spans` besides those of samples. The first error
     of any stage ends the pass and is raised.
     """
@@ -178,10 +178,14 @@ def _reader(
         if not isinstance(item, Strips):
             return [item]
         assert recogniser is not None
-        before, after = (None if picture is None else _rgb(picture) for picture in (item.before, item.after))
+        before, after, previous, following = (
+            None if picture is None else _rgb(picture)
+            for picture in (item.before, item.after, item.previous, item.following)
+        )
         shown = [picture.samples for picture in item.pictures]
         stays = longest is not None and shown[-1][-1] - shown[0][0] > longest
-        said = read_caption(recogniser, [_rgb(p) for p in item.pictures], before, after, stays=stays)
+        pictures = [_rgb(picture) for picture in item.pictures]
+        said = read_caption(recogniser, pictures, before, after, touching=(previous, following), stays=stays)
         parts = [
             Part(shown[each.pictures.start][0], shown[each.pictures.stop - 1][-1], each.text) for each in said
         ]

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from video_pipeline.errors import Internal, Transient
+from video_pipeline.errors import Internal, Transient, problems_of
 from video_pipeline.keys import manifest_key
 from video_pipeline.store.base import ObjectMissing, ObjectStore
 
@@ -21,7 +21,8 @@ Kind = Literal["frames", "chunks", "extents", "captions"]
 
 
 class BrokenObject(Transient):
-    """An object is not as its manifest says: making the artefact again, or a repaired store, cures it."""
+    """An object is not as its manifest says, or the manifest itself is damaged: making the artefact again,
+    or a repaired store, cures it."""
 
 
 class ManifestObject(BaseModel):
@@ -79,12 +80,23 @@ def write_manifest(store: ObjectStore, prefix: str, manifest: Manifest) -> str:
 
 
 def read_manifest(store: ObjectStore, prefix: str) -> tuple[Manifest, str] | None:
-    """The manifest under `prefix` and the SHA-256 of its bytes, or None where the artefact does not exist."""
+    """The manifest under `prefix` and the SHA-256 of its bytes, or None where the artefact does not exist.
+
+    Raises `BrokenObject` for one that is damaged, or has another version's fields.
+    """
     try:
         data = store.get(manifest_key(prefix))
     except ObjectMissing:
         return None
-    return Manifest.model_validate_json(data), hashlib.sha256(data).hexdigest()
+    try:
+        manifest = Manifest.model_validate_json(data)
+    except ValidationError as error:
+        raise BrokenObject(
+            f"a manifest is not readable: {problems_of(error, 'manifest')}",
+            input=f"{store.uri}/{manifest_key(prefix)}",
+            what_to_do="delete it and materialise the artefact again",
+        ) from None
+    return manifest, hashlib.sha256(data).hexdigest()
 
 
 def verify_objects(

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from video_pipeline.media.frames import CroppedPicture
     from video_pipeline.models.caption_pairs import CaptionPairNet, Features
 
-NARROWING_VERSION = 3
+NARROWING_VERSION = 4
 """Part of the text recipe: other pictures or another rule are other times."""
 
 MAX_PICTURES = 32

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from video_pipeline.captions.document import Boundary, Caption, CaptionsDocument, Edge, Strip
 from video_pipeline.captions.doubts import Pairs, opinions, reconsidered
@@ -44,9 +44,9 @@ from video_pipeline.captions.representative import CaptionText
 from video_pipeline.captions.request import Artefact, ReadCaptionsRequest, ReadCaptionsResult
 from video_pipeline.captions.review.page import ReviewChunk, render_review_page
 from video_pipeline.captions.settle import settled
-from video_pipeline.captions.strips import representatives, without_caption
+from video_pipeline.captions.strips import representatives, surroundings
 from video_pipeline.captions.subtitles import to_srt, to_vtt
-from video_pipeline.captions.windows import End, Wanted, spans
+from video_pipeline.captions.windows import End, Wanted, clear_cuts, spans
 from video_pipeline.errors import BadInput
 from video_pipeline.keys import captions_prefix
 from video_pipeline.machine import usable_cores
@@ -55,6 +55,9 @@ from video_pipeline.media.frames import CroppedPicture
 from video_pipeline.models.weights import LoadedModel, load_caption_model
 from video_pipeline.telemetry.timing import timed_operation
 from video_pipeline.worker import TaskContext
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def run(request: ReadCaptionsRequest, context: TaskContext) -> ReadCaptionsResult:
@@ -116,7 +119,7 @@ class _Reading:
             self.notes.append(
                 "lettering that stands from the first picture to the last was taken for a logo, not a caption"
             )
-        self.looked = self._look(extents, frames["pts"])
+        self.looked = self._look(extents, frames["pts"], clear_cuts(probabilities))
         extents, changes = settled(extents, self.looked.changes)
         found = divided(extents, changes, self.looked.parts, probabilities, self.longest)
         extents, self.looked.changes, self.texts, left_out = found
@@ -129,8 +132,8 @@ class _Reading:
         with timed_operation("write_captions"):
             return self._write(document)
 
-    def _look(self, extents: list[Extent], pts: list[int]) -> Looked:
-        windows = spans(extents, self.request.frame_rate, len(pts))
+    def _look(self, extents: list[Extent], pts: list[int], clear: np.ndarray) -> Looked:
+        windows = spans(extents, self.request.frame_rate, len(pts), clear)
         strips = representatives(extents) if self.ocr else {}
         if not windows and not strips:
             return Looked()
@@ -141,7 +144,7 @@ class _Reading:
                 pts=pts,
                 spans=windows,
                 strips=strips,
-                beside=without_caption(extents, len(pts)),
+                beside=surroundings(extents, len(pts)),
                 cancel=self.context.cancel,
                 on_progress=self._progress,
                 longest=self.longest,

@@ -31,8 +31,9 @@ from video_pipeline.captions.document import Unread
 from video_pipeline.captions.wording import closing_marks_only, letters_of, script_of, tidy
 from video_pipeline.errors import BadInput
 
-READER_VERSION = 3
-"""Raise it when a change here or in `wording` changes the text of any caption: it enters the text recipe."""
+READER_VERSION = 4
+"""Raise it when a change here, in `wording`, `representative` or `belonging` changes the text of any caption:
+it enters the text recipe."""
 
 _MODELS = ("PP-OCRv6_det_small.onnx", "PP-OCRv6_rec_small.onnx")
 
@@ -110,8 +111,8 @@ class _Box:
 Letter = tuple[str, float]
 """A character and its probability."""
 
-OwnBoxes = Callable[[Sequence[tuple[int, int, int, int]]], Sequence[bool]]
-"""Tells of the boxes found in a picture which are of interest."""
+OwnParts = Callable[[Sequence[tuple[int, int, int, int]]], Sequence[tuple[int, int, int, int] | None]]
+"""Tells of each box found in a picture the part from left to right that is of interest, if any."""
 
 
 def ocr_available() -> bool:
@@ -173,10 +174,10 @@ class Recogniser:
         """As `recogniser_version`."""
         return str(recogniser_version())
 
-    def read(self, rgb: np.ndarray, own: OwnBoxes | None = None) -> Reading:
+    def read(self, rgb: np.ndarray, own: OwnParts | None = None) -> Reading:
         """The text of one picture, (H, W, 3) uint8 RGB, captions horizontal. ValueError for other shapes.
 
-        `own` tells which of the boxes found are to be read; all without it.
+        `own` tells what of the boxes found is to be read; all without it.
         """
         import cv2
 
@@ -191,7 +192,7 @@ class Recogniser:
         boxes = tuple(_in_picture(box, rgb.shape) for box in found)
         return _judge(_without_strays(rows), found, boxes)
 
-    def _find(self, bgr: np.ndarray, scale: float, own: OwnBoxes | None) -> list[_Box]:
+    def _find(self, bgr: np.ndarray, scale: float, own: OwnParts | None) -> list[_Box]:
         """Boxes of lettering, from one look at the padded picture at `scale` times its size or less."""
         import cv2
 
@@ -206,8 +207,9 @@ class Recogniser:
         if own is None:
             return boxes
         shape = (bgr.shape[0] - 2 * _BORDER, bgr.shape[1] - 2 * _BORDER)
-        kept = own([_in_picture(box, shape) for box in boxes])
-        return [box for box, keep in zip(boxes, kept, strict=True) if keep]
+        wholes = [_in_picture(box, shape) for box in boxes]
+        parts = zip(boxes, wholes, own(wholes), strict=True)
+        return [_narrowed(box, whole, part) for box, whole, part in parts if part is not None]
 
     def _read_box(self, bgr: np.ndarray, box: _Box) -> list[Letter]:
         letters = self._recognise(bgr, box, 0)
@@ -314,6 +316,13 @@ def _text(letters: list[Letter]) -> str:
 def _certainty(letters: list[Letter]) -> float:
     """Mean probability of what is not a space; 0 for nothing."""
     return float(np.mean([p for c, p in letters if c != " "] or [0.0]))
+
+
+def _narrowed(box: _Box, whole: tuple[int, int, int, int], part: tuple[int, int, int, int]) -> _Box:
+    """The box from left to right of `part`, of what it is in the picture, `whole`."""
+    left = box.left if part[0] == whole[0] else part[0] + _BORDER
+    right = box.right if part[2] == whole[2] else part[2] + _BORDER
+    return _Box(left, box.top, right, box.bottom)
 
 
 def _in_picture(box: _Box, shape: tuple[int, ...]) -> tuple[int, int, int, int]:

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from video_pipeline.captions.belonging import Belonging, Box, alike
+from video_pipeline.captions.belonging import Belonging, Touching, alike
+from video_pipeline.captions.fine_structure import Box
 from video_pipeline.captions.medians import lower_median
 
 if TYPE_CHECKING:
@@ -57,27 +58,29 @@ def read_caption(
     before: np.ndarray | None = None,
     after: np.ndarray | None = None,
     *,
+    touching: Touching = (None, None),
     stays: bool = False,
 ) -> list[Said]:
     """Reads the median of a caption's pictures, (H, W, 3) uint8 RGB in order; up to `OTHERS` single ones too
     where that is not sure, and then takes the reading that the others agree with most.
 
-    `before` and `after` are pictures without a caption, where there are any: what stands there as well, and
-    what does not stand still, is not read (`stays`: see `Belonging`). One thing is said, but where the
-    lettering shows that several captions were taken for one: then each says its own, in order."""
-    whole = _Run(recogniser, pictures, slice(0, len(pictures)), before, after, stays=stays)
+    `before` and `after` are pictures without a caption, `touching` those of captions without a gap, where
+    there are any: what stands there as well, and what does not stand still, is not read (see `Belonging`, for
+    `stays` too). One thing is said, but where the lettering shows that several captions were taken for one:
+    then each says its own, in order."""
+    whole = _Run(recogniser, pictures, slice(0, len(pictures)), before, after, touching, stays=stays)
     if not whole.boxes:
         # The median of captions that follow each other may show none of them: single pictures do.
         whole.read_on()
     spans = whole.belonging.runs(whole.boxes)
     if len(spans) > 1:
         # The median of several captions is what none of them says.
-        runs = [_Run(recogniser, pictures, span, before, after) for span in spans]
+        runs = [_Run(recogniser, pictures, span, before, after, touching) for span in spans]
         captions = _apart([run for run in runs if run.is_caption], whole.boxes)
         if len(captions) < 2:
             # A sign came into sight: then the part without it may be what can be read.
-            longest = max(runs, key=lambda run: run.length)
-            captions = [longest if longest.median.text is not None or whole.median.text is None else whole]
+            best = max(runs, key=lambda run: (run.is_readable, run.length))
+            captions = [best if best.median.text is not None or whole.median.text is None else whole]
             captions[0].span = whole.span
         for run in captions:
             run.read_on()
@@ -97,15 +100,16 @@ class _Run:
         span: slice,
         before: np.ndarray | None,
         after: np.ndarray | None,
+        touching: Touching,
         *,
         stays: bool = False,
     ) -> None:
         self.span = span
         self._recogniser, self._pictures = recogniser, pictures[span]
         self.length = len(self._pictures)
-        self.belonging = Belonging(self._pictures, before, after, stays=stays)
+        self.belonging = Belonging(self._pictures, before, after, touching=touching, stays=stays)
         self.picture = lower_median(self._pictures)
-        self.readings = [recogniser.read(self.picture, self.belonging.own)]
+        self.readings = [recogniser.read(self.picture, self.belonging.parts)]
 
     @property
     def median(self) -> Reading:
@@ -124,23 +128,33 @@ class _Run:
             return self.median.unread == "script_not_readable" and self.length > 1
         return self.length > 1 or self.median.confidence >= SURE
 
+    @property
+    def is_readable(self) -> bool:
+        """As a caption: in a single picture anything may look like letters."""
+        return self.median.text is not None and self.length > 1
+
     def read_on(self) -> None:
         """Reads single pictures as well, once, if the median's reading is in doubt."""
         if len(self.readings) > 1 or self.length == 1 or not _is_doubtful(self.median):
             return
         chosen = np.linspace(0, self.length - 1, OTHERS + 2).round().astype(int)[1:-1]
         for index in dict.fromkeys(chosen.tolist()):
-            self.readings.append(self._recogniser.read(self._pictures[index], self.belonging.own))
+            self.readings.append(self._recogniser.read(self._pictures[index], self.belonging.parts))
 
     def says_as(self, other: _Run, boxes: Sequence[Box]) -> bool:
-        """Whether two runs show one caption: all letters of one in the other, or in what cannot be read the
-        same shapes in their boxes and in `boxes`. A single picture that can be read beside what cannot, or
-        the reverse, is no caption of its own: in one picture anything may look like letters."""
+        """Whether two runs show one caption: all letters of one in the other; in what cannot be read the same
+        shapes in their boxes and in `boxes`. Where only one can be read, that one's lettering in the other:
+        what is filmed beside a caption may keep it from being read. A single picture that can be read beside
+        what cannot, or the reverse, is no caption of its own: in one picture anything may look like
+        letters."""
         one, two = self.median.text, other.median.text
         if one is not None and two is not None:
             return _holds(_letters(one), _letters(two))
-        if (one is None) != (two is None) and 1 in (self.length, other.length):
-            return True
+        if (one is None) != (two is None):
+            readable = self if two is None else other
+            return 1 in (self.length, other.length) or alike(
+                self.picture, other.picture, readable.median.boxes
+            )
         return alike(self.picture, other.picture, (*boxes, *self.median.boxes, *other.median.boxes))
 
     def text(self, spent: int = 0) -> CaptionText:
@@ -150,12 +164,13 @@ class _Run:
 
 
 def _apart(runs: Sequence[_Run], boxes: Sequence[Box]) -> list[_Run]:
-    """One run of each caption: of neighbours that say the same the longest, over the span of them all."""
+    """One run of each caption: of neighbours that say the same the longest that can be read, over the span of
+    them all."""
     found: list[_Run] = []
     for run in runs:
         if found and found[-1].says_as(run, boxes):
             span = slice(found[-1].span.start, run.span.stop)
-            found[-1] = max(found[-1], run, key=lambda each: each.length)
+            found[-1] = max(found[-1], run, key=lambda each: (each.is_readable, each.length))
             found[-1].span = span
         else:
             found.append(run)

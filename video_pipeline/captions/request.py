@@ -45,6 +45,18 @@ def _to_rate(value: object) -> Fraction:
 Rate = Annotated[Fraction, BeforeValidator(_to_rate), PlainSerializer(str, return_type=str)]
 
 
+def _auto_is_nothing(value: object) -> object:
+    """`auto` means what saying nothing means, so that both are one call."""
+    if value == "auto":
+        return None
+    if isinstance(value, str) and not value.strip().isdecimal():
+        raise ValueError(f"{value[:40]!r} is no number of workers: give 1 to 64, or 'auto' for every core")
+    return value
+
+
+EncoderWorkers = Annotated[Annotated[int, Field(ge=1, le=64)] | None, BeforeValidator(_auto_is_nothing)]
+
+
 class CaptionRequest(StrictModel):
     """`caption_request.json`: what a person wants for one video. Lives in the store, never in run config.
 
@@ -60,8 +72,11 @@ class CaptionRequest(StrictModel):
 class CropAndInferRequest(StrictModel):
     """The request of `crop_and_infer_caption_frame_extents`.
 
-    `frame_rate` is the sample rate in Hz. `encoder_workers` defaults to the cores the worker has.
-    `stages` names what to make; a stage whose recipe is already in the store is not made again.
+    `frame_rate` is the sample rate in Hz. `encoder_workers` is 1 to 64; `auto`, or nothing, is every core the
+    worker has. The cost model chooses nothing here: a pass is one call, and the same chunks are encoded by
+    however many workers. What it foretells of a pass stands beside the outcome in the call's
+    usage (`foretelling`). `stages` names what to make; a stage whose recipe is already in the store is not
+    made again.
     """
 
     video_key: str
@@ -69,7 +84,7 @@ class CropAndInferRequest(StrictModel):
     video_id: str
     crop_region: CropRegion
     frame_rate: Rate = Fraction(10)
-    encoder_workers: int | None = Field(default=None, ge=1, le=64)
+    encoder_workers: EncoderWorkers = None
     inference_batch_size: int = Field(default=32, ge=1, le=1024)
     preset: Literal["fast", "small"] = "fast"
     model_key: str | None = None

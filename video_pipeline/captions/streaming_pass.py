@@ -1,7 +1,7 @@
 """The caption pass: decode, crop, infer, encode and upload one video as one stream.
 
-Belongs here: joining the stages, and turning their outcome into artefacts and a result. Does not belong
-here: any stage's craft (`media`, `inference`, `chunks`), or who runs it (`worker`).
+Belongs here: joining the stages. Does not belong here: any stage's craft (`media`, `inference`, `chunks`),
+what becomes of their outcome (`pass_artefacts`), or who runs it (`worker`).
 
     samples -> infer -> assemble -> encode x N -> upload x 2 -> manifest
 
@@ -12,10 +12,8 @@ wait for their chunk. Objects go first, manifests last: a pass that ends early l
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 import uuid
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
@@ -25,11 +23,12 @@ from typing import Any
 from video_pipeline.captions.chunks import ChunkAssembler, ChunkJob
 from video_pipeline.captions.contact_sheet import ContactSheet
 from video_pipeline.captions.database import ExtentsDatabase
-from video_pipeline.captions.manifest import Kind, Manifest, ManifestObject, put_object, write_manifest
+from video_pipeline.captions.manifest import Kind, Manifest, ManifestObject, put_object
+from video_pipeline.captions.pass_artefacts import build_result, write_artefacts
 from video_pipeline.captions.plan import CaptionPlan, make_plan, open_source, read_model, source_of
-from video_pipeline.captions.request import Artefact, CropAndInferRequest, CropAndInferResult
+from video_pipeline.captions.request import CropAndInferRequest, CropAndInferResult
 from video_pipeline.errors import BadInput, Internal
-from video_pipeline.keys import chunk_key, database_key
+from video_pipeline.keys import chunk_key
 from video_pipeline.machine import usable_cores
 from video_pipeline.media.decode import SampledDecoder, open_decoder
 from video_pipeline.media.frames import Sample
@@ -63,6 +62,8 @@ class _Collected:
     """What the stream leaves behind beside its objects. Each field is touched by one stage only."""
 
     pts: list[int] = field(default_factory=list)
+    contact_sheet: bytes = b""
+    """PNG; empty where it lies in the store already."""
     chunks: list[ManifestObject] = field(default_factory=list)
 
 
@@ -96,7 +97,7 @@ def run(
             source=source,
         )
         if not plan.missing:
-            return _all_there(plan, time.monotonic() - started)
+            return build_result(plan, {}, wall_seconds=time.monotonic() - started)
         result = _Pass(plan, context, decoder).run(sequential=sequential, started=started)
         if isinstance(reader, StoreReader):
             context.usage.bytes_read = reader.bytes_fetched
@@ -114,8 +115,9 @@ class _Pass:
         self.decoder = decoder
         self.made = _Collected()
         self.expected = _expected_frames(decoder, self.request.frame_rate)
-        self.sheet = ContactSheet(expected_frames=self.expected, rate=self.request.frame_rate)
         self.database: ExtentsDatabase | None = None
+        # A GPU's decoder and the inference beside it leave all cores to the encoders.
+        self.on_cpu = decoder.device == "cpu"
 
     def run(self, *, sequential: bool, started: float) -> CropAndInferResult:
         with contextlib.ExitStack() as stack:
@@ -133,20 +135,37 @@ class _Pass:
             self._progress(started)
             self.context.cancel.raise_if_cancelled()
             with timed_operation("write_manifests"):
-                manifests = self._write_artefacts()
+                manifests = write_artefacts(
+                    self.store,
+                    self.plan,
+                    pts=self.made.pts,
+                    time_base=self.decoder.time_base,
+                    probe=self.decoder.probe,
+                    contact_sheet=self.made.contact_sheet,
+                    database=self.database,
+                    chunks=self.made.chunks,
+                )
         return self._result(manifests, report, gpu.result, started)
 
     # The stages, in the order in which a frame meets them.
 
     def _samples(self) -> Iterator[Sample]:
         pace = FramePace(self.context.usage, at_least=PACE_FRAMES)
+        sheet: ContactSheet | None = None
+        if "frames" in self.plan.missing:
+            sheet = ContactSheet(expected_frames=self.expected, rate=self.request.frame_rate)
         for sample in self.decoder.samples():
             if sample.index != len(self.made.pts):
                 raise Internal(f"sample {sample.index} came where {len(self.made.pts)} belongs")
             self.made.pts.append(sample.pts)
-            self.sheet.add(sample.index, sample.frame)
+            if sheet is not None:
+                sheet.add(sample.index, sample.frame)
             yield sample
             pace.done(1)
+        if sheet is not None and self.made.pts:
+            # Here, while the last chunks are encoded: by itself drawing takes 0.1 s, 2 % of 90 s of video.
+            with timed_operation("draw_contact_sheet"):
+                self.made.contact_sheet = sheet.render()
 
     def _stages(self, stack: contextlib.ExitStack) -> list[Stage]:
         stages: list[Stage] = []
@@ -168,6 +187,7 @@ class _Pass:
                     lambda job: [_encode(job, rate, preset)],
                     workers=self.request.encoder_workers or usable_cores(),
                     queue_size=4,
+                    needs_core=self.on_cpu,
                 ),
                 Stage("upload", lambda chunk: [self._upload(chunk)], workers=UPLOAD_WORKERS, queue_size=4),
             ]
@@ -217,7 +237,7 @@ class _Pass:
             database.add(classifier.finish())
             return []
 
-        return Stage("infer", infer, finish=finish, queue_size=FRAME_QUEUE)
+        return Stage("infer", infer, finish=finish, queue_size=FRAME_QUEUE, needs_core=self.on_cpu)
 
     def _upload(self, chunk: EncodedChunk) -> ManifestObject:
         key = chunk_key(self.request.video, self.plan.recipes["chunks"], chunk.level, chunk.window)
@@ -229,120 +249,6 @@ class _Pass:
 
     def _progress(self, started: float) -> None:
         self.context.progress("captions", len(self.made.pts), self.expected, unit="frames", started=started)
-
-    # The artefacts, once every stage has ended well.
-
-    def _write_artefacts(self) -> dict[Kind, Manifest]:
-        count = len(self.made.pts)
-        if count == 0:
-            raise BadInput(
-                "the video has no pictures", input=self.request.video_key, what_to_do="check the upload"
-            )
-        self._check_same_frames(count)
-        written: dict[Kind, Manifest] = {}
-        if "frames" in self.plan.missing:
-            written["frames"] = self._write_frames(count)
-        if self.database is not None:
-            pairs = self.database.finish(count)
-            self.database.close()
-            written["extents"] = self._write(
-                "extents",
-                [
-                    put_object(
-                        self.store,
-                        database_key(self.request.video, self.plan.recipes["extents"]),
-                        self.database.path.read_bytes(),
-                        "application/vnd.sqlite3",
-                    )
-                ],
-                {
-                    "pairs": pairs,
-                    "labels": dict(sorted(self.database.label_counts.items())),
-                    "weights_sha256": self.plan.weights_sha256,
-                    "model_key": self.request.model_key,
-                },
-            )
-        if "chunks" in self.plan.missing:
-            pictures = sum(item.frames or 0 for item in self.made.chunks)
-            if pictures != count:
-                raise Internal(f"{count} frames were sampled, the chunks hold {pictures}")
-            objects = sorted(self.made.chunks, key=lambda item: item.key)
-            levels = Counter(item.key.split("/modulo_")[1].split("/")[0] for item in objects)
-            written["chunks"] = self._write(
-                "chunks",
-                objects,
-                {
-                    "preset": self.request.preset,
-                    "chunks_per_level": {f"modulo_{level}": levels[level] for level in ("16", "4", "1")},
-                    "pictures": pictures,
-                    "width": self.plan.crop.width,
-                    "height": self.plan.crop.height,
-                },
-            )
-        return written
-
-    def _check_same_frames(self, count: int) -> None:
-        """Two passes over one frames recipe must sample the same pictures; anything else is a defect."""
-        existing = self.plan.existing.get("frames")
-        if existing is None:
-            return
-        stored = json.loads(self.store.get(self.plan.prefix("frames") + "frames.json"))
-        if stored["pts"] != self.made.pts or existing.frame_count != count:
-            raise Internal(
-                "this pass sampled other pictures than the one that wrote frames.json",
-                input=self.plan.prefix("frames"),
-                what_to_do="report it with the video: the sampling rule must not depend on the path",
-            )
-
-    def _write_frames(self, count: int) -> Manifest:
-        probe = self.decoder.probe
-        time_base = self.decoder.time_base
-        document = {
-            "schema_version": 1,
-            "recipe": self.plan.recipes["frames"],
-            "count": count,
-            "frame_rate": str(self.request.frame_rate),
-            "time_base": str(time_base),
-            "first_picture_seconds": str(self.made.pts[0] * time_base),
-            "crop": asdict(self.plan.crop),
-            "display_width": probe.display_width,
-            "display_height": probe.display_height,
-            "rotation": probe.rotation,
-            "source_key": self.request.video_key,
-            "source_version": self.plan.source.version,
-            "note": "sample k shows the picture presented at k / frame_rate seconds after the first picture; "
-            "its movie time is first_picture_seconds + k / frame_rate; pts are in time_base",
-            "pts": self.made.pts,
-        }
-        prefix = self.plan.prefix("frames")
-        objects = [
-            put_object(
-                self.store,
-                prefix + "frames.json",
-                json.dumps(document, separators=(",", ":")).encode(),
-                "application/json",
-            ),
-            put_object(self.store, prefix + "contact_sheet.png", self.sheet.render(), "image/png"),
-        ]
-        return self._write("frames", objects, {"crop": asdict(self.plan.crop), "time_base": str(time_base)})
-
-    def _write(self, kind: Kind, objects: list[ManifestObject], summary: dict[str, Any]) -> Manifest:
-        manifest = Manifest(
-            kind=kind,
-            tenant=self.request.tenant_id,
-            video=self.request.video_id,
-            recipe=self.plan.recipes[kind],
-            frames_recipe=self.plan.recipes["frames"],
-            source_key=self.request.video_key,
-            source_version=self.plan.source.version,
-            frame_count=len(self.made.pts),
-            frame_rate=str(self.request.frame_rate),
-            count=len(objects),
-            objects=tuple(objects),
-            summary=summary,
-        )
-        write_manifest(self.store, self.plan.prefix(kind), manifest)
-        return manifest
 
     def _result(
         self, written: dict[Kind, Manifest], report: PipelineReport, gpu: GpuUtilisation, started: float
@@ -363,55 +269,6 @@ class _Pass:
             durations={stage.name: round(stage.busy_s, 3) for stage in report.stages},
             decode={name: int(value) for name, value in asdict(self.decoder.stats).items()},
         )
-
-
-def build_result(
-    plan: CaptionPlan,
-    written: dict[Kind, Manifest],
-    *,
-    wall_seconds: float,
-    durations: dict[str, float] | None = None,
-    decode: dict[str, int] | None = None,
-) -> CropAndInferResult:
-    """The result of a pass that wrote `written`; whatever it did not write was in the store before."""
-    manifests = {**plan.existing, **written}
-    leader = next(iter(manifests.values()))
-
-    def artefact(kind: Kind) -> Artefact | None:
-        if kind not in plan.recipes:
-            return None
-        manifest = manifests[kind]
-        return Artefact(
-            recipe=manifest.recipe,
-            manifest_key=plan.prefix(kind) + "manifest.json",
-            made=kind in written,
-            objects=manifest.count,
-            bytes=manifest.total_bytes,
-        )
-
-    frames = artefact("frames")
-    assert frames is not None
-    extents, chunks = manifests.get("extents"), manifests.get("chunks")
-    return CropAndInferResult(
-        source_version=plan.source.version,
-        frame_count=leader.frame_count,
-        frame_rate=plan.request.frame_rate,
-        frame_width=plan.crop.width,
-        frame_height=plan.crop.height,
-        frames=frames,
-        extents=artefact("extents"),
-        chunks=artefact("chunks"),
-        label_counts=extents.summary["labels"] if extents else {},
-        chunk_counts=chunks.summary["chunks_per_level"] if chunks else {},
-        contact_sheet_key=plan.prefix("frames") + "contact_sheet.png",
-        durations=durations or {},
-        decode=decode or {},
-        wall_seconds=round(wall_seconds, 3),
-    )
-
-
-def _all_there(plan: CaptionPlan, wall_seconds: float) -> CropAndInferResult:
-    return build_result(plan, {}, wall_seconds=wall_seconds)
 
 
 def _encode(job: ChunkJob, rate: Fraction, preset: Preset) -> EncodedChunk:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from video_pipeline.captions.extents import Extent
 from video_pipeline.media.frames import CroppedPicture
@@ -22,18 +23,27 @@ CLEAR = 3
 AHEAD = 2
 """Captions without a gap after one within which a picture without a caption is waited for."""
 
-Beside = tuple[int | None, int | None]
-"""The samples before and after a caption."""
+
+class Beside(NamedTuple):
+    """The samples beside a caption: `before` and `after` without any, `previous` and `following` of the
+    captions that touch it. None where none is."""
+
+    before: int | None
+    after: int | None
+    previous: int | None
+    following: int | None
 
 
 @dataclass(frozen=True)
 class Strips:
-    """Pictures of one caption, evenly spaced over its span, in order; and without it, before and after."""
+    """Pictures of one caption, evenly spaced over its span, in order; and those of `Beside`."""
 
     number: int
     pictures: list[CroppedPicture]
     before: CroppedPicture | None
     after: CroppedPicture | None
+    previous: CroppedPicture | None
+    following: CroppedPicture | None
 
 
 def representatives(extents: Iterable[Extent]) -> dict[int, int]:
@@ -46,23 +56,28 @@ def representatives(extents: Iterable[Extent]) -> dict[int, int]:
     return wanted
 
 
-def without_caption(extents: Sequence[Extent], frame_count: int) -> dict[int, Beside]:
-    """By each caption's number, the samples without any caption before and after it; None where none is.
+def surroundings(extents: Sequence[Extent], frame_count: int) -> dict[int, Beside]:
+    """The samples beside each caption, by its number.
 
-    Where captions follow each other without a gap, the one before is before the first of them, however far
-    away (a single picture waits for them all); the one after is given up beyond `AHEAD` captions, because
-    the strips of all of them would wait for it.
+    Where captions follow each other without a gap, the one without a caption before is before the first of
+    them, however far away (a single picture waits for them all); the one after is given up beyond `AHEAD`
+    captions, because the strips of all of them would wait for it.
     """
     found: dict[int, Beside] = {}
     gaps = _gaps(extents, frame_count)
+    shown = [[*representatives([extent])] for extent in extents]
     before: int | None = None
-    for number in range(1, len(extents) + 1):
-        start, stop = gaps[number - 1]
+    for index in range(len(extents)):
+        start, stop = gaps[index]
         if start < stop:
             before = stop - min(CLEAR, (stop - start + 1) // 2)
-        near = (gap for gap in gaps[number : number + AHEAD + 1] if gap[0] < gap[1])
+        previous = shown[index - 1][-1] if index and start == stop else None
+        start, stop = gaps[index + 1]
+        following = shown[index + 1][0] if index + 1 < len(extents) and start == stop else None
+        near = (gap for gap in gaps[index + 1 : index + AHEAD + 2] if gap[0] < gap[1])
         start, stop = next(near, (0, 0))
-        found[number] = (before, start - 1 + min(CLEAR, (stop - start + 1) // 2) if start < stop else None)
+        after = start - 1 + min(CLEAR, (stop - start + 1) // 2) if start < stop else None
+        found[index + 1] = Beside(before, after, previous, following)
     return found
 
 
@@ -78,9 +93,9 @@ class Gatherer:
     def __init__(self, strips: Mapping[int, int], beside: Mapping[int, Beside]) -> None:
         self._strips, self._beside = strips, beside
         self._left = Counter(strips.values())
-        self._afters = Counter(after for _, after in beside.values() if after is not None)
-        self._befores = {before for before, _ in beside.values()}
+        self._befores = {each.before for each in beside.values()}
         self._before: CroppedPicture | None = None  # the last one; no caption needs an earlier one any more
+        self._previous: CroppedPicture | None = None  # the last one of the caption before
         self._held: list[CroppedPicture] = []
         self._waiting: list[Strips] = []
 
@@ -90,17 +105,32 @@ class Gatherer:
         if number is not None:
             self._held.append(picture)
             self._left[number] -= 1
-            if self._left[number] == 0:
-                before = None if self._beside[number][0] is None else self._before
-                strips = Strips(number, self._held, before, None)
-                self._held = []
-                if self._beside[number][1] is None:
-                    yield strips
-                else:
-                    self._waiting.append(strips)
-        elif self._afters[sample]:
-            for strips in self._waiting:
-                yield replace(strips, after=picture)
-            self._waiting = []
+        self._waiting = [self._with(strips, sample, picture) for strips in self._waiting]
+        if number is not None and self._left[number] == 0:
+            self._waiting.append(self._complete(number))
         if sample in self._befores:
             self._before = picture
+        ready = [strips for strips in self._waiting if self._is_ready(strips)]
+        self._waiting = [strips for strips in self._waiting if not self._is_ready(strips)]
+        yield from ready
+
+    def _complete(self, number: int) -> Strips:
+        """The caption whose pictures are all there, with what came before it."""
+        beside = self._beside[number]
+        before = None if beside.before is None else self._before
+        previous = None if beside.previous is None else self._previous
+        strips = Strips(number, self._held, before, None, previous, None)
+        self._previous, self._held = self._held[-1], []
+        return strips
+
+    def _with(self, strips: Strips, sample: int, picture: CroppedPicture) -> Strips:
+        beside = self._beside[strips.number]
+        if sample == beside.after:
+            return replace(strips, after=picture)
+        return replace(strips, following=picture) if sample == beside.following else strips
+
+    def _is_ready(self, strips: Strips) -> bool:
+        beside = self._beside[strips.number]
+        return (beside.after is None or strips.after is not None) and (
+            beside.following is None or strips.following is not None
+        )

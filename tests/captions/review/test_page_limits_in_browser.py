@@ -125,7 +125,7 @@ def test_the_help_names_the_keys_and_can_switch_those_of_one_letter_off(ready: P
     assert frames(exported(ready)) == frames(street())[1:]
 
 
-@pytest.mark.parametrize("width", [900, 1400])
+@pytest.mark.parametrize("width", [390, 900, 1400])
 def test_nothing_lies_outside_the_window(page: Page, tmp_path: Path, chunks: list[ReviewChunk], width: int):
     page.set_viewport_size({"width": width, "height": 720})
     opened(page, tmp_path, street(), chunks)
@@ -136,6 +136,7 @@ def test_nothing_lies_outside_the_window(page: Page, tmp_path: Path, chunks: lis
         return box.right > room.right + 0.5 || box.left < room.left - 0.5; })
       .map((node) => node.outerHTML)"""
     assert page.evaluate(beyond) == []
+    assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
 def test_every_control_has_a_name_and_text_has_contrast(ready: Page):
