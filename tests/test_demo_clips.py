@@ -32,7 +32,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
 
 def demo() -> str:
     done = subprocess.run(
-        DEMO, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=480
+        DEMO, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600
     )
     assert done.returncode == 0, done.stdout[-3000:]
     return done.stdout
@@ -51,7 +51,7 @@ def luma_of(path: Path, seconds: float) -> np.ndarray:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1300)
 def test_the_demo_makes_every_kind_of_clip_and_names_files_that_exist(store: ObjectStore) -> None:
     text = demo()
     paths = named(text)

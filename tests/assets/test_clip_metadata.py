@@ -8,12 +8,12 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from tests.assets.test_clips import FILM, FIRST, OUTPUT, QUICK, WHOLE, film, instance, metadata_of, run, store
+from tests.assets.test_clips import FILM, FIRST, OUTPUT, QUICK, WHOLE, film, metadata_of, run, store
 from tests.clips.films import shown
 from video_pipeline.clips.intake import add_clip
 from video_pipeline.store.base import ObjectStore
 
-_ = film, instance, store  # the fixtures
+_ = film, store  # the fixtures
 
 
 @pytest.mark.slow

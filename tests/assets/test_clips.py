@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,6 @@ from video_pipeline.clips.result import ChunkRow, RenderResult
 from video_pipeline.definitions import build_definitions
 from video_pipeline.keys import ClipId
 from video_pipeline.partitions import CLIPS
-from video_pipeline.settings import load_settings
-from video_pipeline.store import open_store
 from video_pipeline.store.base import ObjectStore
 
 FILM = "demo/client/videos/film/video.mp4"
@@ -28,21 +25,13 @@ QUICK = {"encoding": {"crf": 16, "preset": "ultrafast"}}
 OUTPUT = {"output_width": 160, "output_height": 96, "fps": "25", "upscale": "never"}
 
 
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.instance_for_test() as instance:
-        yield instance
-
-
 @pytest.fixture(scope="module")
 def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_film(tmp_path_factory.mktemp("films") / "film.mp4", frames=100, sound=Sound(tone(440)))
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, film: Path) -> ObjectStore:
-    monkeypatch.setenv("VIDEO_PIPELINE_STORE", str(tmp_path / "store"))
-    store = open_store(load_settings())
+def store(store: ObjectStore, film: Path) -> ObjectStore:
     store.put(FILM, film)
     return store
 

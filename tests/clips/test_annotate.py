@@ -12,7 +12,7 @@ from PIL import Image, features
 
 from video_pipeline.clips import font_choice, text_lines
 from video_pipeline.clips.annotate import Annotator
-from video_pipeline.clips.font_choice import BUNDLED, Face, clusters, faces_for
+from video_pipeline.clips.font_choice import BUNDLED, Face, clusters, faces_for, needed_glyphs
 from video_pipeline.clips.text_lines import ELLIPSIS, Paragraph, directions_of
 from video_pipeline.clips.title_card import (
     BAR_ALPHA,
@@ -163,6 +163,13 @@ def ink_of(rating: int) -> float:
         badge.height // 8 : -badge.height // 8, badge.width // 8 : -badge.width // 8, :3
     ]
     return float(((inside - colour) @ (ink - colour) / ((ink - colour) @ (ink - colour))).sum())
+
+
+def test_format_characters_and_variation_selectors_need_no_glyph() -> None:
+    unseen = "\ufe00\ufe0f\U000e0100\U000e01ef\N{ZERO WIDTH JOINER}\N{SOFT HYPHEN}"
+    assert needed_glyphs(f"a{unseen}b") == {ord("a"), ord("b")}
+    assert clusters("a\U0001f3fa\U0001f3fb\U0001f3ff") == ["a", "\U0001f3fa\U0001f3fb\U0001f3ff"]
+    assert needed_glyphs("\ufdff\ufe10\U000e01f0") == {0xFDFF, 0xFE10, 0xE01F0}
 
 
 def test_the_notation_is_drawn_on_the_badge() -> None:

@@ -33,7 +33,7 @@ from tests.clips.films import (
 )
 from tests.conftest import ROOT
 from tests.fixtures.media_factory import MediaFactory, ffmpeg
-from video_pipeline.clips import intake
+from video_pipeline.clips import task_requests
 from video_pipeline.clips.current import set_current
 from video_pipeline.clips.intake import add_clip, load_clip_request
 from video_pipeline.errors import BadInput
@@ -224,9 +224,9 @@ def cut_and_light(desk: Desk, name: str, key: str, start: float, **cut: Any) -> 
         {"source_key": key, "start": start, "end": 1.8, "encoding": SMOOTH, "overlay": overlay, **cut},
     )
     asked = load_clip_request(desk.store, clip)
-    made = desk.run_request("extract_clip", intake.extract_request(clip, asked))
+    made = desk.run_request("extract_clip", task_requests.extract_request(clip, asked))
     set_current(desk.store, clip, "clip", made)
-    lit = desk.run_request("render_overlay", intake.overlay_request(desk.store, clip, asked))
+    lit = desk.run_request("render_overlay", task_requests.overlay_request(desk.store, clip, asked))
     pictures = shown(desk.fetch(lit.output_key))
     return {round((Fraction(made.start_seconds) + one.time) * 25): one for one in pictures}
 

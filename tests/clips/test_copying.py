@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from tests.clips.films import Desk, Sound, make_film, numbers, shown, tone
+from tests.clips.films import Desk, Sound, make_film, numbers, rgb_of, shown, tone
 from tests.fixtures.media_factory import ffmpeg
-from video_pipeline.clips import cutting
+from video_pipeline.clips import copying
+from video_pipeline.clips.finishing import side_by_side
 from video_pipeline.errors import BadInput, Internal
+
+EVERY_TENTH = {"preset": "veryfast", "sc_threshold": "0"}
+"""Key frames where `gop` has them, and nowhere else."""
 
 
 def turned_film(desk: Desk) -> str:
@@ -49,7 +55,7 @@ def test_a_copy_that_does_not_pass_its_check_is_refused_with_what_to_do(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = desk.film(frames=10)
-    monkeypatch.setattr(cutting, "verify_clip", failing("it stutters"))
+    monkeypatch.setattr(copying, "verify_clip", failing("it stutters"))
     with pytest.raises(BadInput, match="its packets do not make a clip that plays: it stutters") as caught:
         desk.run("extract_clip", source_key=key, start=0, end=0.4, mode="copy")
     assert key in (caught.value.input or "")
@@ -61,7 +67,7 @@ def test_an_overlay_whose_copy_does_not_pass_its_check_is_encoded_and_says_so(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = desk.film(frames=10)
-    monkeypatch.setattr(cutting, "verify_clip", failing("it stutters"))
+    monkeypatch.setattr(copying, "verify_clip", failing("it stutters"))
     result = desk.run("render_overlay", source_key=key)
     assert not result.copied
     (said,) = result.degraded
@@ -70,17 +76,16 @@ def test_an_overlay_whose_copy_does_not_pass_its_check_is_encoded_and_says_so(
 
 
 @pytest.mark.parametrize("task", ["extract_clip", "render_overlay"])
-def test_a_copy_says_what_it_is_of_and_leaves_a_clip_and_a_manifest(desk: Desk, task: str) -> None:
+def test_a_copy_says_what_it_is_of_and_leaves_a_clip_a_picture_and_a_manifest(desk: Desk, task: str) -> None:
     key = desk.film(gop=10, sound=Sound(tone(440)))
     cut = {"start": 0.5, "end": 1.0, "mode": "copy"} if task == "extract_clip" else {}
     result = desk.run(task, source_key=key, **cut)
     assert (result.copied, result.made_of) == (True, key)
     assert result.start_seconds == numbers(shown(desk.fetch(result.output_key)))[0] / 25
     assert (0 < result.start_seconds <= 0.5) if cut else (result.start_seconds == 0)
-    assert (result.frame_rate, result.picture_key) == ("25", None)
-    assert sorted(set(desk.stored()) - {key}) == sorted(
-        name for name in (result.output_key, result.manifest_key) if name
-    )
+    assert result.frame_rate == "25"
+    assert sorted(set(desk.stored()) - {key}) == sorted(result.output_keys())
+    assert len(result.output_keys()) == 3
     assert not desk.run(task, source_key=key, **cut).made
 
 
@@ -90,3 +95,22 @@ def test_a_preview_of_an_overlay_without_regions_shows_the_pictures_and_copies_n
     assert (preview.copied, preview.output_key, preview.frames) == (False, None, 50)
     assert preview.preview_seconds == (0.5, 1.5)
     assert preview.start_seconds == 0.0
+
+
+def test_the_sheet_of_a_copy_shows_its_middle_picture_as_the_source_and_as_the_copy_have_it(
+    desk: Desk,
+) -> None:
+    film = make_film(desk.films / "film.mp4", frames=40, gop=10, options=EVERY_TENTH)
+    result = desk.run("extract_clip", source_key=desk.put(film), start=0.5, end=1.2, mode="copy")
+    assert (result.start_seconds, result.frames) == (0.4, 20)
+    sheet = np.asarray(Image.open(desk.fetch(result.picture_key)))
+    assert sheet.shape == (540, 900 + 8 + 900, 3)
+    one, other = sheet[:, :900], sheet[:, 908:]
+    assert np.array_equal(one, other)
+    # Pictures 10 to 29: the middle of 0.8 s is where the twentieth begins.
+    assert np.array_equal(one, side_by_side([rgb_of(shown(film)[20])]))
+
+
+def test_the_sheet_of_a_copy_that_was_held_turned_is_upright(desk: Desk) -> None:
+    copied = desk.run("extract_clip", source_key=turned_film(desk), start=0.4, end=1.2, mode="copy")
+    assert Image.open(desk.fetch(copied.picture_key)).size == (324 + 8 + 324, 540)

@@ -27,7 +27,7 @@ from tests.clips.films import (
     tone,
 )
 from tests.fixtures.media_factory import MediaFactory, ffmpeg
-from video_pipeline.clips.request import exact
+from video_pipeline.clips.request_base import exact
 from video_pipeline.errors import BadInput
 
 NTSC = Fraction(30000, 1001)

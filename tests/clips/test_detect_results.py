@@ -10,6 +10,7 @@ from tests.clips.films import TENANT, Desk, Sound, tone
 from tests.fixtures.media_factory import DEMO_CLIP
 from video_pipeline.clips import detect
 from video_pipeline.clips.detect_request import DetectPlayersResult
+from video_pipeline.errors import BadInput
 from video_pipeline.models import person_detector
 from video_pipeline.models.person_detector import SHIPPED_DETECTOR_WEIGHTS
 
@@ -103,3 +104,38 @@ def test_an_answer_says_how_long_it_took_and_what_was_done_to_the_pictures(desk:
     assert (desk.last.usage.bytes_read or 0) > 0
     assert {"model_load", "decode", "inference"} <= {span.name for span in desk.last.recorder.spans()}
     assert detect.DETECTIONS in result.detections_key
+
+
+def test_a_preview_shows_some_of_the_pictures_and_says_how_many_there_will_be_and_that_none_was_measured(
+    desk: Desk, street: dict[str, Any]
+) -> None:
+    asked = {"source_key": street["source_key"], "rate": "1/4", "draw": False}
+    preview = desk.run("detect_players_batch", preview=2, **asked)
+    assert (preview.preview_of, len(preview.frames), preview.detected_pictures) == (11, 2, 2)
+    # 0, 4, …, 40 s in two shares: the third and the ninth of eleven.
+    assert [frame.asked_seconds for frame in preview.frames] == [8, 32]
+    assert len(preview.picture_keys) == 2
+    stored = desk.stored()
+    assert preview.detections_key in stored
+    assert not [key for key in stored if key.endswith(detect.DETECTIONS)], "it is not of all pictures"
+    assert all("/preview/02/picture_" in key for key in preview.picture_keys)
+    assert all(desk.store.get(key).startswith(b"\x89PNG") for key in preview.picture_keys)
+    assert preview.prediction is None
+    assert preview.not_foretold.startswith(
+        "nothing was measured of detect_players_batch on machines of one's own"
+    )
+    assert desk.last is not None
+    assert not desk.last.usage.frames, "it is no run that a model should be fitted to"
+    whole = desk.run("detect_players_batch", **asked)
+    assert desk.last.usage.frames == 11
+    assert whole.made
+    assert (whole.preview_of, whole.not_foretold, len(whole.frames)) == (None, None, 11)
+    assert whole.recipe == preview.recipe
+    assert whole.frames[2].detections == preview.frames[0].detections
+    again = desk.run("detect_players_batch", preview=2, **asked)
+    assert again.preview_of == 11, "what is there already is no answer to what it would cost"
+
+
+def test_a_preview_refuses_a_moment_that_it_would_not_show(desk: Desk, street: dict[str, Any]) -> None:
+    with pytest.raises(BadInput, match=r"not in the video.*999"):
+        desk.run("detect_players_batch", **{**street, "timestamps": [1.0, 2.0, 999.0]}, preview=1)

@@ -31,16 +31,13 @@ from video_pipeline.clips import shots
 from video_pipeline.clips.current import set_current
 from video_pipeline.clips.framing import framed_output
 from video_pipeline.clips.framing_plan import FramingPlan
-from video_pipeline.clips.intake import ClipRequest, framing_request
+from video_pipeline.clips.intake import ClipRequest
 from video_pipeline.clips.publishing import clip_recipe, input_versions
-from video_pipeline.clips.request import (
-    ExtractClipRequest,
-    ProcessFramingAiRequest,
-    ProcessMultiClipRequest,
-    exact,
-)
+from video_pipeline.clips.request import ExtractClipRequest, ProcessFramingAiRequest, ProcessMultiClipRequest
+from video_pipeline.clips.request_base import exact
 from video_pipeline.clips.result import RenderResult
 from video_pipeline.clips.shots import programme_frames
+from video_pipeline.clips.task_requests import framing_request
 from video_pipeline.errors import BadInput, Cancelled
 from video_pipeline.keys import ClipId
 from video_pipeline.tasks import call_key_of, find_task
@@ -152,6 +149,17 @@ def test_a_preview_of_uneven_times_says_how_many_frames_there_will_be(desk: Desk
     assert (clip.frames, clip.picture_key is not None) == (5, True)
 
 
+@pytest.mark.parametrize(("start", "end"), [(0.41, 1.0), (0.41, 0.99), (0.4, 1.01), (0.43, 0.45)])
+def test_a_preview_of_a_cut_between_pictures_says_what_the_clip_has(
+    desk: Desk, start: float, end: float
+) -> None:
+    fields = {"source_key": desk.film(frames=50), "start": start, "end": end}
+    preview, clip = desk.run("extract_clip", **fields, preview=1), desk.run("extract_clip", **fields)
+    assert preview.frames == clip.frames
+    assert preview.start_seconds == clip.start_seconds == 0.4
+    assert preview.duration_seconds == pytest.approx(clip.duration_seconds, abs=1e-6)
+
+
 def test_a_preview_of_a_source_whose_tick_is_a_picture_shows_the_picture_of_each_moment(desk: Desk) -> None:
     key = desk.film("film.avi", options=BARE)
     preview = desk.run("extract_clip", source_key=key, start=0.4, end=1.62, preview=3)
@@ -208,7 +216,15 @@ def test_a_rate_of_television_is_what_people_mean_by_its_decimals(text: str) -> 
     assert asked.rate.denominator == 1001
 
 
-@pytest.mark.parametrize("fields", [{"fps": "25.000000123"}, {"encoding": {"crf": 0.5}}])
+@pytest.mark.parametrize("text", ["29.99", "23.95", "24", "30", "59.9"])
+def test_a_rate_near_one_of_television_stays_what_was_written(text: str) -> None:
+    asked = ProcessFramingAiRequest(tenant_id="a", clip_id="b", **framing("a/x.mp4", fps=text))
+    assert asked.rate == Fraction(text)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"fps": "25.000000123"}, {"fps": "29.987651"}, {"encoding": {"crf": 0.5}}]
+)
 def test_what_the_encoder_cannot_take_is_refused_at_once(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"too fine|greater than or equal to 1"):
         ProcessFramingAiRequest(tenant_id="a", clip_id="b", **framing("a/x.mp4", **fields))
@@ -226,7 +242,7 @@ def test_another_encoder_or_network_is_another_clip_and_another_call(
         return clip_recipe("k", 1, asked, versions), call_key_of(task, asked, desk.store)
 
     before = both()
-    monkeypatch.setattr("video_pipeline.clips.request.ENCODER_VERSION", 999)
+    monkeypatch.setattr("video_pipeline.clips.request_base.ENCODER_VERSION", 999)
     changed = both()
     assert all(one != other for one, other in zip(before, changed, strict=True))
     monkeypatch.setattr("video_pipeline.clips.request.shipped_sha256", lambda _path: "another")

@@ -105,13 +105,13 @@ def test_the_sheet_of_a_framed_clip_shows_the_middle_frame_and_marks_its_crop(de
     assert_shows(desk, result, shown(desk.fetch(key))[12], clip[7], (58, 3, 50, 90))
 
 
-def test_the_sheet_of_joined_clips_shows_the_one_that_is_seen_more_of(desk: Desk) -> None:
+def test_the_sheet_of_joined_clips_shows_no_blend_of_two(desk: Desk) -> None:
     keys = [desk.film("a.mp4", frames=10), desk.film("b.mp4", frames=10, first=100, v=140)]
     clips = [
         {"source_key": key, "keyframes": [{**whole_picture(), "x": x, "width": 60, "height": 36}]}
         for key, x in zip(keys, (5, 70), strict=True)
     ]
-    # 16 frames, of which 4 show both: the middle one is the second's by three parts of five.
+    # 16 frames, of which 6 to 9 show both: the middle one is a blend.
     result = desk.run(
         "process_multi_clip",
         clips=clips,
@@ -123,7 +123,7 @@ def test_the_sheet_of_joined_clips_shows_the_one_that_is_seen_more_of(desk: Desk
     )
     assert result.frames == 16
     clip = shown(desk.fetch(result.output_key))
-    assert_shows(desk, result, shown(desk.fetch(keys[1]))[2], clip[8], (70, 0, 60, 36))
+    assert_shows(desk, result, shown(desk.fetch(keys[0]))[5], clip[5], (5, 0, 60, 36))
 
 
 def test_the_sheet_of_a_spotlight_has_no_mark(desk: Desk) -> None:

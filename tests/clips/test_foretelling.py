@@ -9,15 +9,20 @@ import pytest
 
 from tests.clips.films import TENANT, Desk
 from tests.clips.test_parallel import FanOutDouble, calls, uneven_film
-from video_pipeline.clips.commands import _previewed
-from video_pipeline.clips.foretelling import chunks_that_pay, modal_model, preview_prediction
+from video_pipeline.clips.foretelling import chunks_that_pay, on_machines
 from video_pipeline.clips.intake import FramingSection
 from video_pipeline.clips.request import ProcessFramingAiParallelRequest
-from video_pipeline.clips.result import RenderResult
-from video_pipeline.costs.predict import predict
+from video_pipeline.costs.plan import shipped_plan
+from video_pipeline.costs.predict import Coefficients, predict
 from video_pipeline.worker import TaskContext
 
 _ = calls  # the fixture
+
+
+def modal_model(rate: Fraction) -> Coefficients:
+    """What ships of framing with the network, for clips of a frame rate."""
+    (c,) = (c for c in shipped_plan().coefficients if c.task == "process_framing_ai")
+    return on_machines(c, rate)
 
 
 @pytest.fixture
@@ -28,7 +33,7 @@ def on_modal():
         yield
 
 
-@pytest.mark.parametrize(("seconds", "chunks"), [(2, 1), (3, 1), (4, 2), (6, 2), (7, 4), (60, 4)])
+@pytest.mark.parametrize(("seconds", "chunks"), [(2, 1), (3, 2), (6, 2), (7, 4), (60, 4)])
 def test_without_a_model_a_clip_gets_as_many_chunks_as_the_table_has_for_its_length(
     seconds: int, chunks: int
 ) -> None:
@@ -37,13 +42,10 @@ def test_without_a_model_a_clip_gets_as_many_chunks_as_the_table_has_for_its_len
 
 def test_with_a_model_segments_of_the_clips_own_rate_count() -> None:
     c = modal_model(Fraction(30))
-    assert c is not None
     assert c.segment_frames == 60
     assert chunks_that_pay(240, Fraction(30), c) == 4, "four segments, one for each"
     assert chunks_that_pay(150, Fraction(30), c) == 3, "three segments"
-    slow = modal_model(Fraction(6))
-    assert slow is not None
-    assert slow.segment_frames == 12
+    assert modal_model(Fraction(6)).segment_frames == 12
 
 
 @pytest.mark.parametrize("wanted", ["auto", None])
@@ -72,7 +74,6 @@ def test_a_render_on_modal_has_its_prediction_beside_it(desk: Desk, calls: FanOu
     request = uneven_film(desk)
     result = desk.run("process_framing_ai_parallel", "joined", num_chunks=3, **request)
     c = modal_model(Fraction(6))
-    assert c is not None
     assert result.prediction is not None
     found = predict(c, result.frames, 3)
     assert (result.prediction.seconds, result.prediction.usd) == (found.seconds, found.usd)
@@ -90,19 +91,3 @@ def test_a_render_on_a_machine_nothing_was_measured_on_has_none(desk: Desk, call
 def test_a_render_that_no_network_enlarges_has_none(desk: Desk, calls: FanOutDouble, on_modal) -> None:
     request = {**uneven_film(desk), "upscale": "never"}
     assert desk.run("process_framing_ai_parallel", num_chunks=2, **request).prediction is None
-
-
-def test_a_preview_shows_what_the_render_would_take_and_cost(desk: Desk, calls: FanOutDouble) -> None:
-    request = uneven_film(desk)
-    result: RenderResult = desk.run("process_framing_ai_parallel", preview=2, **request)
-    assert result.prediction == preview_prediction(result.frames, Fraction(6), None)
-    assert result.prediction is not None
-    _, line, *_ = _previewed(desk.store, result)
-    assert "T4 on Modal" in line
-    assert f"about {result.prediction.seconds:.0f} s and ${result.prediction.usd:.2f}" in line
-    assert "published" in line
-
-
-def test_a_preview_without_the_network_foretells_nothing(desk: Desk, calls: FanOutDouble) -> None:
-    result = desk.run("process_framing_ai_parallel", preview=2, **{**uneven_film(desk), "upscale": "never"})
-    assert result.prediction is None

@@ -29,7 +29,7 @@ from tests.clips.films import (
     tone,
     whole_picture,
 )
-from video_pipeline.clips.request import exact
+from video_pipeline.clips.request_base import exact
 from video_pipeline.errors import BadInput
 from video_pipeline.models import upscaler
 from video_pipeline.models.upscaler import Upscaler
@@ -100,6 +100,23 @@ def test_what_a_segment_leaves_out_is_neither_seen_nor_heard(desk: Desk) -> None
     assert numbers(clip) == [*range(8), *range(30, 50)]
     heard = clicks_in(sound_in(desk.fetch(result.output_key))[1][:, 0])
     assert heard == pytest.approx([0, 0.32 + 0.24, 0.32 + 0.72], abs=0.005)
+
+
+def test_a_segment_outside_of_what_is_shown_is_named_and_another_is_not(desk: Desk) -> None:
+    key, slow = desk.film(), {"speed": 0.5}
+    segments = [
+        {"start": 0, "end": 0.4, **slow},
+        {"start": 0.7, "end": 0.84, **slow},
+        {"start": 1.2, "end": 1.4, "keep": False},
+        {"start": 1.4, "end": 9, **slow},
+    ]
+    result, _ = frame_wide(desk, key, trim_start=0.8, trim_end=1.4, segments=segments)
+    said = [note for note in result.notes if "segment" in note]
+    assert said == [f"segment {n} changes nothing: it lies outside of what is shown" for n in (1, 4)]
+    clip = {"source_key": key, "keyframes": [whole_picture()]}
+    outside = {**clip, "segments": [{"start": 3, "end": 4, **slow}]}
+    joined = desk.run("process_multi_clip", clips=[clip, outside], **WIDE)
+    assert [note for note in joined.notes if "segment 1 of clip 2 changes nothing" in note]
 
 
 def test_a_part_ten_times_as_fast_is_a_tenth_as_long(desk: Desk) -> None:

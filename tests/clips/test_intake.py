@@ -23,11 +23,19 @@ from tests.clips.films import (
     tone,
     whole_picture,
 )
-from video_pipeline.clips import intake
+from video_pipeline.clips import task_requests
 from video_pipeline.clips.current import Stage, current_renders, set_current
 from video_pipeline.clips.intake import ClipRequest, add_clip, load_clip_request
 from video_pipeline.clips.request import ProcessFramingAiRequest
 from video_pipeline.clips.result import RenderResult
+from video_pipeline.clips.task_requests import (
+    compilation_request,
+    extract_request,
+    framing_request,
+    multi_clip_request,
+    overlay_request,
+    players_request,
+)
 from video_pipeline.errors import BadInput, Transient
 from video_pipeline.keys import ClipId, clip_current_key, clip_request_key
 from video_pipeline.store.base import ObjectInfo, PreconditionFailed
@@ -38,6 +46,7 @@ KEY = f"{TENANT}/client/videos/street/video.mp4"
 CUT = {"source_key": KEY, "start": 1.0, "end": 2.0}
 A_MULTI_CLIP = {"clips": [{"clip": "other", "keyframes": [crop_at()]}]}
 A_COMPILATION = {"clips": [{"clip": "other", "name": "A"}]}
+ALL_GONE = [{"start": 0.5, "end": 1.5, "keep": False}, {"start": 1.5, "end": 9, "keep": False}]
 STAGES: tuple[Stage, ...] = ("clip", "overlay_clip", "framed_clip", "multi_clip", "annotated_compilation")
 
 
@@ -93,6 +102,21 @@ def test_a_request_is_read_back_as_it_was_put_there(desk: Desk) -> None:
         ({"compilation": {**A_COMPILATION, "transition_seconds": 10.1}}, "compilation.transition_seconds"),
         ({"multi_clip": {**A_MULTI_CLIP, "transition_seconds": 0}}, "multi_clip.transition_seconds"),
         ({"multi_clip": {**A_MULTI_CLIP, "transition_seconds": 10.1}}, "multi_clip.transition_seconds"),
+        ({**CUT, "end": 1.0}, "ends at 1.0 s, not after it starts at 1.0 s"),
+        ({**CUT, "end": 0.5, "mode": "copy"}, "not after it starts"),
+        ({**CUT, "players": {"timestamps": [0.94, 1.0, 2.0]}}, "at 0.94, 2.0 s, and the clip goes from 1.0"),
+        ({**CUT, "framing": {"keyframes": [crop_at()], "trim_start": 2.0}}, "trim_start is 2.0 s, and the"),
+        ({**CUT, "framing": {"keyframes": [crop_at()], "trim_end": 1.0}}, "trim_end is 1.0 s, and the clip"),
+        ({**CUT, "framing": {"keyframes": [crop_at()], "trim_end": 2.11}}, "goes from 1.0 s to 2.0 s"),
+        ({**CUT, "players": {"timestamps": [1.5], "rate": "2"}}, "give either timestamps or a rate"),
+        ({**CUT, "end": 2001.5, "players": {}}, "2001 pictures are asked for, at most 2000 are drawn, and"),
+        ({**CUT, "end": 101.0, "players": {"rate": "201", "draw": False}}, "20100 pictures .* at most 20000"),
+        ({**CUT, "start": True}, "start: Input should be a valid number"),
+        ({**CUT, "start": "1"}, "start: Input should be a valid number"),
+        (
+            {**CUT, "framing": {"keyframes": [crop_at()], "segments": ALL_GONE}},
+            "segments leave nothing of it",
+        ),
         ({**CUT, "farming": {}}, "farming"),
         ({**CUT, "overlay": {"strenght": 0.5}}, "strenght"),
         ({**CUT, "framing": {"keyframes": [crop_at(2), crop_at(1)]}}, "order of time"),
@@ -136,7 +160,7 @@ def test_a_stored_request_that_cannot_be_read_is_named(desk: Desk, content: byte
 @pytest.mark.parametrize("name", ["players", "framing", "multi_clip", "compilation"])
 def test_a_section_that_is_missing_is_named(desk: Desk, name: str) -> None:
     set_current(desk.store, CLIP, "clip", finished("cut", 1.0))
-    make = cast(Callable[..., Any], getattr(intake, f"{name}_request"))
+    make = cast(Callable[..., Any], getattr(task_requests, f"{name}_request"))
     with pytest.raises(BadInput, match=f"has no '{name}'") as raised:
         make(desk.store, CLIP, asked(**CUT))
     assert raised.value.input == clip_request_key(CLIP)
@@ -146,13 +170,13 @@ def test_a_section_that_is_missing_is_named(desk: Desk, name: str) -> None:
 def test_a_request_without_a_source_cannot_be_cut() -> None:
     only = asked(compilation={"clips": [{"source_key": KEY, "name": "A"}]})
     with pytest.raises(BadInput, match="has no 'source_key'"):
-        intake.extract_request(CLIP, only)
+        extract_request(CLIP, only)
 
 
 @pytest.mark.parametrize("name", ["players", "overlay", "framing"])
 def test_what_is_done_to_a_clip_waits_until_it_is_cut(desk: Desk, name: str) -> None:
     sections = {"players": {}, "overlay": {}, "framing": {"keyframes": [crop_at(1)]}}
-    make = getattr(intake, f"{name}_request")
+    make = getattr(task_requests, f"{name}_request")
     with pytest.raises(BadInput, match=r"demo--c1 has no clip yet.*materialise clip"):
         make(desk.store, CLIP, asked(**CUT, **sections))
 
@@ -161,10 +185,10 @@ def test_framing_takes_the_overlaid_clip_where_an_overlay_is_asked_for(desk: Des
     set_current(desk.store, CLIP, "clip", finished("cut", 1.0))
     framing = {"keyframes": [crop_at(1)]}
     with pytest.raises(BadInput, match=r"no overlay_clip yet.*materialise overlay_clip"):
-        intake.framing_request(desk.store, CLIP, asked(**CUT, overlay={}, framing=framing))
+        framing_request(desk.store, CLIP, asked(**CUT, overlay={}, framing=framing))
     set_current(desk.store, CLIP, "overlay_clip", finished("lit", 0.0))
-    over = intake.framing_request(desk.store, CLIP, asked(**CUT, overlay={}, framing=framing))
-    plain = intake.framing_request(desk.store, CLIP, asked(**CUT, framing=framing))
+    over = framing_request(desk.store, CLIP, asked(**CUT, overlay={}, framing=framing))
+    plain = framing_request(desk.store, CLIP, asked(**CUT, framing=framing))
     assert over.source_key.endswith("lit/clip.mp4")
     assert plain.source_key.endswith("cut/clip.mp4")
     assert over.keyframes == plain.keyframes
@@ -198,7 +222,7 @@ def test_every_time_of_a_section_is_moved_and_nothing_else_is(desk: Desk) -> Non
         },
         players={"timestamps": [1.06, 1.6]},
     )
-    over = intake.overlay_request(desk.store, CLIP, request)
+    over = overlay_request(desk.store, CLIP, request)
     (region,) = over.highlight_regions
     assert (region.start_time, region.end_time) == (0.3, 0.6)
     assert [keyframe.time for keyframe in region.keyframes] == [-1.0, 0.9]
@@ -206,30 +230,76 @@ def test_every_time_of_a_section_is_moved_and_nothing_else_is(desk: Desk) -> Non
     assert (over.fade_out, over.strength) == (1.5, 0.75)
     assert request.overlay is not None
     set_current(desk.store, CLIP, "overlay_clip", finished("lit", 0.0))
-    framed = intake.framing_request(desk.store, CLIP, request)
+    framed = framing_request(desk.store, CLIP, request)
     assert [keyframe.time for keyframe in framed.keyframes] == [-0.8, 0.1]
     assert [keyframe.x for keyframe in framed.keyframes] == [1.25, 9.75]
     assert (framed.trim_start, framed.trim_end) == (0.2, 0.8)
     assert [(part.start, part.end, part.speed) for part in framed.segments] == [(0.0, 0.25, 0.5)]
-    players = intake.players_request(desk.store, CLIP, request)
+    players = players_request(desk.store, CLIP, request)
     assert players.timestamps == (0.0, 0.5)
 
 
 def test_a_trim_from_before_the_clip_begins_means_its_beginning(desk: Desk) -> None:
     set_current(desk.store, CLIP, "clip", finished("cut", 1.1))
     framing = {"keyframes": [crop_at(1)], "trim_start": 1.0, "trim_end": 1.5}
-    framed = intake.framing_request(desk.store, CLIP, asked(**CUT, framing=framing))
+    framed = framing_request(desk.store, CLIP, asked(**CUT, framing=framing))
     assert (framed.trim_start, framed.trim_end) == (0.0, 0.4)
 
 
 def test_people_are_not_looked_for_before_the_clip_begins_but_for_a_rounded_time(desk: Desk) -> None:
     set_current(desk.store, CLIP, "clip", finished("cut", 1.1))
-    edge = intake.players_request(desk.store, CLIP, asked(**CUT, players={"timestamps": [1.05, 1.1, 1.35]}))
+    edge = players_request(desk.store, CLIP, asked(**CUT, players={"timestamps": [1.05, 1.1, 1.35]}))
     assert edge.timestamps == (0.0, 0.0, 0.25)
-    said = r"at 1.04, 0.5 s, before the clip begins at 1.100 s"
+    said = r"at 1.04, 3.1 s, and the clip goes from 1.100 s to 3.100 s"
+    copied = {**CUT, "mode": "copy"}
     with pytest.raises(BadInput, match=said) as caught:
-        intake.players_request(desk.store, CLIP, asked(**CUT, players={"timestamps": [1.04, 1.5, 0.5]}))
+        players_request(desk.store, CLIP, asked(**copied, players={"timestamps": [1.04, 1.5, 3.09, 3.1]}))
     assert caught.value.input == clip_request_key(CLIP)
+
+
+@pytest.mark.parametrize(
+    ("trim", "said"),
+    [
+        ({"trim_start": 3.1}, "trim_start is 3.1 s"),
+        ({"trim_end": 3.21}, "trim_end is 3.21 s"),
+        ({"trim_start": 0.2, "trim_end": 1.1}, "trim_end is 1.1 s"),
+    ],
+)
+def test_a_trim_outside_of_the_clip_is_refused_in_the_times_of_the_request(
+    desk: Desk, trim: dict[str, float], said: str
+) -> None:
+    set_current(desk.store, CLIP, "clip", finished("cut", 1.1))
+    request = asked(**{**CUT, "mode": "copy"}, framing={"keyframes": [crop_at(1)], **trim})
+    with pytest.raises(BadInput, match=f"{said}, and the clip goes from 1.100 s to 3.100 s") as caught:
+        framing_request(desk.store, CLIP, request)
+    assert caught.value.input == clip_request_key(CLIP)
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        {"segments": [{**ALL_GONE[0], "start": 1.04}, ALL_GONE[1]]},
+        {"segments": [ALL_GONE[0], {**ALL_GONE[1], "start": 1.54}]},
+        {"segments": [ALL_GONE[0], {**ALL_GONE[1], "end": 1.96}]},
+        {"segments": [ALL_GONE[0], {**ALL_GONE[1], "keep": True}]},
+        {"segments": [ALL_GONE[0]], "trim_start": 1.4, "trim_end": 1.6},
+    ],
+    ids=["beginning", "gap", "end", "kept", "trimmed"],
+)
+def test_segments_that_leave_something_are_taken(desk: Desk, kept: dict[str, Any]) -> None:
+    assert add_clip(desk.store, CLIP, {**CUT, "framing": {"keyframes": [crop_at()], **kept}})
+
+
+def test_as_many_pictures_as_may_be_are_taken(desk: Desk) -> None:
+    for end, players in ((2001.0, {}), (101.0, {"rate": "200", "draw": False}), (1.1, {"timestamps": [1.0]})):
+        assert add_clip(desk.store, CLIP, {**CUT, "end": end, "players": players})
+
+
+def test_a_trim_to_a_rounded_end_of_the_clip_is_taken(desk: Desk) -> None:
+    set_current(desk.store, CLIP, "clip", finished("cut", 1.1))
+    framing = {"keyframes": [crop_at(1)], "trim_start": 3.0, "trim_end": 3.2}
+    framed = framing_request(desk.store, CLIP, asked(**{**CUT, "mode": "copy"}, framing=framing))
+    assert (framed.trim_start, framed.trim_end) == (1.9, 2.1)
 
 
 def test_everything_else_that_a_section_says_reaches_its_task(desk: Desk) -> None:
@@ -246,28 +316,28 @@ def test_everything_else_that_a_section_says_reaches_its_task(desk: Desk) -> Non
         multi_clip={**A_MULTI_CLIP, **joined, "fps": "50"},
         compilation={**A_COMPILATION, **joined, "fps": "50", "output_width": 640, "output_height": 384},
     )
-    cut = intake.extract_request(CLIP, request)
+    cut = extract_request(CLIP, request)
     assert (cut.source_key, cut.start, cut.end, cut.mode, cut.encoding.crf) == (KEY, 1.0, 2.0, "copy", 20)
     assert (cut.tenant_id, cut.clip_id) == (TENANT, "c1")
-    players = intake.players_request(desk.store, CLIP, request)
+    players = players_request(desk.store, CLIP, request)
     assert (players.rate, players.min_confidence, players.draw) == ("1/2", 1.0, False)
-    over = intake.overlay_request(desk.store, CLIP, request)
+    over = overlay_request(desk.store, CLIP, request)
     assert (over.highlight_regions, over.encoding.crf) == ((), 20)
     set_current(desk.store, CLIP, "overlay_clip", finished("lit", 0.0))
-    framed = intake.framing_request(desk.store, CLIP, request)
+    framed = framing_request(desk.store, CLIP, request)
     assert (framed.num_chunks, framed.output_width, framed.encoding.crf) == (3, 100, 20)
     for made in (
-        intake.multi_clip_request(desk.store, CLIP, request),
-        intake.compilation_request(desk.store, CLIP, request),
+        multi_clip_request(desk.store, CLIP, request),
+        compilation_request(desk.store, CLIP, request),
     ):
         assert (made.transition, made.transition_seconds, made.fps) == ("fade", 10.0, "50")
         assert made.encoding.crf == 20
-    assert intake.compilation_request(desk.store, CLIP, request).output_width == 640
+    assert compilation_request(desk.store, CLIP, request).output_width == 640
 
 
 def test_players_are_looked_for_once_a_second_unless_it_is_said_when(desk: Desk) -> None:
     set_current(desk.store, CLIP, "clip", finished("cut", 1.0))
-    assert intake.players_request(desk.store, CLIP, asked(**CUT, players={})).rate == "1"
+    assert players_request(desk.store, CLIP, asked(**CUT, players={})).rate == "1"
 
 
 def cut_and_frame(desk: Desk, clip: ClipId, key: str, start: float, **cut: Any) -> dict[int, Shown]:
@@ -291,9 +361,9 @@ def cut_and_frame(desk: Desk, clip: ClipId, key: str, start: float, **cut: Any) 
         },
     )
     request = load_clip_request(desk.store, clip)
-    made = desk.run_request("extract_clip", intake.extract_request(clip, request))
+    made = desk.run_request("extract_clip", extract_request(clip, request))
     set_current(desk.store, clip, "clip", made)
-    framing = intake.framing_request(desk.store, clip, request)
+    framing = framing_request(desk.store, clip, request)
     fields = framing.model_dump(exclude={"num_chunks"})
     result = desk.run_request("process_framing_ai", ProcessFramingAiRequest.model_validate(fields))
     pictures = shown(desk.fetch(result.output_key), TALL_ROWS)
@@ -338,8 +408,8 @@ def test_another_clip_stands_for_its_furthest_render(desk: Desk) -> None:
     )
     for stage in ("clip", "overlay_clip", "multi_clip", "framed_clip"):
         set_current(desk.store, other, cast(Stage, stage), finished(stage.replace("_", "-")))
-        joined = intake.multi_clip_request(desk.store, CLIP, request)
-        compiled = intake.compilation_request(desk.store, CLIP, request)
+        joined = multi_clip_request(desk.store, CLIP, request)
+        compiled = compilation_request(desk.store, CLIP, request)
         wanted = f"{TENANT}/client/clips/{stage.replace('_', '-')}/clip.mp4"
         assert [clip.source_key for clip in joined.clips] == [wanted, KEY]
         assert compiled.clips[0].source_key == wanted
@@ -350,7 +420,7 @@ def test_another_clip_stands_for_its_furthest_render(desk: Desk) -> None:
 def test_another_clip_that_was_never_rendered_is_named(desk: Desk) -> None:
     request = asked(compilation={"clips": [{"clip": "other", "name": "A"}]})
     with pytest.raises(BadInput, match=r"demo--other has no clip yet.*materialise clip"):
-        intake.compilation_request(desk.store, CLIP, request)
+        compilation_request(desk.store, CLIP, request)
 
 
 # current.json
@@ -432,3 +502,22 @@ def test_a_render_keeps_the_exact_time_it_begins_at(desk: Desk) -> None:
     set_current(desk.store, CLIP, "clip", result)
     start = current_renders(desk.store, CLIP).renders["clip"].start_seconds
     assert start == pytest.approx(15 * 1001 / 30000, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b'{"renders": {"clip": {"frames": 3}}}', b'{"schema_version": 2}']
+)
+def test_a_damaged_pointer_is_named_with_what_to_do_and_is_not_written_over(
+    desk: Desk, content: bytes
+) -> None:
+    key = clip_current_key(CLIP)
+    desk.store.put(key, content)
+    for ask in (
+        lambda: current_renders(desk.store, CLIP),
+        lambda: set_current(desk.store, CLIP, "clip", finished("cut", 1.1)),
+    ):
+        with pytest.raises(BadInput, match="the clip's pointer is damaged") as caught:
+            ask()
+        assert caught.value.input == key
+        assert "delete it" in (caught.value.what_to_do or "")
+    assert desk.store.get(key) == content

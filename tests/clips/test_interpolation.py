@@ -96,6 +96,15 @@ def test_the_cubic_is_monotone_by_its_slopes_and_not_by_the_clip_that_stops_roun
         assert curve.at(time)[0] == pytest.approx(hermite, abs=1e-9)
 
 
+@pytest.mark.parametrize("last", [8.5, 9.0, 10.0, 11.0])
+def test_the_cubic_does_not_turn_back_where_a_slope_is_only_a_little_too_steep(last: float) -> None:
+    """The middle slope is last / 2 before it is shrunk, 4.25 to 5.5 times the first secant; from 4 on a cubic
+    turns back whose other slope is that secant."""
+    curve = Curve([Fraction(0), Fraction(1), Fraction(2)], np.array([[0.0], [1.0], [last]]), "monotone_cubic")
+    seen = [float(curve.at(Fraction(step, 40))[0]) for step in range(41)]
+    assert all(before < after for before, after in pairwise(seen))
+
+
 def test_the_cubics_speed_has_no_jump_at_a_knot() -> None:
     times = [Fraction(0), Fraction(1), Fraction(5, 2), Fraction(3)]
     curve = Curve(times, np.array([[0.0], [10.0], [40.0], [45.0]]), "monotone_cubic")

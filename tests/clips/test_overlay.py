@@ -96,3 +96,17 @@ def test_every_setting_of_an_overlay_reaches_its_pictures(desk: Desk, settings: 
     if settings:
         plain = wanted(source)
         assert min(psnr(one.y, other.y) for one, other in zip(should, plain, strict=True)) < 40
+
+
+def test_a_region_outside_of_the_clip_is_named_and_another_is_not(desk: Desk) -> None:
+    (region,) = asked()[:1]
+    regions = [
+        {**region, "start_time": -1.0, "end_time": 0.0},
+        {**region, "start_time": 0.9, "end_time": 5.0},
+        {**region, "start_time": 1.0, "end_time": 5.0},
+    ]
+    result = desk.run("render_overlay", source_key=desk.film(frames=25), highlight_regions=regions)
+    assert result.frames == 25
+    assert result.notes == tuple(
+        f"highlight region {number} is not seen: it lies outside of the clip" for number in (1, 3)
+    )

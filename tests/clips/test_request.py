@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from video_pipeline.clips.detect_request import DetectPlayersBatchRequest
 from video_pipeline.clips.request import (
-    ClipTask,
     CreateAnnotatedCompilationRequest,
     ExtractClipRequest,
     ProcessFramingAiChunkRequest,
@@ -16,8 +16,8 @@ from video_pipeline.clips.request import (
     ProcessFramingAiRequest,
     ProcessMultiClipRequest,
     RenderOverlayRequest,
-    exact,
 )
+from video_pipeline.clips.request_base import ClipTask, exact
 from video_pipeline.errors import BadInput
 from video_pipeline.tasks import find_task
 
@@ -161,6 +161,14 @@ def test_a_rate_is_an_exact_fraction(text: str, rate: Fraction) -> None:
 def test_a_rate_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(ValidationError, match="fps"):
         framed(fps=text)
+
+
+def test_more_pictures_are_looked_at_than_are_drawn() -> None:
+    asked = {"tenant_id": "a", "clip_id": "b", "source_key": "a/x.mp4", "timestamps": list(range(2001))}
+    with pytest.raises(ValidationError, match="no more than 2000 pictures are drawn: say draw=false"):
+        DetectPlayersBatchRequest.model_validate(asked)
+    assert DetectPlayersBatchRequest.model_validate({**asked, "draw": False}).timestamps is not None
+    assert DetectPlayersBatchRequest.model_validate({**asked, "timestamps": list(range(2000))}).draw
 
 
 def test_output_sizes_are_even_and_belong_together() -> None:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from video_pipeline.clips.request import CropKeyframe, Framing, Segment, Transition, exact
+from video_pipeline.clips.request import CropKeyframe, Framing, Segment
+from video_pipeline.clips.request_base import Transition, exact
 from video_pipeline.clips.timeline import (
     ClipTimeline,
     Piece,

@@ -4,8 +4,8 @@
     framed_clip of other partitions -> multi_clip, annotated_compilation
 
 Belongs here: what exists, of what it is made, what to show and check. Does not belong here: pixels, requests'
-forms (`clips.intake`). A part that the request does not ask for is skipped where several assets run together,
-and an error where it was chosen alone.
+forms (`clips.intake`, `clips.task_requests`). A part that the request does not ask for is skipped where
+several assets run together, and an error where it was chosen alone.
 """
 
 # No `from __future__ import annotations`: Dagster reads these functions' annotations, not their text.
@@ -16,10 +16,11 @@ from fractions import Fraction
 import dagster as dg
 from pydantic import BaseModel
 
+from video_pipeline.assets.clip_checks import frame_problems, sound_problems
 from video_pipeline.assets.common import OWNERS, check_result, description
 from video_pipeline.assets.metadata import link, links, store_picture, usage_figures
 from video_pipeline.calls import ResultRecord
-from video_pipeline.clips import intake
+from video_pipeline.clips import task_requests
 from video_pipeline.clips.current import Stage, set_current
 from video_pipeline.clips.detect_request import DetectPlayersResult
 from video_pipeline.clips.intake import ClipRequest, load_clip_request
@@ -48,7 +49,6 @@ CLIP, PLAYERS, OVERLAY, FRAMED, MULTI, COMPILATION = (
 )
 OTHER_CLIPS = dg.AssetDep(FRAMED, partition_mapping=dg.AllPartitionMapping())
 
-AAC_FRAME_MS = 1000 * 1024 / 48000
 SOUND_CHECK, FRAMES_CHECK = "sound_fits", "frames_add_up"
 
 Build = Callable[[ObjectStore, ClipId, ClipRequest], BaseModel]
@@ -93,7 +93,7 @@ def clip(
         "clip",
         "extract_clip",
         "source_key",
-        lambda _store, clip, asked: intake.extract_request(clip, asked),
+        lambda _store, clip, asked: task_requests.extract_request(clip, asked),
     )
 
 
@@ -107,7 +107,7 @@ def overlay_clip(
     context: dg.AssetExecutionContext, store: StoreResource, compute: ComputeResource
 ) -> Iterator[dg.MaterializeResult]:
     yield from _render(
-        context, store, compute, "overlay_clip", "render_overlay", "source_key", intake.overlay_request
+        context, store, compute, "overlay_clip", "render_overlay", "source_key", task_requests.overlay_request
     )
 
 
@@ -128,7 +128,7 @@ def framed_clip(
         "framed_clip",
         "process_framing_ai_parallel",
         "framing",
-        intake.framing_request,
+        task_requests.framing_request,
     )
 
 
@@ -143,7 +143,7 @@ def multi_clip(
         "multi_clip",
         "process_multi_clip",
         "multi_clip",
-        intake.multi_clip_request,
+        task_requests.multi_clip_request,
     )
 
 
@@ -163,7 +163,7 @@ def annotated_compilation(
         "annotated_compilation",
         "create_annotated_compilation",
         "compilation",
-        intake.compilation_request,
+        task_requests.compilation_request,
     )
 
 
@@ -192,7 +192,7 @@ def player_detections(
         asked = load_clip_request(objects, which)
         if _skipped(context, asked, "players", which):
             return
-        request = intake.players_request(objects, which, asked)
+        request = task_requests.players_request(objects, which, asked)
     except PipelineError as error:
         raise to_failure(context, error) from None
     handle, record = compute.run(context, "detect_players_batch", request, [PLAYERS])
@@ -290,37 +290,3 @@ def _render_result(
             check_result(SOUND_CHECK, key, sound_problems(result)),
         ],
     )
-
-
-def frame_problems(result: RenderResult) -> list[str]:
-    """What is wrong with a clip's frame count: against its chunks, and its length at a constant rate."""
-    problems: list[str] = []
-    at = 0
-    for chunk in result.chunks:
-        if chunk.start_frame != at:
-            problems.append(f"a chunk begins at frame {chunk.start_frame}, the one before it ends at {at}")
-        at = chunk.end_frame
-    if result.chunks and at != result.frames:
-        problems.append(f"the chunks end at frame {at}, the clip has {result.frames}")
-    if result.kind not in ("extract_clip", "render_overlay"):
-        length = float(result.frames / Fraction(result.frame_rate))
-        if abs(length - result.duration_seconds) > 0.001:
-            problems.append(
-                f"{result.frames} frames at {result.frame_rate} last {length:.3f} s, the clip "
-                f"{result.duration_seconds:.3f} s"
-            )
-    return problems
-
-
-def sound_problems(result: RenderResult) -> list[str]:
-    """What is wrong with a clip's sound. A copied clip keeps its source's sound, or none."""
-    if result.av_offset_ms is None:
-        return [] if result.copied else ["the clip has no sound track"]
-    problems: list[str] = []
-    limit = AAC_FRAME_MS + (0 if not result.copied else 25)
-    if abs(result.av_offset_ms) > limit:
-        problems.append(f"the sound begins {result.av_offset_ms:.1f} ms after the picture")
-    away = (result.audio_seconds or 0.0) - result.duration_seconds
-    if not result.copied and abs(away) * 1000 > AAC_FRAME_MS:
-        problems.append(f"the sound is {away * 1000:.1f} ms longer than the picture")
-    return problems

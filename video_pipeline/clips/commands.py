@@ -1,7 +1,8 @@
 """`video-pipeline add-clip`, `clip` and `clip-schema`.
 
 Belongs here: arguments, which tasks run in which order, and what is printed. Does not belong here: the form
-of a request and how it becomes requests of tasks (`intake.py`), running a call (the program passes that in).
+of a request (`intake.py`), how it becomes requests of tasks (`task_requests.py`), running a call (the program
+passes that in).
 """
 
 from __future__ import annotations
@@ -18,10 +19,18 @@ from pydantic import BaseModel
 
 from video_pipeline.clips import intake
 from video_pipeline.clips.current import Stage, set_current
-from video_pipeline.clips.detect_request import DetectPlayersResult
+from video_pipeline.clips.detect_request import DetectPlayersBatchRequest, DetectPlayersResult
 from video_pipeline.clips.intake import ClipRequest
-from video_pipeline.clips.request import Render
+from video_pipeline.clips.request_base import Render
 from video_pipeline.clips.result import RenderPrediction, RenderResult
+from video_pipeline.clips.task_requests import (
+    compilation_request,
+    extract_request,
+    framing_request,
+    multi_clip_request,
+    overlay_request,
+    players_request,
+)
 from video_pipeline.errors import BadInput
 from video_pipeline.keys import ClipId
 
@@ -51,14 +60,20 @@ class Step(NamedTuple):
 
 STEPS: dict[str, Step] = {
     "clip": Step(
-        "source_key", "extract_clip", lambda _, clip, asked: intake.extract_request(clip, asked), "clip"
+        "source_key",
+        "extract_clip",
+        lambda _, clip, asked: extract_request(clip, asked),
+        "clip",
     ),
-    PLAYERS: Step("players", "detect_players_batch", intake.players_request, None),
-    "overlay_clip": Step("overlay", "render_overlay", intake.overlay_request, "overlay_clip"),
-    "framed_clip": Step("framing", "process_framing_ai_parallel", intake.framing_request, "framed_clip"),
-    "multi_clip": Step("multi_clip", "process_multi_clip", intake.multi_clip_request, "multi_clip"),
+    PLAYERS: Step("players", "detect_players_batch", players_request, None),
+    "overlay_clip": Step("overlay", "render_overlay", overlay_request, "overlay_clip"),
+    "framed_clip": Step("framing", "process_framing_ai_parallel", framing_request, "framed_clip"),
+    "multi_clip": Step("multi_clip", "process_multi_clip", multi_clip_request, "multi_clip"),
     "annotated_compilation": Step(
-        "compilation", "create_annotated_compilation", intake.compilation_request, "annotated_compilation"
+        "compilation",
+        "create_annotated_compilation",
+        compilation_request,
+        "annotated_compilation",
     ),
 }
 """In the order in which they are made: each reads what those before it made."""
@@ -82,7 +97,7 @@ def add_clip_commands(commands: argparse._SubParsersAction[argparse.ArgumentPars
         "--preview",
         type=_preview,
         metavar="N",
-        help=f"only N frames (1 to {MOST_PREVIEWS}) of each stage as PNG, and how long it will be",
+        help=f"only N frames (1 to {MOST_PREVIEWS}) of each stage as PNG, how long it will be, and its cost",
     )
     clip.set_defaults(run=partial(run_clip, call=call))
 
@@ -103,7 +118,7 @@ def run_add_clip(arguments: argparse.Namespace) -> int:
         raise BadInput(
             f"it cannot be read: {error.strerror}", input=str(path), what_to_do="check the path"
         ) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the latter for brackets within brackets without end
         raise BadInput(f"it is no JSON: {error}", input=str(path), what_to_do="correct it") from None
     key = intake.add_clip(open_store(load_settings()), clip, data)
     print(f"stored {key}; its partition is {clip.partition_key}")
@@ -122,7 +137,7 @@ def run_clip(arguments: argparse.Namespace, call: Call) -> int:
     asked = intake.load_clip_request(store, clip)
     preview: int | None = arguments.preview
     chosen: list[str] | None = arguments.stage
-    for name in stages_of(asked, chosen, preview):
+    for name in stages_of(asked, chosen):
         step = STEPS[name]
         try:
             request = step.build(store, clip, asked)
@@ -132,7 +147,7 @@ def run_clip(arguments: argparse.Namespace, call: Call) -> int:
             print(f"{name}: no preview: {error}")
             continue
         if preview is not None:
-            assert isinstance(request, Render)
+            assert isinstance(request, Render | DetectPlayersBatchRequest)
             request = request.model_copy(update={"preview": preview})
         print(f"{name}: {step.task}", file=sys.stderr)
         record, _ = call(settings, store, step.task, request)
@@ -146,17 +161,10 @@ def run_clip(arguments: argparse.Namespace, call: Call) -> int:
     return 0
 
 
-def stages_of(asked: ClipRequest, chosen: list[str] | None, preview: int | None) -> list[str]:
-    """Those to be made, in order. BadInput for a preview of what is no clip."""
+def stages_of(asked: ClipRequest, chosen: list[str] | None) -> list[str]:
+    """Those to be made, in order."""
     if chosen is None:
-        wanted = [name for name, step in STEPS.items() if getattr(asked, step.section) is not None]
-        return [name for name in wanted if preview is None or STEPS[name].stage is not None]
-    if preview is not None and PLAYERS in chosen:
-        raise BadInput(
-            f"{PLAYERS} is no clip and has no preview",
-            input=f"--stage {PLAYERS}",
-            what_to_do="leave it out, or leave --preview out",
-        )
+        return [name for name, step in STEPS.items() if getattr(asked, step.section) is not None]
     return [name for name in STEPS if name in chosen]
 
 
@@ -202,10 +210,18 @@ def _rendered(store: ObjectStore, result: RenderResult) -> Iterator[str]:
 
 def _previewed(store: ObjectStore, result: RenderResult) -> Iterator[str]:
     yield f"will have {_size(result)}"
-    if result.prediction is not None:
-        yield _foretold(result.prediction)
+    yield from _cost(result)
     for seconds, key in zip(result.preview_seconds, result.preview_keys, strict=True):
         yield f"{seconds:8.3f} s  {_place(store, key)}"
+
+
+def _cost(result: RenderResult | DetectPlayersResult) -> Iterator[str]:
+    if result.prediction is not None:
+        yield _foretold(result.prediction)
+        yield from (f"outside of what was measured: {note}" for note in result.prediction.notes)
+    if result.not_foretold is not None:
+        none = "" if result.prediction is not None else "its time and cost are not foretold: "
+        yield f"{none}{result.not_foretold}"
 
 
 def _foretold(prediction: RenderPrediction) -> str:
@@ -223,10 +239,13 @@ def _foretold(prediction: RenderPrediction) -> str:
 
 
 def _detected(store: ObjectStore, result: DetectPlayersResult) -> Iterator[str]:
+    if result.preview_of is not None:
+        yield f"will look for people at {result.preview_of} moments"
+        yield from _cost(result)
     made = "" if result.made else ", was there already"
     without = f", {result.pictures_without} without anybody" if result.pictures_without else ""
-    pictures = result.detected_pictures
-    yield f"{result.detections} people in {pictures} picture{'' if pictures == 1 else 's'}{without}{made}"
+    pictures = f"{result.detected_pictures} picture{'' if result.detected_pictures == 1 else 's'}"
+    yield f"{result.detections} people in {pictures}{without}{made}"
     yield _place(store, result.detections_key)
     if result.picture_keys:
         folder = _place(store, result.picture_keys[0]).rpartition("/")[0]
@@ -234,8 +253,9 @@ def _detected(store: ObjectStore, result: DetectPlayersResult) -> Iterator[str]:
 
 
 def _size(result: RenderResult) -> str:
+    frames = f"{result.frames} frame{'' if result.frames == 1 else 's'}"
     return (
-        f"{result.frames} frames, {result.duration_seconds:.3f} s, {result.width}x{result.height} at "
+        f"{frames}, {result.duration_seconds:.3f} s, {result.width}x{result.height} at "
         f"{result.frame_rate} frames per second"
     )
 

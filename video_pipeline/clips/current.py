@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from video_pipeline import keys
 from video_pipeline.clips.result import RenderResult
-from video_pipeline.errors import BadInput, Transient
+from video_pipeline.errors import BadInput, Transient, problems_of
 from video_pipeline.keys import ClipId
 from video_pipeline.store.base import ObjectMissing, ObjectStore, PreconditionFailed
 from video_pipeline.strict import StrictModel
@@ -80,10 +80,23 @@ MADE_OF: dict[Stage, tuple[Stage, ...]] = {
 
 
 def current_renders(store: ObjectStore, clip: ClipId) -> CurrentRenders:
+    """BadInput if the pointer is damaged."""
+    key = keys.clip_current_key(clip)
     try:
-        return CurrentRenders.model_validate_json(store.get(keys.clip_current_key(clip)))
+        return _parsed(store.get(key), key)
     except ObjectMissing:
         return CurrentRenders()
+
+
+def _parsed(data: bytes, key: str) -> CurrentRenders:
+    try:
+        return CurrentRenders.model_validate_json(data)
+    except ValidationError as error:
+        raise BadInput(
+            f"the clip's pointer is damaged: {problems_of(error, 'file')}",
+            input=key,
+            what_to_do="delete it, and run the clip's stages again: what is finished is found there",
+        ) from None
 
 
 def set_current(store: ObjectStore, clip: ClipId, stage: Stage, result: RenderResult) -> None:
@@ -107,7 +120,7 @@ def set_current(store: ObjectStore, clip: ClipId, stage: Stage, result: RenderRe
         renders = CurrentRenders()
         try:
             data, etag = store.get_with_etag(key)
-            renders = CurrentRenders.model_validate_json(data)
+            renders = _parsed(data, key)
         except ObjectMissing:
             pass
         if renders.renders.get(stage) == render:

@@ -1,36 +1,34 @@
 """The tasks that keep the source's own pictures and times: `extract_clip` and `render_overlay`.
 
-Belongs here: from their requests to a render or to copied packets. Does not belong here: the spotlight's
-pixels (`spotlight.py`), the stream (`render.py`), copying (`media.stream_copy`).
+Belongs here: from their requests to a render. Does not belong here: copied packets (`copying.py`), the
+spotlight's pixels (`spotlight.py`), the stream (`render.py`).
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from video_pipeline.clips.finishing import finish_render, progress_of, store_clip, store_preview
+from video_pipeline.clips.copying import copy_part, publish_copy
+from video_pipeline.clips.finishing import finish_render, progress_of, store_preview
+from video_pipeline.clips.preview_cost import COPIED, foretold
 from video_pipeline.clips.publishing import ClipOutput
 from video_pipeline.clips.render import Sound, Transform, Unchanged, render_clip, transformed
-from video_pipeline.clips.request import ExtractClipRequest, Render, RenderOverlayRequest, exact
+from video_pipeline.clips.request import ExtractClipRequest, RenderOverlayRequest
+from video_pipeline.clips.request_base import Render, exact
 from video_pipeline.clips.result import RenderResult
 from video_pipeline.clips.shots import OutputFrame, end_tick, source_frames
 from video_pipeline.clips.sources import SourceFacts, StoreSources
 from video_pipeline.clips.spotlight import Spotlight, SpotlightRegion
 from video_pipeline.clips.timeline import part_of
-from video_pipeline.clips.verify import ClipFacts, verify_clip
-from video_pipeline.errors import BadInput, Internal
+from video_pipeline.errors import BadInput
 from video_pipeline.media.clip_audio import AudioSpan, samples_at
 from video_pipeline.media.frames import CroppedFrame
 from video_pipeline.media.h264 import H264Settings, VideoFormat
-from video_pipeline.media.stream_copy import copy_range
-from video_pipeline.telemetry.timing import timed_operation
 from video_pipeline.telemetry.usage import FramePace
 
 if TYPE_CHECKING:
@@ -49,11 +47,21 @@ def extract_clip(request: ExtractClipRequest, context: TaskContext) -> RenderRes
     sources = StoreSources(context.store, [request.source_key], output.versions)
     start, stop = part_of(request.start, request.end, sources.facts(0).times, sources.name(0))
     if request.mode == "copy":
-        copied = _copy(context, sources, start, stop)
+        copied = copy_part(context, sources, start, stop)
         if not request.preview:
-            return _publish_copy(context, output, sources, copied)
+            return publish_copy(context, output, sources, copied)
         start, stop = copied.start, copied.stop
-    return _rendered(request, context, output, sources, start, stop, Unchanged(), workers=1)
+    return _rendered(
+        request,
+        context,
+        output,
+        sources,
+        start,
+        stop,
+        Unchanged(),
+        workers=1,
+        will_be_copied=request.mode == "copy",
+    )
 
 
 def render_overlay(request: RenderOverlayRequest, context: TaskContext) -> RenderResult:
@@ -66,14 +74,35 @@ def render_overlay(request: RenderOverlayRequest, context: TaskContext) -> Rende
     sources = StoreSources(context.store, [request.source_key], output.versions)
     facts = sources.facts(0)
     degraded: tuple[str, ...] = ()
-    if (not request.highlight_regions or request.effect_type == "original") and not request.preview:
+    unchanged = not request.highlight_regions or request.effect_type == "original"
+    if unchanged and not request.preview:
         try:
-            copied = _copy(context, sources, *facts.times)
-            return _publish_copy(context, output, sources, copied)
+            copied = copy_part(context, sources, *facts.times)
+            return publish_copy(context, output, sources, copied)
         except BadInput as error:
             degraded = (f"encoded again: {error.message}",)
     transform = _Lit(request, facts)
-    return _rendered(request, context, output, sources, *facts.times, transform, workers=2, degraded=degraded)
+    return _rendered(
+        request,
+        context,
+        output,
+        sources,
+        *facts.times,
+        transform,
+        workers=2,
+        degraded=degraded,
+        notes=_unseen(request, facts),
+        will_be_copied=unchanged,
+    )
+
+
+def _unseen(request: RenderOverlayRequest, facts: SourceFacts) -> tuple[str, ...]:
+    """No mistake where a clip was cut shorter; else wrong times, which nothing else would tell."""
+    return tuple(
+        f"highlight region {number} is not seen: it lies outside of the clip"
+        for number, region in enumerate(request.highlight_regions, 1)
+        if exact(region.end_time) <= facts.start or exact(region.start_time) >= facts.stop
+    )
 
 
 class _Lit:
@@ -120,28 +149,34 @@ def _rendered(
     *,
     workers: int,
     degraded: tuple[str, ...] = (),
+    notes: tuple[str, ...] = (),
+    will_be_copied: bool = False,
 ) -> RenderResult:
-    """Every picture of a part of the source, at its own time, through a transform."""
+    """Every picture of a part of the source, at its own time, through a transform. `will_be_copied` is of a
+    preview whose clip nothing encodes."""
     began = time.monotonic()
     facts = sources.facts(0)
     tick = facts.time_base
+    end = end_tick(start, stop, tick) * tick
     with sources.open(0) as source:
-        estimate = source.count(start, stop)
-        first = next(source.pictures(start, end_tick(start, stop, tick) * tick))
+        # The picture shown at `start` may have begun before.
+        begin = next(source.pictures(start, end)).pts * tick
+        estimate = source.count(begin, end)
     if request.preview:
         wanted = min(request.preview, estimate)
+        cost = {"not_foretold": COPIED} if will_be_copied else foretold(context, output.kind, estimate)
         return store_preview(
             context,
             output,
-            _preview(sources, transform, start, stop, wanted),
+            _preview(sources, transform, begin, end, wanted),
             frames=estimate,
-            duration=stop - start,
+            duration=end - begin,
             frame_rate=facts.frame_rate,
             wanted=wanted,
-            start_seconds=float(start),
-            notes=facts.notes,
+            start_seconds=float(begin),
+            notes=(*facts.notes, *notes),
+            **cost,
         )
-    begin = first.pts * tick
     fmt = VideoFormat(facts.width, facts.height, Fraction(1, tick.denominator), facts.frame_rate)
     path = context.scratch / "clip.mp4"
 
@@ -156,7 +191,7 @@ def _rendered(
         H264Settings(request.encoding.crf, request.encoding.preset),
         total=estimate,
         path=path,
-        sound=_sound_of(sources, begin, end_tick(start, stop, tick) * tick - begin),
+        sound=_sound_of(sources, begin, end - begin),
         cancel=context.cancel,
         on_progress=progress_of(context, output.kind, estimate),
         on_frames=FramePace(context.usage).done,
@@ -172,7 +207,7 @@ def _rendered(
         started=began,
         start_seconds=float(begin),
         made_of=sources.key(0),
-        notes=facts.notes,
+        notes=(*facts.notes, *notes),
         degraded=degraded,
     )
 
@@ -194,65 +229,3 @@ def _preview(
             until = min(moment + 2 * source.time_base, source.stop)
             frame = next(source_frames(source, min(moment, until - source.time_base), until))
             yield moment - start, transformed([frame], lambda _clip: transform)[0][1]
-
-
-@dataclass(frozen=True)
-class _Copied:
-    """A part of the source as it was copied, checked. `began` is when copying did, by the monotonic clock."""
-
-    path: Path
-    start: Fraction
-    stop: Fraction
-    facts: ClipFacts
-    began: float
-
-
-def _copy(context: TaskContext, sources: StoreSources, start: Fraction, stop: Fraction) -> _Copied:
-    """A part of the source without encoding anything."""
-    began = time.monotonic()
-    facts = sources.facts(0)
-    path = context.scratch / "copy.mp4"
-    with sources.open_bytes(0) as source, timed_operation("copy"):
-        copied = copy_range(source, start, stop, path, name=sources.name(0), cancel=context.cancel)
-    try:
-        with timed_operation("check"):
-            checked = verify_clip(
-                path,
-                frames=copied.frames,
-                width=facts.width,
-                height=facts.height,
-                duration=copied.stop - copied.start,
-                pts=None,
-                audio=facts.has_audio,
-                copied=True,
-                cancel=context.cancel,
-            )
-    except Internal as error:
-        raise BadInput(
-            f"its packets do not make a clip that plays: {error.message}",
-            input=sources.name(0),
-            what_to_do="use mode accurate, or upload the file again if that says it is damaged",
-        ) from error
-    if (checked.width > checked.height) != (facts.width > facts.height):
-        # The container turns the picture: what is coded 320x180 is shown 180x320.
-        turned = {"width": checked.height, "height": checked.width}
-        checked = checked.model_copy(update=turned)
-    return _Copied(path, copied.start, copied.stop, checked, began)
-
-
-def _publish_copy(
-    context: TaskContext, output: ClipOutput, sources: StoreSources, copied: _Copied
-) -> RenderResult:
-    context.usage.bytes_read = sources.bytes_read
-    return store_clip(
-        context,
-        output,
-        copied.path,
-        copied.facts,
-        None,
-        started=copied.began,
-        frame_rate=str(sources.facts(0).frame_rate),
-        start_seconds=float(copied.start),
-        made_of=sources.key(0),
-        copied=True,
-    )

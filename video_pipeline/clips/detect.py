@@ -29,7 +29,9 @@ from video_pipeline.clips.detect_request import (
     moment,
 )
 from video_pipeline.clips.detection_pictures import PictureAt, moments_at_rate, pictures_at
+from video_pipeline.clips.preview_cost import foretold
 from video_pipeline.clips.publishing import clip_recipe, input_versions, put_checked
+from video_pipeline.clips.shots import preview_numbers
 from video_pipeline.clips.sources import StoreSources
 from video_pipeline.errors import BadInput
 from video_pipeline.keys import ClipId
@@ -49,6 +51,8 @@ VERSION = 1
 """Bumped when the same request may give another result."""
 
 DETECTIONS = "detections.json"
+PREVIEW = "preview.json"
+"""Under another name: who looks for detections means those of all pictures that were asked for."""
 
 
 def detect_players(request: DetectPlayersRequest, context: TaskContext) -> DetectPlayersResult:
@@ -86,13 +90,23 @@ def _detected(kind: str, request: Detecting, context: TaskContext) -> DetectPlay
     versions = input_versions(request, context.store)
     recipe = clip_recipe(kind, VERSION, request, versions)
     prefix = keys.clip_prefix(ClipId(request.tenant_id, request.clip_id), recipe)
-    done = _existing(context.store, f"{prefix}{DETECTIONS}")
-    if done is not None:
+    preview = request.preview if isinstance(request, DetectPlayersBatchRequest) else None
+    name = DETECTIONS
+    if preview is not None:
+        prefix, name = f"{prefix}preview/{preview:02d}/", PREVIEW
+    elif (done := _existing(context.store, f"{prefix}{name}")) is not None:
         return done
     sources = StoreSources(context.store, [request.source_key], versions)
     with sources.open(0) as source:
+        moments, cost = moments_of(request, source), {}
+        if preview is not None:
+            request = request.model_copy(update={"draw": True})
+            every = sorted(set(moments))
+            pictures_at(source, every)  # refuses what the whole would refuse; reads nothing yet
+            moments = [every[place] for place in preview_numbers(len(every), preview)]
+            cost = {"preview_of": len(every), **foretold(context, kind, len(every))}
         run = _Run(request, context, detector, source, prefix, started)
-        run.go(moments_of(request, source))
+        run.go(moments)
         result = DetectPlayersResult(
             kind=kind,
             recipe=recipe,
@@ -107,12 +121,16 @@ def _detected(kind: str, request: Detecting, context: TaskContext) -> DetectPlay
             model="nanodet_g",
             model_sha256=detector.sha256,
             device=str(detector.device),
-            detections_key=f"{prefix}{DETECTIONS}",
+            detections_key=f"{prefix}{name}",
             picture_keys=tuple(run.picture_keys),
             seconds_taken=round(time.monotonic() - started, 3),
             notes=source.notes,
+            **cost,
         )
-    context.usage.frames, context.usage.bytes_read = run.pictures, sources.bytes_read
+    context.usage.bytes_read = sources.bytes_read
+    if preview is None:
+        # A few pictures far apart are other work than what models of this task are fitted to.
+        context.usage.frames = run.pictures
     put_checked(context.store, result.detections_key, result.model_dump_json(indent=1).encode())
     return result
 

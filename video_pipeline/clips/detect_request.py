@@ -6,12 +6,14 @@ Belongs here: requests, results, how a moment is written. Does not belong here: 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
 
-from video_pipeline.clips.request import ClipTask, exact
+from video_pipeline.clips.request_base import ClipTask, exact
+from video_pipeline.clips.result import RenderPrediction
 from video_pipeline.models.shipped import DETECTOR_WEIGHTS, shipped_sha256
 from video_pipeline.strict import StrictModel, fraction_of
 
@@ -61,6 +63,14 @@ DetectionRate = Annotated[str, AfterValidator(_rate)]
 """Pictures per second as a fraction: "2", or "1/10" for one in ten seconds."""
 
 
+def check_chosen(timestamps: Sequence[object] | None, rate: str | None, *, draw: bool) -> None:
+    """ValueError for both ways to choose pictures, and for more than are drawn."""
+    if timestamps is not None and rate is not None:
+        raise ValueError("give either timestamps or a rate")
+    if draw and len(timestamps or ()) > MAX_DRAWN:
+        raise ValueError(f"no more than {MAX_DRAWN} pictures are drawn: say draw=false, or ask for fewer")
+
+
 class Detecting(ClipTask):
     """What both tasks take. `classes` are names of COCO's 80 classes. With `draw`, each picture is stored as
     PNG with its boxes. `weights_key` names detector weights of one's own in the store."""
@@ -88,23 +98,25 @@ class DetectPlayersRequest(Detecting):
 
 class DetectPlayersBatchRequest(Detecting):
     """Who is in the pictures shown at `timestamps`, or at `start` + k / `rate` for k = 0, 1, … before `stop`
-    (the beginning and the end of the video, if not given)."""
+    (the beginning and the end of the video, if not given). With `preview`, people are looked for in that many
+    of them, spread evenly, which are drawn: the answer says how many there are in all, and what they would
+    cost."""
 
     timestamps: tuple[Moment, ...] | None = Field(default=None, min_length=1, max_length=MAX_FRAMES)
     rate: DetectionRate | None = None
     start: Moment | None = None
     stop: Moment | None = None
+    preview: int | None = Field(default=None, ge=1, le=64)
 
     @model_validator(mode="after")
     def _says_which_pictures(self) -> DetectPlayersBatchRequest:
-        if (self.timestamps is None) == (self.rate is None):
+        check_chosen(self.timestamps, self.rate, draw=self.draw)
+        if self.timestamps is None and self.rate is None:
             raise ValueError("give either timestamps or a rate")
         if self.rate is None and (self.start is not None or self.stop is not None):
             raise ValueError("start and stop belong to a rate: timestamps say it all")
         if self.start is not None and self.stop is not None and moment(self.stop) <= moment(self.start):
             raise ValueError(f"it stops at {self.stop}, not after it starts at {self.start}")
-        if self.draw and len(self.timestamps or ()) > MAX_DRAWN:
-            raise ValueError(f"no more than {MAX_DRAWN} pictures are drawn: say draw=false, or ask for fewer")
         return self
 
 
@@ -163,6 +175,13 @@ class DetectPlayersResult(StrictModel):
     device: str
     detections_key: str
     picture_keys: tuple[str, ...] = ()
+    preview_of: int | None = None
+    """Of a preview, how many moments are asked for in all."""
+
+    prediction: RenderPrediction | None = None
+    not_foretold: str | None = None
+    """Of a preview, what all of it would take and cost, and why that is not foretold (see `RenderResult`)."""
+
     made: bool = True
     seconds_taken: float
     notes: tuple[str, ...] = ()

@@ -19,14 +19,16 @@ import numpy as np
 from video_pipeline.clips.crop import Shape, may_need_upscaling
 from video_pipeline.clips.finishing import Box, progress_of, store_preview
 from video_pipeline.clips.interpolation import Curve
+from video_pipeline.clips.preview_cost import foretold
 from video_pipeline.clips.publishing import ClipOutput
 from video_pipeline.clips.reframe import PLAIN_GRID, Reframer
 from video_pipeline.clips.render import Rendered, Sound, preview_frames, render_clip
-from video_pipeline.clips.request import Encoding, FramedOutput, Framing, ProcessFramingAiRequest, exact
+from video_pipeline.clips.request import FramedOutput, Framing, ProcessFramingAiRequest
+from video_pipeline.clips.request_base import Encoding, exact
 from video_pipeline.clips.result import RenderResult
 from video_pipeline.clips.shots import OutputFrame, Shot, preview_numbers, programme_frames
 from video_pipeline.clips.sources import SourceFacts, StoreSources
-from video_pipeline.clips.timeline import Programme, framed_timeline, join
+from video_pipeline.clips.timeline import Programme, framed_timeline, join, segments_outside
 from video_pipeline.costs.in_use import plan_of_render
 from video_pipeline.errors import BadInput
 from video_pipeline.media.frames import CroppedFrame
@@ -70,14 +72,20 @@ class FramingPlan:
         def box(shot: Shot) -> Box:
             facts = self.sources.facts(shot.clip)
             curve = crop_curve(framings[shot.clip], facts)
-            shape = Shape(facts.width, facts.height, output.output_width, output.output_height)
-            crop = Reframer(curve, shape, None).crop_at(shot.time)
+            crop = Reframer(curve, _shape(output, facts), None).crop_at(shot.time)
             left, top, width, height = (
                 value / crop.grid for value in (crop.left, crop.top, crop.width, crop.height)
             )
             return left, top, width, height
 
         return box
+
+    def enlarges(self, output: FramedOutput, framings: Sequence[Framing]) -> bool:
+        """Whether any of the clips needs the network."""
+        return any(
+            needs_network(output, framing, self.sources.facts(number))
+            for number, framing in enumerate(framings)
+        )
 
     def sound(self) -> Sound:
         spans = self.programme.audio_spans()
@@ -140,9 +148,8 @@ class Frames:
         return self.framed[clip]
 
     def _framed(self, framing: Framing, facts: SourceFacts) -> Framed:
-        curve = crop_curve(framing, facts)
-        shape = Shape(facts.width, facts.height, self.output.output_width, self.output.output_height)
-        if self.output.upscale == "never" or not may_need_upscaling(curve.values, shape, PLAIN_GRID):
+        curve, shape = crop_curve(framing, facts), _shape(self.output, facts)
+        if not needs_network(self.output, framing, facts):
             return Framed(Reframer(curve, shape, None))
         if self.upscaler is None:
             self.upscaler = self._load()
@@ -178,6 +185,13 @@ class Frames:
                 f"not enlarged by the network, since the source has enough pixels: {plain} of "
                 f"{len(self.framings)} clips"
             )
+        placed = self.plan.programme.clips
+        for place, (framing, clip) in enumerate(zip(self.framings, placed, strict=True), 1):
+            of = f" of clip {place}" if len(self.framings) > 1 else ""
+            notes += [
+                f"segment {number}{of} changes nothing: it lies outside of what is shown"
+                for number in segments_outside(framing, clip.timeline)
+            ]
         return {
             "enlarged_frames": sum(framed.enlarged for framed in self.framed.values()),
             "model_sha256": self.upscaler.sha256 if self.upscaler is not None else None,
@@ -211,6 +225,17 @@ def crop_curve(framing: Framing, facts: SourceFacts) -> Curve:
     return Curve([exact(frame.time) for frame in framing.keyframes], values, framing.interpolation)
 
 
+def needs_network(output: FramedOutput, framing: Framing, facts: SourceFacts) -> bool:
+    """Whether the crop has at some time fewer pixels than the output, and the network may make them."""
+    if output.upscale == "never":
+        return False
+    return may_need_upscaling(crop_curve(framing, facts).values, _shape(output, facts), PLAIN_GRID)
+
+
+def _shape(output: FramedOutput, facts: SourceFacts) -> Shape:
+    return Shape(facts.width, facts.height, output.output_width, output.output_height)
+
+
 def device() -> str:
     import torch
 
@@ -237,7 +262,7 @@ def one_torch_thread() -> Iterator[None]:
 def preview_programme(
     context: TaskContext, output: ClipOutput, plan: FramingPlan, frames: Frames, wanted: int
 ) -> RenderResult:
-    """Some frames of a programme, and how long it will be."""
+    """Some frames of a programme, how long it will be, and what it would cost."""
     programme = plan.programme
     numbers = preview_numbers(programme.frames, wanted)
     shown = preview_frames(frames.frames, frames.transform, numbers)
@@ -249,5 +274,12 @@ def preview_programme(
         duration=programme.duration,
         frame_rate=programme.rate,
         wanted=len(numbers),
+        **foretold(
+            context,
+            output.kind,
+            programme.frames,
+            enlarged=plan.enlarges(frames.output, frames.framings),
+            rate=programme.rate,
+        ),
     )
     return result.model_copy(update=frames.facts())

@@ -1,15 +1,13 @@
 """A clip's request in the store: what a person or an editor wants of one partition.
 
-Belongs here: its form, putting it there, and turning it into the requests of tasks. Does not belong here:
-running them.
-
-Times in `request.json` are seconds of the source video throughout, also for what is done to the cut clip:
-they are moved to its own timeline here, so cutting it again moves no crop and no spotlight off its place.
+Belongs here: its form, putting it there, reading it. Does not belong here: the requests of tasks that it
+becomes (`task_requests.py`), running them.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any, Literal, TypeVar
@@ -17,27 +15,17 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from video_pipeline import keys
-from video_pipeline.clips.current import Stage, current_renders
-from video_pipeline.clips.detect_request import DetectionRate, DetectPlayersBatchRequest
+from video_pipeline.clips.detect_request import MAX_DRAWN, MAX_FRAMES, DetectionRate, check_chosen
 from video_pipeline.clips.request import (
-    MAX_CLIPS,
-    MAX_SIDE,
     Annotations,
-    CreateAnnotatedCompilationRequest,
-    Encoding,
-    ExtractClipRequest,
+    CompilationSettings,
     FramedOutput,
     FramingSettings,
+    JoinSettings,
     NumChunks,
-    ProcessFramingAiParallelRequest,
-    ProcessMultiClipRequest,
-    Rate,
-    RenderOverlayRequest,
-    Seconds,
     SpotlightSettings,
-    Transition,
-    exact,
 )
+from video_pipeline.clips.request_base import BEYOND_END, MAX_CLIPS, Encoding, Seconds, exact, ordered
 from video_pipeline.errors import BadInput, problems_of
 from video_pipeline.keys import ClipId, check_key, check_name
 from video_pipeline.store.base import ObjectMissing, ObjectStore
@@ -48,24 +36,50 @@ RequestT = TypeVar("RequestT", bound=BaseModel)
 EARLY = Fraction(1, 20)
 """Seconds before a clip's first picture that still mean it: a rounded number, or a frame."""
 
-FINISHED: tuple[Stage, ...] = ("framed_clip", "multi_clip", "overlay_clip", "clip")
-"""Which render of another clip is taken where a request names it: the furthest there is."""
-
 
 class PlayersSection(StrictModel):
-    """Where people are looked for: at `timestamps` (source seconds), or `rate` times a second."""
+    """Where people are looked for: at `timestamps` (source seconds), or `rate` times a second, which is once
+    if neither is given."""
 
-    timestamps: tuple[Seconds, ...] | None = Field(default=None, min_length=1)
+    timestamps: tuple[Seconds, ...] | None = Field(default=None, min_length=1, max_length=MAX_FRAMES)
     rate: DetectionRate | None = None
     min_confidence: float = Field(default=0.5, ge=0, le=1)
     draw: bool = True
     weights_key: str | None = None
+
+    @model_validator(mode="after")
+    def _says_which_pictures(self) -> PlayersSection:
+        check_chosen(self.timestamps, self.rate, draw=self.draw)
+        return self
+
+    def outside(self, begin: Fraction, end: Fraction) -> str | None:
+        """What it asks for that a clip of these seconds of the source has not, or too much of it, if
+        anything."""
+        if self.timestamps is None:
+            count = math.ceil((end - begin) * Fraction(self.rate or 1))
+            most, drawn = (MAX_DRAWN, "drawn") if self.draw else (MAX_FRAMES, "looked at")
+            return f"{count} pictures are asked for, at most {most} are {drawn}" if count > most else None
+        wrong = [time for time in self.timestamps if not begin - EARLY <= exact(time) < end]
+        return f"people are looked for at {', '.join(map(str, wrong))} s" if wrong else None
 
 
 class FramingSection(FramedOutput, FramingSettings):
     """How the clip is re-framed, and in how many calls."""
 
     num_chunks: NumChunks = None
+
+    def outside(self, begin: Fraction, end: Fraction) -> str | None:
+        """As of `PlayersSection`. A trim from before the clip means its beginning."""
+        if self.trim_start is not None and exact(self.trim_start) >= end:
+            return f"trim_start is {self.trim_start} s"
+        if self.trim_end is not None and not begin < exact(self.trim_end) <= end + BEYOND_END:
+            return f"trim_end is {self.trim_end} s"
+        at = begin if self.trim_start is None else max(begin, exact(self.trim_start))
+        stop = end if self.trim_end is None else min(end, exact(self.trim_end))
+        for segment in self.segments:
+            if not segment.keep and exact(segment.start) <= at:
+                at = max(at, exact(segment.end))
+        return "the segments leave nothing of it" if at >= stop else None
 
 
 class _NamedSource(StrictModel):
@@ -87,30 +101,16 @@ class MultiClipItem(FramingSettings, _NamedSource):
     """A clip to be framed and joined."""
 
 
-class MultiClipSection(FramedOutput):
+class MultiClipSection(FramedOutput, JoinSettings):
     clips: tuple[MultiClipItem, ...] = Field(min_length=1, max_length=MAX_CLIPS)
-    transition: Transition = "cut"
-    transition_seconds: float = Field(default=0.5, gt=0, le=10)
 
 
 class CompilationItem(Annotations, _NamedSource):
     """A clip and what is written over it."""
 
 
-class CompilationSection(StrictModel):
+class CompilationSection(CompilationSettings):
     clips: tuple[CompilationItem, ...] = Field(min_length=1, max_length=MAX_CLIPS)
-    transition: Transition = "cut"
-    transition_seconds: float = Field(default=0.5, gt=0, le=10)
-    output_width: int | None = Field(default=None, ge=16, le=MAX_SIDE, multiple_of=2)
-    output_height: int | None = Field(default=None, ge=16, le=MAX_SIDE, multiple_of=2)
-    fps: Rate | None = None
-    annotation_seconds: float | None = Field(default=None, gt=0, le=36_000, allow_inf_nan=False)
-
-    @model_validator(mode="after")
-    def _a_size_has_two_sides(self) -> CompilationSection:
-        if (self.output_width is None) != (self.output_height is None):
-            raise ValueError("output_width and output_height belong together")
-        return self
 
 
 class ClipRequest(StrictModel):
@@ -138,7 +138,18 @@ class ClipRequest(StrictModel):
                 raise ValueError("name a source_key, multi_clip or compilation")
         elif self.start is None or self.end is None:
             raise ValueError("a source_key needs start and end")
+        else:
+            ordered(self.start, self.end)
+            self._sections_lie_within(self.start, self.end)
         return self
+
+    def _sections_lie_within(self, start: float, end: float) -> None:
+        if self.mode == "copy":
+            return  # where such a clip begins and ends is known when it is there
+        for section in (self.players, self.framing):
+            outside = section and section.outside(exact(start), exact(end))
+            if outside:
+                raise ValueError(f"{outside}, and the clip goes from {start} s to {end} s")
 
 
 def load_clip_request(store: ObjectStore, clip: ClipId) -> ClipRequest:
@@ -169,7 +180,7 @@ def add_clip(store: ObjectStore, clip: ClipId, data: Mapping[str, Any]) -> str:
 
 
 def _checked(clip: ClipId, data: Any, name: str) -> ClipRequest:
-    asked = _model(ClipRequest, data, name)
+    asked = checked_model(ClipRequest, data, name)
     items = [
         *(asked.multi_clip.clips if asked.multi_clip else ()),
         *(asked.compilation.clips if asked.compilation else ()),
@@ -181,7 +192,8 @@ def _checked(clip: ClipId, data: Any, name: str) -> ClipRequest:
     return asked
 
 
-def _model(model: type[RequestT], data: Any, name: str) -> RequestT:
+def checked_model(model: type[RequestT], data: Any, name: str) -> RequestT:
+    """`data` as `model`. BadInput that names every wrong field, and the input `name`."""
     try:
         return model.model_validate(data)
     except ValidationError as error:
@@ -190,124 +202,3 @@ def _model(model: type[RequestT], data: Any, name: str) -> RequestT:
             input=name,
             what_to_do="correct the named fields.",
         ) from None
-
-
-# Requests of tasks
-
-
-def extract_request(clip: ClipId, asked: ClipRequest) -> ExtractClipRequest:
-    return _task(
-        ExtractClipRequest,
-        clip,
-        {
-            "source_key": _needed(asked.source_key, clip, "source_key"),
-            "start": asked.start,
-            "end": asked.end,
-            "mode": asked.mode,
-            "encoding": asked.encoding,
-        },
-    )
-
-
-def players_request(store: ObjectStore, clip: ClipId, asked: ClipRequest) -> DetectPlayersBatchRequest:
-    section = _needed(asked.players, clip, "players")
-    cut = current_renders(store, clip).need("clip", clip)
-    shift = exact(cut.start_seconds or 0.0)
-    fields = section.model_dump(mode="json", exclude_none=True)
-    if section.timestamps is not None:
-        early = [time for time in section.timestamps if exact(time) < shift - EARLY]
-        if early:
-            raise BadInput(
-                f"people are looked for at {', '.join(map(str, early))} s, before the clip begins at "
-                f"{float(shift):.3f} s",
-                input=keys.clip_request_key(clip),
-                what_to_do="choose times within the clip, in seconds of the source video",
-            )
-        fields["timestamps"] = [max(0.0, float(exact(time) - shift)) for time in section.timestamps]
-    elif section.rate is None:
-        fields["rate"] = "1"
-    return _task(DetectPlayersBatchRequest, clip, {"source_key": cut.output_key, **fields})
-
-
-def overlay_request(store: ObjectStore, clip: ClipId, asked: ClipRequest) -> RenderOverlayRequest:
-    """Over the cut clip. Without the section there are no regions, and the clip is copied."""
-    section = asked.overlay or SpotlightSettings()
-    cut = current_renders(store, clip).need("clip", clip)
-    fields = _moved(section.model_dump(mode="json"), exact(cut.start_seconds or 0.0))
-    return _task(
-        RenderOverlayRequest, clip, {**fields, "source_key": cut.output_key, "encoding": asked.encoding}
-    )
-
-
-def framing_request(store: ObjectStore, clip: ClipId, asked: ClipRequest) -> ProcessFramingAiParallelRequest:
-    """Of the overlaid clip, or of the cut one where there is no overlay section."""
-    section = _needed(asked.framing, clip, "framing")
-    renders = current_renders(store, clip)
-    cut = renders.need("clip", clip)
-    source = renders.fresh("overlay_clip", clip) if asked.overlay is not None else cut
-    fields = _moved(section.model_dump(mode="json"), exact(cut.start_seconds or 0.0))
-    return _task(
-        ProcessFramingAiParallelRequest,
-        clip,
-        {**fields, "source_key": source.output_key, "encoding": asked.encoding},
-    )
-
-
-def multi_clip_request(store: ObjectStore, clip: ClipId, asked: ClipRequest) -> ProcessMultiClipRequest:
-    section = _needed(asked.multi_clip, clip, "multi_clip")
-    fields = section.model_dump(mode="json", exclude={"clips"})
-    clips = [_resolved(store, clip, item) for item in section.clips]
-    return _task(ProcessMultiClipRequest, clip, {**fields, "clips": clips, "encoding": asked.encoding})
-
-
-def compilation_request(
-    store: ObjectStore, clip: ClipId, asked: ClipRequest
-) -> CreateAnnotatedCompilationRequest:
-    section = _needed(asked.compilation, clip, "compilation")
-    fields = section.model_dump(mode="json", exclude={"clips"})
-    clips = [_resolved(store, clip, item) for item in section.clips]
-    return _task(
-        CreateAnnotatedCompilationRequest, clip, {**fields, "clips": clips, "encoding": asked.encoding}
-    )
-
-
-def _resolved(store: ObjectStore, clip: ClipId, item: MultiClipItem | CompilationItem) -> dict[str, Any]:
-    """An item with the key of its source."""
-    fields = item.model_dump(mode="json", exclude={"clip"})
-    if item.clip is not None:
-        other = ClipId(clip.tenant, item.clip)
-        fields["source_key"] = current_renders(store, other).furthest(FINISHED, other).output_key
-    return fields
-
-
-def _needed(section: Any, clip: ClipId, name: str) -> Any:
-    if section is None:
-        raise BadInput(
-            f"the request of {clip.partition_key} has no {name!r}",
-            input=keys.clip_request_key(clip),
-            what_to_do=f"add {name} to it, or leave this asset out",
-        )
-    return section
-
-
-def _moved(fields: dict[str, Any], shift: Fraction) -> dict[str, Any]:
-    """Every time in a section `shift` seconds earlier."""
-    names = {"time", "start_time", "end_time", "trim_start", "trim_end", "start", "end"}
-
-    def moved(value: Any, name: str = "") -> Any:
-        if isinstance(value, dict):
-            return {key: moved(item, key) for key, item in value.items()}
-        if isinstance(value, list):
-            return [moved(item) for item in value]
-        if name in names and isinstance(value, float):
-            earlier = float(exact(value) - shift)
-            return max(0.0, earlier) if name.startswith("trim_") else earlier
-        return value
-
-    return moved(fields)
-
-
-def _task(model: type[RequestT], clip: ClipId, fields: Mapping[str, Any]) -> RequestT:
-    return _model(
-        model, {"tenant_id": clip.tenant, "clip_id": clip.clip, **fields}, keys.clip_request_key(clip)
-    )

@@ -22,9 +22,11 @@ from video_pipeline.clips.framing_plan import (
     one_torch_thread,
     preview_programme,
 )
+from video_pipeline.clips.preview_cost import foretold
 from video_pipeline.clips.publishing import ClipOutput
 from video_pipeline.clips.render import preview_frames, render_clip
-from video_pipeline.clips.request import CreateAnnotatedCompilationRequest, ProcessMultiClipRequest, exact
+from video_pipeline.clips.request import CreateAnnotatedCompilationRequest, ProcessMultiClipRequest
+from video_pipeline.clips.request_base import exact
 from video_pipeline.clips.result import RenderResult
 from video_pipeline.clips.shots import preview_numbers, programme_frames
 from video_pipeline.clips.sources import StoreSources
@@ -117,6 +119,7 @@ def create_annotated_compilation(
             wanted=len(numbers),
             degraded=degraded,
             notes=sources.notes(),
+            **foretold(context, output.kind, programme.frames),
         )
     path = context.scratch / "clip.mp4"
     rendered = render_clip(

@@ -25,10 +25,10 @@ from video_pipeline.clips.foretelling import (
     model_for,
     note_prediction,
     prediction_of,
-    preview_prediction,
 )
 from video_pipeline.clips.framing import KIND, delete_parts, framed_output, part_key
 from video_pipeline.clips.framing_plan import FramingPlan
+from video_pipeline.clips.preview_cost import PARALLEL, foretold
 from video_pipeline.clips.publishing import ClipOutput
 from video_pipeline.clips.render import Rendered, sound_of
 from video_pipeline.clips.request import (
@@ -61,7 +61,7 @@ def process_framing_ai_parallel(
 ) -> RenderResult:
     """The clip of `process_framing_ai`, in `num_chunks` calls. Parts are deleted when the clip is there, and
     when the render fails; those of a killed one are used by the next. The result has what the cost model
-    foretold of it on its machines, and a preview what it foretells on Modal's."""
+    foretold of it on its machines, and a preview what it foretells."""
     whole = _whole(request)
     wanted = request.num_chunks if isinstance(request.num_chunks, int) else None
     if request.preview:
@@ -124,11 +124,18 @@ def _in_one_call(request: ProcessFramingAiRequest, context: TaskContext) -> Rend
 
 
 def _preview(whole: ProcessFramingAiRequest, context: TaskContext, wanted: int | None) -> RenderResult:
+    """The pictures of a call that renders them, and what the chunks would cost instead of one call."""
     result = _in_one_call(whole, context)
-    if not result.enlarged_frames:
-        return result
-    prediction = preview_prediction(result.frames, Fraction(result.frame_rate), wanted, context.store)
-    return result.model_copy(update={"prediction": prediction})
+    plan = FramingPlan.of(whole, context.store, framed_output(context.store, whole))
+    cost = foretold(
+        context,
+        PARALLEL,
+        result.frames,
+        enlarged=plan.enlarges(whole, [whole]),
+        rate=Fraction(result.frame_rate),
+        wanted=wanted,
+    )
+    return result.model_copy(update=cost)
 
 
 def _pair(plan: FramingPlan, path: Path) -> tuple[Shot, CroppedFrame]:

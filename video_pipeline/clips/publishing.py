@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from video_pipeline import keys
-from video_pipeline.clips.request import ClipTask
+from video_pipeline.clips.request_base import ClipTask
 from video_pipeline.clips.result import ClipManifest, ClipObject, RenderResult
 from video_pipeline.keys import ClipId, recipe_hash
 from video_pipeline.store.base import ObjectMissing, ObjectStore

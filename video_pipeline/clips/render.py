@@ -136,8 +136,9 @@ def render_clip(
     (`media.h264_parts`), beginning at output frame `first`.
 
     `transforms(clip)` is called in the worker that uses it; `on_frames` is told how many frames each batch
-    had, when it is encoded. The pictures of the middle frame are kept, or of
-    the last if there are fewer than `total`. The first error ends everything, and leaves no file.
+    had, when it is encoded. The pictures of the middle frame are kept, or of the last if there are fewer than
+    `total`; where a transition is there, of the last before it that shows one clip alone. The first error
+    ends everything, and leaves no file.
     """
     done = Rendered()
     chosen = first + total // 2
@@ -160,8 +161,10 @@ def render_clip(
 
         def encode(results: list[tuple[OutputFrame, CroppedFrame]]) -> None:
             for frame, picture in results:
-                if frame.number <= chosen:
-                    done.before, done.after = max(frame.shots, key=lambda shot: shot.weight), picture
+                shown = max(frame.shots, key=lambda shot: shot.weight)
+                kept = done.before
+                if frame.number <= chosen and (shown.weight == 1 or kept is None or kept.weight < 1):
+                    done.before, done.after = shown, picture
                 done.frames += 1
                 done.pts.append(frame.pts)
                 done.end_pts = frame.pts + frame.duration

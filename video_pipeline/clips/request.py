@@ -1,7 +1,8 @@
 """What one asks of the clip tasks: JSON on the wire, strict models in code.
 
-Belongs here: requests and what they share. Does not belong here: results (`result.py`), frame arithmetic
-(`timeline.py`), media. Pure pydantic.
+Belongs here: requests of rendering tasks and what some of them share. Does not belong here: what all of them
+are made of (`request_base.py`), results (`result.py`), frame arithmetic (`timeline.py`), media. Pure
+pydantic.
 
 Times are seconds of the *source's* timeline, what a player shows while the source plays, so that trimming a
 clip again moves no crop and no spotlight. Positions are pixels of the displayed source picture, or of
@@ -16,100 +17,25 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from video_pipeline.keys import check_key, check_name
-from video_pipeline.media.h264 import ENCODER_VERSION
+from video_pipeline.clips.request_base import (
+    MAX_CLIPS,
+    MAX_KEYFRAMES,
+    MAX_SIDE,
+    Coordinate,
+    Effect,
+    Interpolation,
+    Length,
+    Moment,
+    Rate,
+    Render,
+    Seconds,
+    Size,
+    Transition,
+    ascending,
+    ordered,
+)
 from video_pipeline.models.shipped import UPSCALER_WEIGHTS, shipped_sha256
-from video_pipeline.strict import StrictModel, fraction_of
-
-Interpolation = Literal["linear", "monotone_cubic"]
-Effect = Literal["dark_overlay", "brightness_boost", "original"]
-Transition = Literal["cut", "fade", "dissolve"]
-Preset = Literal[
-    "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"
-]
-
-MAX_SIDE = 8192
-MAX_CLIPS = 500
-MAX_KEYFRAMES = 10_000
-SLOWEST, FASTEST = 0.1, 10.0
-
-
-def exact(seconds: float) -> Fraction:
-    """The number a person wrote: 0.1 is one tenth, not the nearest binary float."""
-    return Fraction(repr(seconds))
-
-
-MAX_TICKS = 1_000_000
-"""The largest numerator of a frame rate: it becomes the file's time scale."""
-
-
-def _rate(text: str) -> str:
-    try:
-        value = fraction_of(text)
-    except ValueError:
-        raise ValueError(f"{text[:40]!r} is no frame rate: write 30, 29.97 as 30000/1001") from None
-    if not 1 <= value <= 240:
-        raise ValueError(f"{text} frames per second is not between 1 and 240")
-    # 29.97 and 23.976023976 are how people write n x 1000/1001, the rates of NTSC.
-    meant = Fraction(round(value * 1001 / 1000) * 1000, 1001)
-    if abs(value - meant) < meant / 100_000:
-        value = meant
-    if value.numerator > MAX_TICKS:
-        raise ValueError(f"{text} is too fine a frame rate: write it as a simple fraction, as 30000/1001")
-    return str(value)
-
-
-Seconds = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
-Moment = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
-"""Seconds that may lie before a source begins: a key frame there still shapes what follows."""
-Coordinate = Annotated[float, Field(ge=-1e5, le=1e5, allow_inf_nan=False)]
-Length = Annotated[float, Field(gt=0, le=1e5, allow_inf_nan=False)]
-Rate = Annotated[str, AfterValidator(_rate)]
-"""Frames per second as a fraction: "30", "30000/1001"."""
-
-
-class Size(StrictModel):
-    width: int = Field(ge=1, le=1 << 16)
-    height: int = Field(ge=1, le=1 << 16)
-
-
-class Encoding(StrictModel):
-    """Settings of libx264: constant quality (1 best .. 51) and preset. 18 looks like the original."""
-
-    crf: float = Field(default=18.0, ge=1, le=51)
-    preset: Preset = "medium"
-
-
-class ClipTask(StrictModel):
-    """What every request of the suite names: whose it is, and under which clip its objects lie."""
-
-    tenant_id: str
-    clip_id: str
-
-    @model_validator(mode="after")
-    def _names_and_keys_are_clean(self) -> ClipTask:
-        check_name("tenant", self.tenant_id)
-        check_name("clip", self.clip_id)
-        for key in self.input_keys().values():
-            check_key(key, tenant=self.tenant_id)
-        return self
-
-    def input_keys(self) -> dict[str, str]:
-        """Every object the task reads, by what it is."""
-        return {}
-
-
-class Render(ClipTask):
-    """What every rendering task takes. With `preview`, that many frames are rendered as PNG, spread over the
-    clip, and nothing else is made: the answer says how long the clip will be."""
-
-    encoding: Encoding = Encoding()
-    preview: int | None = Field(default=None, ge=1, le=64)
-
-    def shipped_inputs(self) -> dict[str, str]:
-        """Inputs that ship with the code: another version of one gives another clip."""
-        return {"encoder": str(ENCODER_VERSION)}
-
+from video_pipeline.strict import StrictModel
 
 # Cutting
 
@@ -125,7 +51,7 @@ class Cut(StrictModel):
 
     @model_validator(mode="after")
     def _ends_after_it_starts(self) -> Cut:
-        _ordered(self.start, self.end)
+        ordered(self.start, self.end)
         return self
 
 
@@ -158,8 +84,8 @@ class HighlightRegion(StrictModel):
 
     @model_validator(mode="after")
     def _in_order(self) -> HighlightRegion:
-        _ordered(self.start_time, self.end_time)
-        _ascending([keyframe.time for keyframe in self.keyframes])
+        ordered(self.start_time, self.end_time)
+        ascending([keyframe.time for keyframe in self.keyframes])
         return self
 
 
@@ -187,6 +113,8 @@ class RenderOverlayRequest(Render, SpotlightSettings):
 
 # Framing
 
+SLOWEST, FASTEST = 0.1, 10.0
+
 
 class CropKeyframe(StrictModel):
     """The part of the picture that is shown at a moment: left and top edge, width and height in pixels."""
@@ -208,7 +136,7 @@ class Segment(StrictModel):
 
     @model_validator(mode="after")
     def _ends_after_it_starts(self) -> Segment:
-        _ordered(self.start, self.end)
+        ordered(self.start, self.end)
         return self
 
 
@@ -225,12 +153,12 @@ class FramingSettings(StrictModel):
 
     @model_validator(mode="after")
     def _in_order(self) -> FramingSettings:
-        _ascending([keyframe.time for keyframe in self.keyframes])
+        ascending([keyframe.time for keyframe in self.keyframes])
         for before, after in itertools.pairwise(self.segments):
             if after.start < before.end:
                 raise ValueError(f"the segment at {after.start} s begins before the one before it ends")
         if self.trim_start is not None and self.trim_end is not None:
-            _ordered(self.trim_start, self.trim_end)
+            ordered(self.trim_start, self.trim_end)
         return self
 
 
@@ -295,13 +223,18 @@ class ProcessFramingAiParallelRequest(ProcessFramingAiRequest):
 # Joining
 
 
-class ProcessMultiClipRequest(Render, FramedOutput):
-    """Clips re-framed and joined: one load of the network, one frame rate. `transition_seconds` is how long a
-    dissolve overlaps, or how long a fade takes through black."""
+class JoinSettings(StrictModel):
+    """How clips follow each other. `transition_seconds` is how long a dissolve overlaps, or how long a fade
+    takes through black."""
 
-    clips: tuple[Framing, ...] = Field(min_length=1, max_length=MAX_CLIPS)
     transition: Transition = "cut"
     transition_seconds: float = Field(default=0.5, gt=0, le=10)
+
+
+class ProcessMultiClipRequest(Render, FramedOutput, JoinSettings):
+    """Clips re-framed and joined: one load of the network, one frame rate."""
+
+    clips: tuple[Framing, ...] = Field(min_length=1, max_length=MAX_CLIPS)
 
     def input_keys(self) -> dict[str, str]:
         clips = {f"clip {number}": clip.source_key for number, clip in enumerate(self.clips, 1)}
@@ -325,7 +258,7 @@ class Annotations(StrictModel):
     @model_validator(mode="after")
     def _ends_after_it_starts(self) -> Annotations:
         if self.start is not None and self.end is not None:
-            _ordered(self.start, self.end)
+            ordered(self.start, self.end)
         return self
 
 
@@ -335,24 +268,27 @@ class AnnotatedClip(Annotations):
     source_key: str
 
 
-class CreateAnnotatedCompilationRequest(Render):
-    """Clips one after the other, each with its annotation. Size and rate are the first clip's if not given;
-    other shapes are fitted inside, with black beside. `annotation_seconds`: how long an annotation is shown
-    from its clip's beginning; None: as long as the clip."""
+class CompilationSettings(JoinSettings):
+    """How a compilation looks. Size and rate are the first clip's if not given; other shapes are fitted
+    inside, with black beside. `annotation_seconds`: how long an annotation is shown from its clip's
+    beginning; None: as long as the clip."""
 
-    clips: tuple[AnnotatedClip, ...] = Field(min_length=1, max_length=MAX_CLIPS)
-    transition: Transition = "cut"
-    transition_seconds: float = Field(default=0.5, gt=0, le=10)
     output_width: int | None = Field(default=None, ge=16, le=MAX_SIDE, multiple_of=2)
     output_height: int | None = Field(default=None, ge=16, le=MAX_SIDE, multiple_of=2)
     fps: Rate | None = None
     annotation_seconds: float | None = Field(default=None, gt=0, le=36_000, allow_inf_nan=False)
 
     @model_validator(mode="after")
-    def _a_size_has_two_sides(self) -> CreateAnnotatedCompilationRequest:
+    def _a_size_has_two_sides(self) -> CompilationSettings:
         if (self.output_width is None) != (self.output_height is None):
             raise ValueError("output_width and output_height belong together")
         return self
+
+
+class CreateAnnotatedCompilationRequest(Render, CompilationSettings):
+    """Clips one after the other, each with its annotation."""
+
+    clips: tuple[AnnotatedClip, ...] = Field(min_length=1, max_length=MAX_CLIPS)
 
     def input_keys(self) -> dict[str, str]:
         return {f"clip {number}": clip.source_key for number, clip in enumerate(self.clips, 1)}
@@ -360,14 +296,3 @@ class CreateAnnotatedCompilationRequest(Render):
 
 def _keys(named: dict[str, str | None]) -> dict[str, str]:
     return {name: key for name, key in named.items() if key is not None}
-
-
-def _ordered(start: float, end: float) -> None:
-    if end <= start:
-        raise ValueError(f"it ends at {end} s, not after it starts at {start} s")
-
-
-def _ascending(times: list[float]) -> None:
-    for before, after in itertools.pairwise(times):
-        if after <= before:
-            raise ValueError(f"key frames stand in order of time: {after} s follows {before} s")

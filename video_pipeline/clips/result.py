@@ -73,7 +73,10 @@ class RenderResult(StrictModel):
     model_sha256: str | None = None
     chunks: tuple[ChunkRow, ...] = ()
     prediction: RenderPrediction | None = None
-    """What was foretold of this render on the machines it ran on; of a preview, of the render at Modal."""
+    """What was foretold of this render on the machines it ran on; of a preview, of the render to come."""
+
+    not_foretold: str | None = None
+    """Of a preview, why its cost on the backend in use is not foretold."""
 
     made: bool = True
     phases: dict[str, float] = Field(default_factory=dict)

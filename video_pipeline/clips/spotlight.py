@@ -20,7 +20,6 @@ format), so hue and saturation stay. The mask of a chroma sample is the mean of 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -29,16 +28,23 @@ from typing import Literal
 import numpy as np
 
 from video_pipeline.clips.interpolation import Curve, Interpolation
+from video_pipeline.clips.spotlight_pixels import (
+    BLACK,
+    NEUTRAL,
+    Box,
+    cut,
+    even_below,
+    lighten_chroma,
+    lighten_luma,
+    mix,
+    weights_of,
+)
 from video_pipeline.errors import BadInput, Internal
 from video_pipeline.media.frames import CroppedFrame
 
 Effect = Literal["dark_overlay", "brightness_boost", "original"]
 EFFECTS: tuple[Effect, ...] = ("dark_overlay", "brightness_boost", "original")
 
-_BLACK, _WHITE = 16, 235  # luma, limited range (BT.709-6, digital representation with 8 bits)
-_NEUTRAL, _LEAST_CHROMA, _MOST_CHROMA = 128, 16, 240
-# Weights are parts of 256 in uint16: 255 x 256 + 128 still fits, and numpy does such products 16 at a time.
-_ONE, _HALF, _SHIFT = 256, 128, 8
 _STEPS = 4096  # of the falloff's table: one entry off is at most a third of a luma step
 _BAND = 128  # rows done at once: what lies between stays in the cache; 16, 32 and 64 took longer
 _SMALLEST_RADIUS = 0.5  # pixels: less might pass between two pixel centres
@@ -60,24 +66,6 @@ class SpotlightRegion:
 
 
 @dataclass(frozen=True, slots=True)
-class _Box:
-    """Luma pixels [left, right) x [top, bottom), all even."""
-
-    left: int
-    top: int
-    right: int
-    bottom: int
-
-    def rows(self, top: int, bottom: int) -> _Box:
-        """The part of it in [top, bottom), which may be none."""
-        return _Box(self.left, max(self.top, top), self.right, min(self.bottom, bottom))
-
-    @property
-    def empty(self) -> bool:
-        return self.left >= self.right or self.top >= self.bottom
-
-
-@dataclass(frozen=True, slots=True)
 class _Light:
     """A region at one moment; `edge` is the feather used, in radii."""
 
@@ -88,14 +76,14 @@ class _Light:
     edge: float
     amount: float
 
-    def box(self, width: int, height: int) -> _Box:
+    def box(self, width: int, height: int) -> Box:
         """The part of the picture outside which the mask is 0."""
         reach_x, reach_y = self.radius_x * (1 + self.edge), self.radius_y * (1 + self.edge)
-        return _Box(
-            _even_below(self.x - reach_x, width),
-            _even_below(self.y - reach_y, height),
-            width - _even_below(width - self.x - reach_x, width),
-            height - _even_below(height - self.y - reach_y, height),
+        return Box(
+            even_below(self.x - reach_x, width),
+            even_below(self.y - reach_y, height),
+            width - even_below(width - self.x - reach_x, width),
+            height - even_below(height - self.y - reach_y, height),
         )
 
     def mask_table(self) -> np.ndarray:
@@ -104,7 +92,7 @@ class _Light:
         e = np.clip((np.sqrt(square) - 1) / self.edge, 0.0, 1.0)
         return 1 - e * e * (3 - 2 * e)
 
-    def weights(self, table: np.ndarray, box: _Box) -> np.ndarray:
+    def weights(self, table: np.ndarray, box: Box) -> np.ndarray:
         """`table`'s entries (h, w) for the pixels of `box`, by their distance."""
         scale = _STEPS / ((1 + self.edge) ** 2 - 1)
         across = (np.arange(box.left, box.right) + 0.5 - self.x) / self.radius_x
@@ -161,7 +149,7 @@ class Spotlight:
             raise Internal(f"A picture of {got} came to a spotlight for {wanted}.")
         lights = self._lights(t)
         amount = max((light.amount for light in lights), default=0.0)
-        if self._effect == "original" or _weights(self._strength * amount) == 0:
+        if self._effect == "original" or weights_of(self._strength * amount) == 0:
             return frame
         if self._effect == "dark_overlay":
             return self._darkened(frame, lights, amount)
@@ -182,31 +170,31 @@ class Spotlight:
 
     def _darkened(self, frame: CroppedFrame, lights: list[_Light], amount: float) -> CroppedFrame:
         tables = [
-            _weights(1 - self._strength * (amount - light.amount * light.mask_table())) for light in lights
+            weights_of(1 - self._strength * (amount - light.amount * light.mask_table())) for light in lights
         ]
-        outside = _weights(1 - self._strength * amount)
+        outside = weights_of(1 - self._strength * amount)
         y, u, v = (np.empty_like(plane) for plane in (frame.y, frame.u, frame.v))
-        for source, towards, out in ((frame.y, _BLACK, y), (frame.u, _NEUTRAL, u), (frame.v, _NEUTRAL, v)):
+        for source, towards, out in ((frame.y, BLACK, y), (frame.u, NEUTRAL, u), (frame.v, NEUTRAL, v)):
             for top in range(0, len(source), _BAND):
-                _towards(source[top : top + _BAND], outside, towards, out[top : top + _BAND])
+                mix(source[top : top + _BAND], outside, towards, out[top : top + _BAND])
         for box, luma, chroma in self._lit_bands(lights, tables, outside):
-            _towards(_cut(frame.y, box), luma, _BLACK, _cut(y, box))
-            _towards(_cut(frame.u, box, 2), chroma, _NEUTRAL, _cut(u, box, 2))
-            _towards(_cut(frame.v, box, 2), chroma, _NEUTRAL, _cut(v, box, 2))
+            mix(cut(frame.y, box), luma, BLACK, cut(y, box))
+            mix(cut(frame.u, box, 2), chroma, NEUTRAL, cut(u, box, 2))
+            mix(cut(frame.v, box, 2), chroma, NEUTRAL, cut(v, box, 2))
         return CroppedFrame(y, u, v, frame.tags)
 
     def _brightened(self, frame: CroppedFrame, lights: list[_Light]) -> CroppedFrame:
-        tables = [_weights(self._strength * light.amount * light.mask_table()) for light in lights]
+        tables = [weights_of(self._strength * light.amount * light.mask_table()) for light in lights]
         y, u, v = (plane.copy() for plane in (frame.y, frame.u, frame.v))
-        for box, luma, chroma in self._lit_bands(lights, tables, _weights(0.0)):
-            _lighten_luma(_cut(y, box), luma)
-            _lighten_chroma(_cut(u, box, 2), chroma)
-            _lighten_chroma(_cut(v, box, 2), chroma)
+        for box, luma, chroma in self._lit_bands(lights, tables, weights_of(0.0)):
+            lighten_luma(cut(y, box), luma)
+            lighten_chroma(cut(u, box, 2), chroma)
+            lighten_chroma(cut(v, box, 2), chroma)
         return CroppedFrame(y, u, v, frame.tags)
 
     def _lit_bands(
         self, lights: list[_Light], tables: list[np.ndarray], outside: np.ndarray
-    ) -> Iterator[tuple[_Box, np.ndarray, np.ndarray]]:
+    ) -> Iterator[tuple[Box, np.ndarray, np.ndarray]]:
         """Boxes that together hold all light, each with the weights of its luma (h, w) and chroma (h/2, w/2):
         the largest of each light's, `outside` where there is none."""
         boxes = [light.box(self._width, self._height) for light in lights]
@@ -215,7 +203,7 @@ class Spotlight:
             lit = [part for part in parts if not part.empty]
             if not lit:
                 continue
-            around = _Box(
+            around = Box(
                 min(part.left for part in lit),
                 min(part.top for part in lit),
                 max(part.right for part in lit),
@@ -262,48 +250,3 @@ def _curve(region: SpotlightRegion, interpolation: Interpolation, name: str) -> 
     if (opacity < 0).any() or (opacity > 1).any():
         raise BadInput("An opacity does not lie within 0..1.", input=name)
     return curve
-
-
-def _even_below(value: float, limit: int) -> int:
-    """The largest even number within 0..limit (even) that is not above `value`, or 0."""
-    return math.floor(min(max(value, 0.0), float(limit))) // 2 * 2
-
-
-def _weights(parts: float | np.ndarray) -> np.ndarray:
-    """Parts of one, 0..1, as whole 256ths in uint16, rounded half up."""
-    return np.floor(np.asarray(parts) * _ONE + 0.5).astype(np.uint16)
-
-
-def _cut(plane: np.ndarray, box: _Box, by: int = 1) -> np.ndarray:
-    return plane[box.top // by : box.bottom // by, box.left // by : box.right // by]
-
-
-def _towards(source: np.ndarray, weights: np.ndarray, towards: int, out: np.ndarray) -> None:
-    """`weights` of `source` and the rest of `towards`, rounded half up, into `out` (uint8). Weights (h, w),
-    or () for all: both make the same sums, so that parts done in either way meet exactly."""
-    mixed = source * weights
-    mixed += (_ONE - weights) * np.uint16(towards) + np.uint16(_HALF)
-    mixed >>= _SHIFT
-    out[:] = mixed
-
-
-def _lighten_luma(plane: np.ndarray, weights: np.ndarray) -> None:
-    """Add `weights` of what is above black, in place, up to white."""
-    lighter = (np.maximum(plane, _BLACK) - np.uint8(_BLACK)) * weights
-    lighter += _HALF
-    lighter >>= _SHIFT
-    lighter += plane
-    np.minimum(lighter, _WHITE, out=lighter)
-    plane[:] = np.maximum(lighter, plane)
-
-
-def _lighten_chroma(plane: np.ndarray, weights: np.ndarray) -> None:
-    """Move away from neutral by `weights` of the distance, in place, within chroma's range. The products lie
-    within -128 x 256 and 127 x 256 + 128, which int16 holds."""
-    away = plane.astype(np.int16)
-    away -= _NEUTRAL
-    away *= weights.astype(np.int16)
-    away += _HALF
-    away >>= _SHIFT
-    away += plane
-    plane[:] = np.clip(away, np.minimum(plane, _LEAST_CHROMA), np.maximum(plane, _MOST_CHROMA))

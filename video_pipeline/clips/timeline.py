@@ -17,12 +17,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 
-from video_pipeline.clips.request import Framing, Segment, Transition, exact
+from video_pipeline.clips.request import Framing, Segment
+from video_pipeline.clips.request_base import BEYOND_END, Transition, exact
 from video_pipeline.errors import BadInput
 from video_pipeline.media.clip_audio import SAMPLE_RATE, AudioSpan, samples_at
-
-BEYOND_END = Fraction(1, 10)
-"""Seconds by which a wanted end may pass the source's: editors round durations. More is a mistake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +117,16 @@ def _spans(
         at = end
     if at < stop:
         yield at, stop, Fraction(1)
+
+
+def segments_outside(framing: Framing, timeline: ClipTimeline) -> list[int]:
+    """Segments, counted from 1, that lie outside of what the framed clip shows, and so change nothing."""
+    first, last = timeline.pieces[0], timeline.pieces[-1]
+    return [
+        number
+        for number, segment in enumerate(framing.segments, 1)
+        if segment.keep and (exact(segment.end) <= first.start or exact(segment.start) >= last.stop)
+    ]
 
 
 # Joining

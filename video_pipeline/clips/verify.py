@@ -6,8 +6,7 @@ Belongs here: reading a clip back and the facts that are reported of it. Does no
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -15,18 +14,15 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
-from video_pipeline.errors import BadInput, Internal
+from video_pipeline.clips.read_back import Differences, Track, decode, read_packets, read_structure
+from video_pipeline.errors import Internal
 from video_pipeline.media.frames import ColourTags
 from video_pipeline.media.h264 import BT709
-from video_pipeline.media.mp4.boxes import HEADER, Malformed, parse_header, whole
-from video_pipeline.media.mp4.movie import shown_seconds
 from video_pipeline.media.mp4_write import AAC_FRAME, SAMPLE_RATE
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
     from av.container import InputContainer
-    from av.packet import Packet
-    from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
     from video_pipeline.streaming.cancel import CancellationToken
@@ -87,14 +83,14 @@ def verify_clip(
     import av
     from av.error import FFmpegError
 
-    found = _Differences()
-    faststart, lasts = _structure(path, duration, found)
+    found = Differences()
+    faststart, lasts = read_structure(path, duration, found)
     try:
         with av.open(str(path), "r", format="mov,mp4,m4a,3gp,3g2,mj2") as container:
             if not container.streams.video:
                 raise Internal("a finished clip is wrong: it has no video track", input=path.name)
             stream = container.streams.video[0]
-            picture, sound = _read_packets(container, cancel)
+            picture, sound = read_packets(container, cancel)
             _check_pictures(found, picture, frames, pts)
             if not copied:
                 _check_kind(found, stream, width, height)
@@ -109,97 +105,9 @@ def verify_clip(
     return facts
 
 
-@dataclass
-class _Differences:
-    lines: list[str] = field(default_factory=list)
-
-    def expect(self, what: str, found: object, wanted: object) -> None:
-        if found != wanted:
-            self.lines.append(f"{what} is {found} instead of {wanted}")
-
-    def add(self, line: str) -> None:
-        self.lines.append(line)
-
-    def error(self, name: str) -> Internal:
-        return Internal(f"a finished clip is wrong: {'; '.join(self.lines)}", input=name)
-
-
-@dataclass
-class _Track:
-    """Times of a track's packets in file order, in its time base. No payloads: an hour takes a few MB."""
-
-    pts: list[int] = field(default_factory=list)
-    dts: list[int] = field(default_factory=list)
-    keys: list[int] = field(default_factory=list)
-    """PTS of the key frames, hidden ones too."""
-    begins_with_key: bool | None = None
-    stop: int = 0
-    damaged: int = 0
-
-    def take(self, packet: Packet) -> None:
-        if packet.pts is None or packet.dts is None or packet.is_corrupt:
-            self.damaged += 1
-            return
-        if self.begins_with_key is None:
-            self.begins_with_key = packet.is_keyframe
-        if packet.is_keyframe:
-            self.keys.append(packet.pts)
-        if packet.is_discard:
-            return  # hidden by the edit list
-        self.pts.append(packet.pts)
-        self.dts.append(packet.dts)
-        self.stop = max(self.stop, packet.pts + (packet.duration or 0))
-
-
-def _structure(path: Path, duration: Fraction, found: _Differences) -> tuple[bool, Fraction]:
-    """Follows the top-level boxes (ISO/IEC 14496-12, 4.2) to the end of the file. Whether moov lies in front,
-    and for how many seconds the picture is shown."""
-    kinds: list[str] = []
-    size, at = path.stat().st_size, 0
-    lasts = Fraction(0)
-    with path.open("rb") as file:
-        while at < size:
-            file.seek(at)
-            try:
-                box = parse_header(file.read(HEADER), 0, at)
-                stop = size if box.stop is None else box.stop
-                if box.kind == "moov":
-                    file.seek(box.body)
-                    lasts, step = shown_seconds(
-                        whole(file.read(stop - box.body), "moov", box.body), path.name
-                    )
-                    if abs(lasts - duration) > step:
-                        found.add(
-                            f"the picture lasts {float(lasts):.6f} s instead of {float(duration):.6f} s"
-                        )
-            except (Malformed, BadInput) as error:
-                found.add(f"the structure breaks: {error}")
-                return False, lasts
-            kinds.append(box.kind)
-            at = stop
-    found.expect("the file's size by its boxes", at, size)
-    front = "moov" in kinds and "mdat" in kinds and kinds.index("moov") < kinds.index("mdat")
-    if not front:
-        found.add(f"moov does not lie in front of mdat: the boxes are {', '.join(kinds)}")
-    return front, lasts
-
-
-def _read_packets(container: InputContainer, cancel: CancellationToken | None) -> tuple[_Track, _Track]:
-    picture, sound = _Track(), _Track()
-    first = {container.streams.video[0].index: picture}
-    if container.streams.audio:
-        first[container.streams.audio[0].index] = sound
-    for packet in container.demux():
-        if cancel is not None:
-            cancel.raise_if_cancelled()
-        if packet.size and packet.stream_index in first:
-            first[packet.stream_index].take(packet)
-    return picture, sound
-
-
 def _check_pictures(
-    found: _Differences,
-    track: _Track,
+    found: Differences,
+    track: Track,
     frames: int,
     pts: Sequence[int] | None,
 ) -> None:
@@ -221,7 +129,7 @@ def _check_pictures(
         found.add("the first packet is no key frame")
 
 
-def _check_kind(found: _Differences, stream: VideoStream, width: int, height: int) -> None:
+def _check_kind(found: Differences, stream: VideoStream, width: int, height: int) -> None:
     codec = stream.codec_context
     found.expect("the codec", codec.name, "h264")
     found.expect("the pixel format", codec.pix_fmt, "yuv420p")
@@ -229,7 +137,7 @@ def _check_kind(found: _Differences, stream: VideoStream, width: int, height: in
 
 
 def _check_decoding(
-    found: _Differences, container: InputContainer, stream: VideoStream, track: _Track, copied: bool
+    found: Differences, container: InputContainer, stream: VideoStream, track: Track, copied: bool
 ) -> ColourTags:
     """Decodes the first and the last group; returns the container's tags."""
     codec = stream.codec_context
@@ -242,7 +150,7 @@ def _check_decoding(
     for start, stop in sorted({*groups[:1], *groups[-1:]}):
         wanted = [time for time in shown if start <= time < stop]
         seen, colours, errors = [], set(), 0
-        for frame in _decode(container, stream, start, stop):
+        for frame in decode(container, stream, start, stop):
             seen.append(frame.pts)
             colours.add(
                 ColourTags(frame.color_primaries, frame.color_trc, frame.colorspace, frame.color_range)
@@ -257,21 +165,10 @@ def _check_decoding(
     return tags
 
 
-def _decode(container: InputContainer, stream: VideoStream, start: int, stop: int) -> Iterator[VideoFrame]:
-    """The pictures of start <= PTS < stop. libav may seek further back: it looks for a DTS before the PTS
-    less the first picture's delay, which unevenly spaced pictures make large."""
-    container.seek(start, stream=stream)
-    for frame in container.decode(stream):
-        if frame.pts is not None and frame.pts >= stop:
-            return
-        if frame.pts is None or frame.pts >= start:
-            yield frame
-
-
 def _check_sound(
-    found: _Differences,
+    found: Differences,
     container: InputContainer,
-    track: _Track,
+    track: Track,
     wanted: bool,
     duration: Fraction,
     copied: bool,
@@ -294,9 +191,9 @@ def _check_sound(
 
 
 def _check_encoded_sound(
-    found: _Differences,
+    found: Differences,
     stream: AudioStream,
-    track: _Track,
+    track: Track,
     start: Fraction,
     lasts: Fraction,
     duration: Fraction,
@@ -317,7 +214,7 @@ def _check_encoded_sound(
 def _facts(
     path: Path,
     stream: VideoStream,
-    track: _Track,
+    track: Track,
     lasts: Fraction,
     tags: ColourTags,
     faststart: bool,
