@@ -17,23 +17,9 @@ from video_pipeline.errors import BadInput
 from video_pipeline.keys import SampleId
 from video_pipeline.partitions import SAMPLES
 from video_pipeline.sampling.intake import add_sample, load_sample_request
-from video_pipeline.settings import load_settings
-from video_pipeline.store import open_store
 from video_pipeline.store.base import ObjectStore
 
 SAMPLE = SampleId("demo", "first-look")
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.instance_for_test() as instance:
-        yield instance
-
-
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
-    monkeypatch.setenv("VIDEO_PIPELINE_STORE", str(tmp_path / "store"))
-    return open_store(load_settings())
 
 
 @pytest.fixture
@@ -77,6 +63,18 @@ def test_a_sample_becomes_pictures_predictions_and_reports_in_the_store(
     predictions = metadata_of(result, "frame_predictions")
     assert str(predictions["predictions"]).count("\n") >= 6
     assert str(predictions["wandb_run"]).startswith("demo/server/samples/first-look/result/")
+
+    for told in (frames, predictions):
+        for name, file in (("timing_waterfall", "timing_waterfall"), ("bandwidth", "bandwidth_report")):
+            assert Path(str(told[name])).read_text().lstrip().lower().startswith("<!doctype html"), file
+            assert Path(str(told[name])).name == f"{file}.html"
+    made = [
+        event.step_materialization_data.materialization
+        for event in result.all_events
+        if event.event_type_value == "ASSET_MATERIALIZATION"
+    ]
+    # The same call is the same data: what depends on it is not stale.
+    assert [one.tags["dagster/data_version"] for one in made if one.tags] == [frames["call"]] * 2
 
     prefix = keys.samples_prefix("demo") + "first-look/result/"
     names = [item.key.rpartition("/")[2] for item in store.list(prefix)]

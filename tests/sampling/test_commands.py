@@ -20,7 +20,7 @@ from tests.servers.ranges import Fault, RangeServer
 from video_pipeline import keys
 from video_pipeline.cli import main
 from video_pipeline.models.image_classifier import SHIPPED_WEIGHTS
-from video_pipeline.sampling.commands import DECODED_FRAMES, _Progress
+from video_pipeline.sampling.commands import DECODED_FRAMES, TELL_EVERY_S, _Progress
 from video_pipeline.sampling.runner import run_inference_impl
 from video_pipeline.settings import load_settings
 from video_pipeline.store import open_store
@@ -28,8 +28,10 @@ from video_pipeline.streaming.pipeline import ProgressSnapshot
 
 
 @pytest.fixture(autouse=True)
-def _not_tracked(monkeypatch: pytest.MonkeyPatch) -> None:
+def _not_tracked_and_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine a short sample takes long enough to tell how far it is."""
     monkeypatch.setenv("WANDB_MODE", "disabled")
+    monkeypatch.setattr("video_pipeline.sampling.commands.TELL_EVERY_S", 600.0)
 
 
 def sampled(folder: Path, *arguments: str) -> dict[str, Any]:
@@ -57,6 +59,13 @@ def test_sample_writes_frames_result_and_reports_and_needs_no_store(
     assert "2 of 2 frames" in said
     for name in ("bandwidth_report.html", "timing_waterfall.html", "picture_grid.png"):
         assert str(out / name) in said
+    for row, line in zip(result["frames"], said.splitlines(), strict=False):
+        assert line.startswith(f"batch {row['batch']}  video 0  frame 0")
+        assert f"{row['seconds']:.3f} s" in line
+        assert line.endswith(f" {row['index_bytes'] + row['media_bytes']:,} bytes")
+    read, needed = result["bandwidth_total_upstream_mb"], result["minimum_bytes"] / 1e6
+    requests = result["bandwidth_num_proxy_requests"]
+    assert f"read {read:.2f} MB in {requests} requests; the frames needed {needed:.2f} MB" in said
 
 
 def test_each_picture_is_the_one_of_its_name(tmp_path: Path) -> None:
@@ -72,15 +81,19 @@ def test_each_picture_is_the_one_of_its_name(tmp_path: Path) -> None:
         assert Image.open(path).tobytes() == wanted.tobytes()
 
 
-def test_a_folder_that_is_used_again_holds_the_last_sample_alone(tmp_path: Path) -> None:
+def test_a_folder_that_is_used_again_holds_the_last_sample_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "out"
     sampled(out, "--num-batches", "3")
     (out / DECODED_FRAMES / "mine.png").write_bytes(b"somebody else's")
     sampled(out, "--num-batches", "1")
     names = {path.name for path in (out / DECODED_FRAMES).iterdir()}
     assert names == {"batch_00000_video_00000_frame_000.png", "mine.png"}
+    assert f"; frames are in {out / DECODED_FRAMES}/" in capsys.readouterr().out
     sampled(out, "--no-frames")
     assert {path.name for path in (out / DECODED_FRAMES).iterdir()} == {"mine.png"}
+    assert "frames are in" not in capsys.readouterr().out
     assert not (out / "picture_grid.png").exists()
 
 
@@ -100,6 +113,40 @@ def test_options_reach_the_run(tmp_path: Path) -> None:
         2.5,
         3,
     ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--strategy", "uniform", "--timestamps", "1"], "not allowed with argument --strategy"),
+        (["--strategy", "random", "--timestamps", "1"], "not allowed with argument --strategy"),
+        (["--timestamps", "1", "2", "--num-batches", "3"], "num_batches is the number of timestamps"),
+        (["--offset-max-seconds", "ten"], "'ten' is neither a number of seconds nor 'end'"),
+        (["--weights", "w.pt", "--labels", "IN_THE_WAY/labels.txt"], "IN_THE_WAY/labels.txt] What to do: "),
+        (["--output", "IN_THE_WAY"], "IN_THE_WAY] What to do: name a folder"),
+        (["--output", "IN_THE_WAY/out"], "IN_THE_WAY/out] What to do: name a folder"),
+        (["--device", "gpu"], "[device 'gpu'] What to do: "),
+        (["--device", "cuda:99"], "[device 'cuda:99'] What to do: "),
+        (["--device", "meta"], "it holds no values [device 'meta']"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_anything_is_fetched(
+    server: RangeServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("IN_THE_WAY").write_bytes(b"a file")
+    try:
+        status = main(["sample", "--video-url", server.url("h264_b.mp4"), *arguments])
+    except SystemExit as left:
+        status = left.code
+    assert status == 2
+    assert said in capsys.readouterr().err
+    assert not server.log
 
 
 def test_a_classifier_of_ones_own_has_labels_from_a_file(tmp_path: Path) -> None:
@@ -143,7 +190,29 @@ def test_an_index_that_was_kept_is_at_hand_for_the_next_sample(
     assert main(["index", str(DEMO_CLIP), "--output", str(tmp_path / "clip.vpindex")]) == 0
     assert "1260 pictures" in capsys.readouterr().out
     assert (tmp_path / "clip.vpindex").stat().st_size > 1000
+    nowhere = str(tmp_path / "nowhere" / "clip.vpindex")
+    assert main(["index", str(DEMO_CLIP), "--output", nowhere]) == 2
+    assert f"[{nowhere}] What to do: check the path" in capsys.readouterr().err
     assert sampled(tmp_path / "out")["index_bytes"] == 0
+
+
+def test_an_index_that_was_kept_of_another_version_of_the_file_is_read_again(
+    server: RangeServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    served = server.directory / "replaced.mp4"
+    told: list[str] = []
+    for name in ("h264_b", "demo_fragmented", None):
+        if name is not None:
+            served.write_bytes((server.directory / f"{name}.mp4").read_bytes())
+        assert main(["index", server.url("replaced.mp4")]) == 0
+        told.append(capsys.readouterr().out)
+    first, other, again = told
+    served.unlink()
+    assert ", 60 pictures," in first
+    assert ", 1260 pictures," in other
+    assert other.splitlines()[0] == again.splitlines()[0]
+    assert ["at hand" in text for text in told] == [False, False, True]
+    assert again.splitlines()[1].startswith("read 1 byte in 1 request, what else there is")
 
 
 def test_a_tenants_index_is_kept_in_the_store_and_not_on_this_machine(
@@ -177,8 +246,14 @@ def test_add_sample_takes_options_as_json_and_a_bare_name_as_true(
     stored = json.loads(open_store(load_settings()).get(keys.sample_request_key("acme", "look")))
     assert stored == {"video_urls": ["https://host/a.mp4"]}
     capsys.readouterr()
-    assert main([*add, "--option", "strategy=uniform"]) != 0
-    assert "strategy" in capsys.readouterr().err
+    for wrong, why in (
+        ("strategy=uniform", "not JSON [strategy=uniform]"),
+        ('video_urls=["https://host/b.mp4"]', "takes --video-url"),
+        ("store=1", "store: Extra inputs are not permitted"),
+        ("num_batches=0", "num_batches: "),
+    ):
+        assert main([*add, "--option", wrong]) == 2
+        assert why in capsys.readouterr().err
 
 
 def test_a_long_sample_tells_how_far_it_is_and_ends_on_ctrl_c(
@@ -190,26 +265,28 @@ def test_a_long_sample_tells_how_far_it_is_and_ends_on_ctrl_c(
     said: list[str] = []
 
     def interrupt() -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 200
         while not any("0 of 2 frames" in line for line in said) and time.monotonic() < deadline:
             said.append(capsys.readouterr().err)
             time.sleep(0.05)
+        interrupted.append(time.perf_counter())
         os.kill(os.getpid(), signal.SIGINT)
 
+    interrupted: list[float] = []
     threading.Thread(target=interrupt, daemon=True).start()
     before = signal.getsignal(signal.SIGINT)
     arguments = ["sample", *(part for url in urls for part in ("--video-url", url))]
-    began = time.perf_counter()
     assert main([*arguments, "--output", str(tmp_path / "out")]) == 130
-    assert time.perf_counter() - began < 30
+    assert time.perf_counter() - interrupted[0] < 30
     assert signal.getsignal(signal.SIGINT) is before
     assert re.search(r"0 of 2 frames after \d+ s, 0\.0/s", "".join(said))
     assert "cancelled: interrupted" in capsys.readouterr().err
 
 
 def test_progress_is_told_every_few_seconds_and_not_of_short_samples(
-    capsys: pytest.CaptureFixture[str],
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("video_pipeline.sampling.commands.TELL_EVERY_S", TELL_EVERY_S)
     tell = _Progress(40)
     for second, done in ((1, 0), (4, 3), (6, 0), (9, 10), (12, 20)):
         tell(ProgressSnapshot({"collect": done}, float(second)))

@@ -19,7 +19,7 @@ from video_pipeline import keys
 from video_pipeline.compute.base import Handle
 from video_pipeline.compute.follow import follow, run_call
 from video_pipeline.compute.local import LocalCompute
-from video_pipeline.media.mp4.index import HEAD_BYTES
+from video_pipeline.media.mp4.opening import HEAD_BYTES
 from video_pipeline.sampling.request import RunInferenceRequest, RunInferenceResult
 from video_pipeline.sampling.runner import run_inference_impl
 from video_pipeline.settings import load_settings
@@ -49,11 +49,12 @@ def processes_of(temporary: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         try:
-            if process.pid != os.getpid() and process.environ().get("TMPDIR", "").startswith(str(temporary)):
+            ours = process.environ().get("TMPDIR", "").startswith(str(temporary))
+            if ours and process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
         except psutil.Error:
             continue
-    return [process for process in found if process.status() != psutil.STATUS_ZOMBIE]
+    return found
 
 
 def test_a_sample_killed_at_three_moments_ends_as_if_it_had_never_been_disturbed(

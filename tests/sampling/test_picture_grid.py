@@ -18,6 +18,10 @@ from video_pipeline.sampling.picture_grid import (
     result_tiles,
     video_name,
 )
+from video_pipeline.sampling.runner import reports_of
+from video_pipeline.sampling.sample_run import SampleRun
+from video_pipeline.streaming.stats import PipelineReport
+from video_pipeline.telemetry.timing import Recorder
 
 
 def png(colour: tuple[int, int, int], size: tuple[int, int] = (320, 180)) -> bytes:
@@ -119,6 +123,13 @@ def test_more_frames_than_a_sheet_takes_are_counted_under_it() -> None:
     assert more.shape[0] > full.shape[0]
     assert (more[full.shape[0] :] > 100).any()
     assert np.array_equal(more[: full.shape[0] - 12], full[:-12])
+
+
+def test_a_runs_grid_counts_the_frames_it_leaves_out() -> None:
+    result, requests = made_result(videos=1, frames=MAX_TILES + 1)
+    pngs = (png(RED, (64, 36)),) * (MAX_TILES + 1)
+    run = SampleRun(result, pngs, requests, Recorder(), PipelineReport([], 1.0, 1, 1.0))
+    assert reports_of(run)["picture_grid.png"] == picture_grid(result_tiles(result, pngs))
 
 
 def test_the_same_tiles_give_the_same_bytes() -> None:

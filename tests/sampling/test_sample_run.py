@@ -13,8 +13,9 @@ import torch
 
 from tests.servers.ranges import Fault, RangeServer
 from video_pipeline.errors import BadInput, Cancelled
-from video_pipeline.media.mp4.index import open_index
+from video_pipeline.media.mp4.opening import open_index
 from video_pipeline.media.ranges.base import Traffic
+from video_pipeline.media.ranges.file import FileSource
 from video_pipeline.media.ranges.http import HttpSource
 from video_pipeline.sampling.request import SampleOptions
 from video_pipeline.sampling.runner import run_inference_impl
@@ -81,6 +82,41 @@ def test_rows_tell_the_picture_by_its_number_and_its_exact_time(server: RangeSer
     assert all(row["minimum_bytes"] > 0 for row in result["frames"])
 
 
+def test_every_file_that_a_run_opens_it_closes(server: RangeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, str]] = []
+    opens, closes = FileSource.__init__, FileSource.close
+
+    def opened(self: FileSource, path: Path, **given: Any) -> None:
+        opens(self, path, **given)
+        seen.append(("opened", self.name))
+
+    def closed(self: FileSource) -> None:
+        seen.append(("closed", self.name))
+        closes(self)
+
+    monkeypatch.setattr(FileSource, "__init__", opened)
+    monkeypatch.setattr(FileSource, "close", closed)
+    paths = [str(server.directory / f"{name}.mp4") for name in ("h264_b", "gone", "h264_faststart")]
+    assert run_inference_impl(video_urls=paths, num_batches=20)["delivered"] == 40
+    there = [paths[0], paths[2]]
+    assert sorted(seen) == sorted((what, path) for what in ("opened", "closed") for path in there)
+
+
+def test_a_run_is_not_tracked_where_its_reports_are_not_kept(server: RangeServer) -> None:
+    with pytest.raises(BadInput, match="report_directory"):
+        run_inference_impl(video_url=server.url("h264_b.mp4"), track=True)
+    assert not server.log
+
+
+def test_loading_torch_is_told_apart_and_first(server: RangeServer) -> None:
+    """In a fresh process it is most of the time before the first frame."""
+    run = run_sample(options_of(), [server.url("h264_b.mp4")])
+    spans = sorted(run.recorder.spans(), key=lambda span: span.start)
+    assert spans[0].name == "load_torch"
+    assert [span.name for span in spans].count("load_torch") == 1
+    assert spans[0].end <= spans[1].start
+
+
 def test_pngs_are_made_only_where_they_are_asked_for(server: RangeServer) -> None:
     assert run_sample(options_of(), [server.url("h264_b.mp4")]).pngs == ()
     assert "frame_png_bytes_list" not in run_inference_impl(video_url=server.url("h264_b.mp4"))
@@ -117,15 +153,17 @@ def test_a_cancel_ends_indexing_and_fetching_without_waiting_for_the_server(
     server.faults = [Fault("stall", "h264_faststart.mp4", nth={nth})]
     cancel = CancellationToken()
 
+    cancelled: list[float] = []
+
     def stop(_snapshot: object) -> None:
         if len(server.log) == nth:
+            cancelled.append(time.perf_counter())
             cancel.cancel("enough")
 
-    began = time.perf_counter()
     with pytest.raises(Cancelled, match="enough"):
         run_inference_impl(video_url=server.url("h264_faststart.mp4"), cancel=cancel, on_progress=stop)
     # The server would be waited for ten seconds, four times.
-    assert time.perf_counter() - began < 20
+    assert time.perf_counter() - cancelled[0] < 20
     assert len(server.log) == nth
 
 

@@ -4,12 +4,45 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from tests.sampling.results_made import made_result
+from tests.servers.ranges import RangeServer
 from video_pipeline.sampling import runner
+from video_pipeline.sampling.request import RunInferenceResult
 from video_pipeline.settings import load_settings
 from video_pipeline.store import open_store
-from video_pipeline.tracking.wandb_run import track_sample
+from video_pipeline.tracking.wandb_run import TrackedRun, track_sample
+
+
+def test_a_run_is_tracked_with_what_was_asked_its_pages_and_its_pictures(
+    server: RangeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: dict[str, Any] = {}
+
+    def tracked(result: RunInferenceResult, **given: Any) -> TrackedRun:
+        told.update(given, result=result)
+        return TrackedRun("where it is", "offline", "a note")
+
+    monkeypatch.setattr("video_pipeline.tracking.wandb_run.track_sample", tracked)
+    answer = runner.run_inference_impl(
+        video_url=server.url("h264_b.mp4"),
+        num_batches=2,
+        random_seed=5,
+        return_frame_png=True,
+        report_directory=tmp_path / "out",
+        track=True,
+    )
+    assert (answer["wandb_run"], answer["notes"][-1]) == ("where it is", "a note")
+    assert (told["config"]["random_seed"], told["config"]["num_batches"]) == (5, 2)
+    assert told["config"]["strategy"] == "random"
+    assert list(told["pictures"]) == answer["frame_png_bytes_list"]
+    assert told["waterfall_html"] == (tmp_path / "out" / "timing_waterfall.html").read_text()
+    assert told["bandwidth_html"] == (tmp_path / "out" / "bandwidth_report.html").read_text()
+    assert {"index", "fetch", "decode_pictures", "inference"} <= {span.name for span in told["spans"]}
+    assert told["directory"] == tmp_path / "out"
 
 
 def test_an_offline_run_is_kept_with_its_artifacts_and_the_place_wandb_looks_for_them(

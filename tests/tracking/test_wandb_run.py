@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
@@ -96,9 +97,12 @@ def listener(monkeypatch: pytest.MonkeyPatch) -> Iterator[Listener]:
 
 def children_of_wandb() -> list[psutil.Process]:
     """Children of this process that are wandb's; other tests of this worker may have servers running."""
-    return [
-        child for child in psutil.Process().children(recursive=True) if "wandb" in " ".join(child.cmdline())
-    ]
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # it ends just now, or has, and nobody has asked how
+            if "wandb" in " ".join(child.cmdline()):
+                found.append(child)
+    return found
 
 
 def test_an_offline_run_holds_what_the_sample_gave(tmp_path: Path, listener: Listener) -> None:
@@ -195,14 +199,14 @@ def test_pictures_that_fit_no_rows_are_left_out_and_said(tmp_path: Path) -> None
 def test_two_runs_of_one_process_are_apart_and_leave_nothing_running(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    threads = threading.active_count()
+    threads = set(threading.enumerate())
     # Longer than the path of a Unix socket may be (108 bytes, unix(7)), and wandb has one.
     directory = tmp_path / ("long" * 30)
     runs = [track(made_result(videos=n, frames=1)[0], directory) for n in (1, 2)]
     assert [run.note for run in runs] == [None, None]
     read = [OfflineRun(Path(run.url_or_path or "")) for run in runs]
     assert [run.history["requested"] for run in read] == [1, 2]
-    assert threading.active_count() == threads
+    assert set(threading.enumerate()) <= threads
     assert children_of_wandb() == []
     assert [
         p for p in psutil.process_iter(["cmdline"]) if str(directory) in " ".join(p.info["cmdline"] or [])
@@ -289,7 +293,7 @@ def test_a_server_that_cannot_be_reached_leaves_an_offline_run_and_a_note(
     monkeypatch.setenv("WANDB_API_KEY", "0123456789" * 4)
     (tmp_path / "temporary").mkdir()
     monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
-    tracked = track(made_result()[0], tmp_path / "run", timeout_s=6.0)
+    tracked = track(made_result()[0], tmp_path / "run", timeout_s=15.0)
     assert len(listener.requests) > 0, "it did not try"
     assert tracked.mode == "offline"
     assert tracked.note is not None

@@ -1,6 +1,7 @@
-"""`video-pipeline sample` and `video-pipeline index`.
+"""`video-pipeline sample`.
 
-Belongs here: arguments and what is printed. Does not belong here: anything else (`runner.py`, `indexes.py`).
+Belongs here: arguments and what is printed. Does not belong here: anything else (`runner.py`), what is
+prepared for later samples (`intake_commands.py`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from video_pipeline.sampling.command_parts import files_named, needs_store
+from video_pipeline.sampling.intake_commands import add_intake_commands
+from video_pipeline.wording import counted
+
 if TYPE_CHECKING:
     from video_pipeline.streaming.cancel import CancellationToken
     from video_pipeline.streaming.pipeline import ProgressSnapshot
@@ -23,7 +28,7 @@ TELL_EVERY_S = 5.0
 
 
 def add_sampling_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add both commands to the parser of the program."""
+    """Add `sample`, `add-sample` and `index` to the parser of the program."""
     sample = commands.add_parser("sample", help="classify chosen frames of remote videos, reading few bytes")
     sample.add_argument(
         "--video-url",
@@ -32,15 +37,18 @@ def add_sampling_commands(commands: argparse._SubParsersAction[argparse.Argument
         metavar="ADDRESS",
         help="an http(s) URL, s3://BUCKET/KEY, a key of the store, or a path; may be given several times",
     )
-    sample.add_argument("--num-batches", type=int, default=1, help="samples of each video (default 1)")
+    sample.add_argument("--num-batches", type=int, default=None, help="samples of each video (default 1)")
     sample.add_argument("--frames-per-sample", type=int, default=1)
     sample.add_argument("--frame-stride-seconds", type=float, default=0.16)
     sample.add_argument("--random-seed", type=int, default=42)
     sample.add_argument(
         "--offset-max-seconds", type=_seconds, default=10.0, metavar="SECONDS|end", help="default 10"
     )
-    sample.add_argument("--strategy", choices=["random", "uniform", "key_frames"], default="random")
-    sample.add_argument("--timestamps", type=float, nargs="+", default=(), metavar="SECONDS")
+    moments = sample.add_mutually_exclusive_group()
+    moments.add_argument(
+        "--strategy", choices=["random", "uniform", "key_frames"], default=None, help="default random"
+    )
+    moments.add_argument("--timestamps", type=float, nargs="+", default=(), metavar="SECONDS")
     sample.add_argument("--decoder", choices=["auto", "pyav", "nvdec", "videotoolbox"], default="auto")
     sample.add_argument("--device", default=None, help="cpu, cuda:0, ... (default: a GPU if there is one)")
     sample.add_argument("--weights", metavar="FILE", default=None, help="a classifier of your own")
@@ -54,25 +62,7 @@ def add_sampling_commands(commands: argparse._SubParsersAction[argparse.Argument
     sample.add_argument("--output", type=Path, default=Path("sample"), metavar="FOLDER")
     sample.add_argument("--no-frames", action="store_true", help="do not save the decoded frames as PNG")
     sample.set_defaults(run=run_sample_command)
-
-    add = commands.add_parser("add-sample", help="put a sample's request into the store")
-    add.add_argument("--tenant", required=True)
-    add.add_argument("--sample", required=True)
-    add.add_argument("--video-url", action="append", required=True, metavar="ADDRESS")
-    add.add_argument(
-        "--option",
-        action="append",
-        default=[],
-        metavar="NAME=JSON",
-        help="a field of the request, such as num_batches=4 or timestamps=[1,2.5]; may be repeated",
-    )
-    add.set_defaults(run=run_add_sample)
-
-    index = commands.add_parser("index", help="read a video's index and keep it for later samples")
-    index.add_argument("address", metavar="ADDRESS")
-    index.add_argument("--tenant", help="keep it in the store for this tenant's samples, not on this machine")
-    index.add_argument("--output", type=Path, metavar="FILE", help="write a copy into a file too")
-    index.set_defaults(run=run_index_command)
+    add_intake_commands(commands)
 
 
 def run_sample_command(arguments: argparse.Namespace) -> int:
@@ -88,8 +78,9 @@ def run_sample_command(arguments: argparse.Namespace) -> int:
 
     settings = load_settings()
     folder: Path = arguments.output
-    extra = {} if arguments.timestamps else {"num_batches": arguments.num_batches}
-    batches = len(arguments.timestamps) or arguments.num_batches
+    said = {"num_batches": arguments.num_batches, "strategy": arguments.strategy}
+    extra = {name: value for name, value in said.items() if value is not None}
+    batches = len(arguments.timestamps) or extra.get("num_batches", 1)
     total = len(arguments.video_url) * batches * arguments.frames_per_sample
     with use_recorder(Recorder()), _cancelled_by_ctrl_c() as cancel:
         result = run_inference_impl(
@@ -103,9 +94,8 @@ def run_sample_command(arguments: argparse.Namespace) -> int:
             report_directory=folder,
             track=True,
             index_directory=settings.state_dir / "indexes",
-            store=open_store(settings) if _needs_store(arguments.video_url) else None,
+            store=open_store(settings) if needs_store(arguments.video_url) else None,
             device=arguments.device,
-            strategy="timestamps" if arguments.timestamps else arguments.strategy,
             timestamps=arguments.timestamps,
             decoder=arguments.decoder,
             classifier=_classifier(arguments),
@@ -154,42 +144,11 @@ def _cancelled_by_ctrl_c() -> Iterator[CancellationToken]:
         signal.signal(signal.SIGINT, before)
 
 
-def run_add_sample(arguments: argparse.Namespace) -> int:
-    """Stores the request; the partition's name is printed."""
-    from video_pipeline.errors import BadInput
-    from video_pipeline.keys import SampleId
-    from video_pipeline.sampling.intake import add_sample
-    from video_pipeline.settings import load_settings
-    from video_pipeline.store import open_store
-
-    options: dict[str, Any] = {}
-    for text in arguments.option:
-        name, equals, value = text.partition("=")
-        try:
-            options[name] = json.loads(value) if equals else True
-        except ValueError:
-            raise BadInput(
-                f"the value of option {name} is not JSON",
-                input=text,
-                what_to_do="quote text: name='\"text\"'",
-            ) from None
-    sample = SampleId(arguments.tenant, arguments.sample)
-    key = add_sample(open_store(load_settings()), sample, arguments.video_url, **options)
-    print(f"stored {key}; its partition is {sample.partition_key}")
-    return 0
-
-
 def _seconds(text: str) -> float | None:
-    return None if text == "end" else float(text)
-
-
-def _needs_store(addresses: list[str]) -> bool:
-    """A path needs none, and to open one could fail for reasons that are nobody's here."""
-    return any(address.startswith("s3://") or not _is_path_or_url(address) for address in addresses)
-
-
-def _is_path_or_url(address: str) -> bool:
-    return "://" in address or Path(address).exists()
+    try:
+        return None if text == "end" else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number of seconds nor 'end'") from None
 
 
 def _classifier(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -201,7 +160,9 @@ def _classifier(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.architecture is not None:
         spec["architecture"] = arguments.architecture
     if arguments.labels is not None:
-        spec["labels"] = parse_labels(arguments.labels.read_bytes(), name=str(arguments.labels))
+        with files_named():
+            data = arguments.labels.read_bytes()
+        spec["labels"] = parse_labels(data, name=str(arguments.labels))
     return spec
 
 
@@ -212,7 +173,7 @@ def _save(result: dict[str, Any], folder: Path) -> None:
     pictures = result.pop("frame_png_bytes_list", [])
     delivered = [row for row in result["frames"] if row["delivered"]]
     (folder / DECODED_FRAMES).mkdir(parents=True, exist_ok=True)
-    for left in (folder / DECODED_FRAMES).glob("batch_*_video_*_frame_*.png"):
+    for left in _decoded(folder):
         left.unlink()
     if not pictures:
         (folder / REPORTS["picture_grid"]).unlink(missing_ok=True)
@@ -220,6 +181,10 @@ def _save(result: dict[str, Any], folder: Path) -> None:
         name = f"batch_{row['batch']:05d}_video_{row['video']:05d}_frame_{row['frame']:03d}.png"
         (folder / DECODED_FRAMES / name).write_bytes(png)
     (folder / "result.json").write_text(json.dumps(result, indent=1), encoding="utf-8")
+
+
+def _decoded(folder: Path) -> list[Path]:
+    return list((folder / DECODED_FRAMES).glob("batch_*_video_*_frame_*.png"))
 
 
 def _print(result: Mapping[str, Any], folder: Path) -> None:
@@ -246,56 +211,15 @@ def _print(result: Mapping[str, Any], folder: Path) -> None:
         f" {result['frame_extraction_time_seconds']:.2f} s, preprocessing"
         f" {result['preprocess_time_seconds']:.2f} s, inference {result['inference_time_seconds']:.2f} s"
     )
+    requests = counted(result["bandwidth_num_proxy_requests"], "request")
     print(
-        f"read {result['bandwidth_total_upstream_mb']:.2f} MB in {result['bandwidth_num_proxy_requests']}"
-        f" requests; the frames needed {result['minimum_bytes'] / 1e6:.2f} MB"
+        f"read {result['bandwidth_total_upstream_mb']:.2f} MB in {requests};"
+        f" the frames needed {result['minimum_bytes'] / 1e6:.2f} MB"
     )
     for note in (*result["notes"], *result["degraded"]):
         print(f"note: {note}")
     if result["wandb_run"]:
         print(f"W&B: {result['wandb_run']}")
     made = [folder / name for name in REPORTS.values() if (folder / name).exists()]
-    print(f"open {', '.join(map(str, made))}; frames are in {folder / DECODED_FRAMES}/")
-
-
-def run_index_command(arguments: argparse.Namespace) -> int:
-    """Reads the whole index (of a fragmented file every fragment's header), describes it and keeps it where
-    samples look for it: what taking in a video does, so that its first sample finds the index at hand."""
-    from video_pipeline import keys
-    from video_pipeline.media.mp4.sidecar import dump_index
-    from video_pipeline.media.ranges.base import Traffic
-    from video_pipeline.media.ranges.http_pool import HttpPool
-    from video_pipeline.media.ranges.opening import open_source
-    from video_pipeline.sampling.indexes import Indexes
-    from video_pipeline.sampling.keeping import FolderKeeper, StoreKeeper
-    from video_pipeline.settings import load_settings
-    from video_pipeline.store import open_store
-
-    settings = load_settings()
-    needed = arguments.tenant is not None or _needs_store([arguments.address])
-    store = open_store(settings) if needed else None
-    indexes = Indexes(FolderKeeper(settings.state_dir / "indexes"))
-    if arguments.tenant is not None and store is not None:
-        indexes = Indexes(StoreKeeper(store, keys.indexes_prefix(arguments.tenant)))
-    traffic = Traffic()
-    with HttpPool() as pool:
-        source = open_source(arguments.address, pool=pool, store=store)
-        index, at_hand = indexes.get(source, traffic)
-        samples = index.all_samples(traffic)
-        end = float(index.end(traffic) * index.track.time_base)
-        indexes.save()
-        source.close()
-    entry = index.track.entries[0]
-    print(
-        f"{index.name}: {entry.codec} {entry.width}x{entry.height}, {len(samples)} pictures,"
-        f" {int(samples.key.sum())} key frames, ends at {end:.3f} s; found by: {index.kind}"
-    )
-    print(
-        f"read {traffic.received():,} bytes in {len(traffic.requests)} requests"
-        f"{', the rest was at hand' if at_hand else ''}"
-    )
-    if arguments.output is not None:
-        data = dump_index(index)
-        arguments.output.write_bytes(data)
-        print(f"wrote {len(data):,} bytes to {arguments.output}")
-    return 0
+    kept = f"; frames are in {folder / DECODED_FRAMES}/" if any(_decoded(folder)) else ""
+    print(f"open {', '.join(map(str, made))}{kept}")

@@ -50,8 +50,14 @@ def load_sample_request(store: ObjectStore, sample: SampleId) -> RunInferenceReq
         ) from None
 
 
-def add_sample(store: ObjectStore, sample: SampleId, video_urls: Sequence[str], **options: Any) -> str:
+def add_sample(store: ObjectStore, sample: SampleId, video_urls: Sequence[str], /, **options: Any) -> str:
     """Validate a request and store it; its key. BadInput for options or addresses that are wrong."""
+    if "video_urls" in options:
+        raise BadInput(
+            "video_urls is no option: the videos are named beside the options",
+            input=sample.partition_key,
+            what_to_do="leave it out; the command takes --video-url, as often as there are videos.",
+        )
     try:
         asked = SampleRequest(video_urls=tuple(video_urls), **options)
         RunInferenceRequest(tenant_id=sample.tenant, sample_id=sample.sample, **asked.model_dump(mode="json"))

@@ -17,8 +17,8 @@ from video_pipeline.sampling.request import FrameRow, RunInferenceResult
 SHEET_WIDTH = 1600
 """Pixels at most."""
 
-MAX_TILES = 400
-"""What is over that is counted under the sheet. 400 square pictures make 1600 x 12,000 pixels: 58 MB."""
+MAX_TILES = 200
+"""What is over that is counted under the sheet. 200 square pictures make 1600 x 6,100 pixels: 29 MB."""
 
 MAX_COLUMNS = 8
 _MAX_SCALE = 2.0

@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from video_pipeline.store.base import ObjectStore
     from video_pipeline.worker import TaskContext
 
-GRID_TILES = 200
-"""Frames on the picture grid; more could not be looked at on one page."""
-
 NO_PROXY_NOTE = "force_no_proxy changes nothing: the index is read from the video itself, there is no proxy"
 
 REPORTS = {
@@ -68,8 +65,8 @@ def run_inference_impl(
     `options` are further fields of `SampleOptions`. With `track`, the run goes to W&B as WANDB_MODE,
     WANDB_PROJECT and WANDB_API_KEY say, offline without a key; it needs a `report_directory`. Reports are
     written into `report_directory`; indexes are kept in `index_directory` between calls, if given. Frames
-    that fail are recorded and never raised: requested = delivered + failed. Raises BadInput for a request or
-    a classifier that is wrong.
+    that fail are recorded and never raised: requested = delivered + failed. Raises BadInput for a request, a
+    classifier, a device or a folder that is wrong.
     """
     if (video_url is None) == (video_urls is None):
         raise BadInput(
@@ -87,6 +84,13 @@ def run_inference_impl(
         frame_stride_seconds=frame_stride_seconds,
         **options,
     )
+    if track and report_directory is None:
+        raise BadInput(
+            "a run can only be tracked where its reports are kept",
+            input="run_inference_impl",
+            what_to_do="give a report_directory.",
+        )
+    folder = None if report_directory is None else _folder(Path(report_directory))
     run = run_sample(
         wanted,
         addresses,
@@ -97,9 +101,7 @@ def run_inference_impl(
         on_progress=on_progress,
         notes=(NO_PROXY_NOTE,) if force_no_proxy else (),
     )
-    if report_directory is not None:
-        folder = Path(report_directory)
-        folder.mkdir(parents=True, exist_ok=True)
+    if folder is not None:
         reports = reports_of(run)
         for name, data in reports.items():
             (folder / name).write_bytes(data)
@@ -169,7 +171,7 @@ def reports_of(run: SampleRun) -> dict[str, bytes]:
         REPORTS["bandwidth"]: bandwidth_report(run.result, run.requests, sizes=sizes).encode(),
     }
     if run.pngs:
-        reports[REPORTS["picture_grid"]] = picture_grid(result_tiles(run.result, run.pngs)[:GRID_TILES])
+        reports[REPORTS["picture_grid"]] = picture_grid(result_tiles(run.result, run.pngs))
     return reports
 
 
@@ -209,6 +211,19 @@ def _store_tracked(folder: Path, store: ObjectStore, prefix: str) -> str:
     )
     store.put(f"{prefix}wandb/{HOW_TO_SYNC}", said.encode(), content_type="text/plain")
     return f"{prefix}wandb/"
+
+
+def _folder(folder: Path) -> Path:
+    """The folder, made before anything is fetched: what was paid for must have a place to go."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(
+            f"reports cannot be kept there: {error.strerror or error}",
+            input=str(folder),
+            what_to_do="name a folder that can be written.",
+        ) from None
+    return folder
 
 
 def _options(**fields: Any) -> SampleOptions:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from video_pipeline.errors import BadInput
 from video_pipeline.media.ranges.base import RangeSource, RequestRecord
 from video_pipeline.sampling.account import (
     EXTRACTION,
@@ -29,7 +30,7 @@ from video_pipeline.streaming.cancel import CancellationToken
 from video_pipeline.streaming.pipeline import ProgressSnapshot
 from video_pipeline.streaming.stats import PipelineReport
 from video_pipeline.telemetry.table import wall_seconds
-from video_pipeline.telemetry.timing import Recorder, current_recorder, use_recorder
+from video_pipeline.telemetry.timing import Recorder, current_recorder, timed_operation, use_recorder
 
 if TYPE_CHECKING:
     from video_pipeline.media.ranges.http_pool import HttpPool
@@ -63,7 +64,8 @@ def run_sample(
     began = time.perf_counter()
     cancel = cancel or CancellationToken()
     with _recording() as recorder, _network(cancel, store) as open_source:
-        machine = _device(device)
+        with timed_operation("load_torch"):  # seconds, the first time in a process
+            machine = _device(device)
         run = _Run(options, addresses, machine)
         indexes = Indexes(keeper, None if options.index_search == "auto" else options.index_search)
         report = run.stream(open_source, indexes, store, cancel, on_progress)
@@ -208,8 +210,18 @@ def _network(cancel: CancellationToken, store: ObjectStore | None) -> Iterator[C
 
 
 def _device(asked: str | None) -> str:
-    if asked is not None:
-        return asked
     import torch
 
-    return "cuda:0" if torch.cuda.is_available() else "cpu"
+    if asked is None:
+        return "cuda:0" if torch.cuda.is_available() else "cpu"
+    try:
+        if torch.empty(1, device=asked).is_meta:
+            raise RuntimeError("it holds no values")
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        # An unknown name, a GPU that is not there, a torch that was built without it: one kind each.
+        raise BadInput(
+            f"the network cannot run there: {str(error).strip().splitlines()[0]}",
+            input=f"device {asked!r}",
+            what_to_do='use "cpu", "cuda:0" where there is a GPU, or leave it out.',
+        ) from None
+    return asked
