@@ -37,6 +37,14 @@ WORKFLOWS: Mapping[str, tuple[str, ...]] = {
 }
 """By the configurations of E1, each once."""
 
+NOT_TESTED = "not tested"
+NO_CHOICE = "nothing to choose from: no other hardware was tested on the same work"
+NO_CHOICES = (
+    "No function was tested on two kinds of hardware, so these results choose none. "
+    "`python -m experiments.run_all --only e3_cpu_vs_gpu e6_gpu_comparison` on a machine with a GPU, or with "
+    "`--compute modal`, makes those that do; what an earlier suite published of GPU types is at the end."
+)
+
 
 def of(series: Sequence[Series], experiment: str) -> list[Series]:
     return [found for found in series if found.experiment == experiment]
@@ -56,7 +64,10 @@ def hardware(series: Sequence[Series]) -> str:
         rows.append(
             [task.name, _wanted(task.hardware.gpu), ", ".join(tested) or "nothing", _choice(tested, compared)]
         )
-    return table(["function", "the table of tasks says", "tested", "better, of what was tested"], rows)
+    head = ["function", "the table of tasks says", "tested", "better, of what was tested"]
+    if all(row[-1] in (NO_CHOICE, NOT_TESTED) for row in rows):
+        return f"{table(head[:-1], [row[:-1] for row in rows])}\n\n{NO_CHOICES}"
+    return table(head, rows)
 
 
 def _wanted(gpu: str | None) -> str:
@@ -91,9 +102,9 @@ def _hardware_of(series: Series, comparison: Comparison, task: str) -> tuple[str
 
 def _choice(tested: Sequence[str], compared: Sequence[tuple[Series, Comparison]]) -> str:
     if not tested:
-        return "not tested"
+        return NOT_TESTED
     if not compared:
-        return "nothing to choose from: no other hardware was tested on the same work"
+        return NO_CHOICE
     said = []
     for series, comparison in compared:
         names = _hardware_of(series, comparison, _task_of(series, comparison))
@@ -153,7 +164,8 @@ def workflows(baseline: Series) -> str:
 
 
 def overlay_in_pieces(series: Series, fan_out: Series | None) -> str:
-    """What an overlay in chunks could take at best: its longest piece, and the fan-out that starts it."""
+    """What an overlay in chunks could take at best: its longest piece, and the fan-out that starts it, which
+    was measured in a series of its own."""
     whole = values_of(series.ok_runs("overlay_sequential"), "wall_s")
     rows = []
     for configuration in series.configurations:
@@ -161,17 +173,16 @@ def overlay_in_pieces(series: Series, fan_out: Series | None) -> str:
             continue
         count = int(configuration.facts["pieces"])
         piece = values_of(series.ok_runs(configuration.name), "wall_s")
-        overhead = summary_of(fan_out, f"fan_out_{count}", "wall_s") if fan_out else None
-        added = overhead.mean if overhead else 0.0
-        best = {repeat: value + added for repeat, value in piece.items()}
+        runs = fan_out.ok_runs(f"fan_out_{count}") if fan_out else []
+        added = list(values_of(runs, "wall_s").values())
         machines = {repeat: value * count for repeat, value in piece.items()}
-        time = difference(best, whole, enough=ENOUGH_REPEATS)
+        time = difference(piece, whole, enough=ENOUGH_REPEATS, added=added)
         work = difference(machines, whole, enough=ENOUGH_REPEATS)
         rows.append(
             [
                 str(count),
                 spread(summary(list(piece.values()))),
-                number(added) if overhead else "not measured",
+                spread(summary(added)) if added else "not measured",
                 f"{number(time.ratio)}x: {time.verdict}",
                 f"{number(work.ratio)}x: {work.verdict}",
             ]
@@ -179,7 +190,7 @@ def overlay_in_pieces(series: Series, fan_out: Series | None) -> str:
     head = [
         "pieces",
         "s of a piece (95 %)",
-        "s of an empty fan-out",
+        "s of an empty fan-out (95 %)",
         "time at best, to one call",
         "machine time, to one call",
     ]
@@ -214,8 +225,8 @@ def line(lengths: Sequence[float], seconds: Sequence[float]) -> Line | None:
     )
 
 
-def growth(series: Series) -> str:
-    """For each kind of work of the profile: what a video takes by itself, and what each second of it adds."""
+def lines_of_growth(series: Series) -> dict[str, Line | None]:
+    """Seconds by the length of the video for each kind of work of the profile; None: not determined."""
     points: dict[str, list[tuple[float, float]]] = {}
     for configuration in series.configurations:
         kind, _, length = configuration.name.partition("_")
@@ -224,11 +235,19 @@ def growth(series: Series) -> str:
         for run in series.ok_runs(configuration.name):
             if run.wall_s is not None:
                 points.setdefault(kind, []).append((float(configuration.facts["video_seconds"]), run.wall_s))
-    rows = []
+    found: dict[str, Line | None] = {}
     for kind, pairs in points.items():
-        found = line([length for length, _ in pairs], [seconds for _, seconds in pairs])
-        if found is None or not math.isfinite(found.slope_half):
-            rows.append([kind, str(len(pairs)), "not determined", "not determined", "—"])
+        one = line([length for length, _ in pairs], [seconds for _, seconds in pairs])
+        found[kind] = one if one is not None and math.isfinite(one.slope_half) else None
+    return found
+
+
+def growth(series: Series) -> str:
+    """For each kind of work of the profile: what a video takes by itself, and what each second of it adds."""
+    rows = []
+    for kind, found in lines_of_growth(series).items():
+        if found is None:
+            rows.append([kind, "—", "not determined", "not determined", "—"])
             continue
         rows.append(
             [

@@ -9,6 +9,7 @@ from experiments.films import SPORT
 from experiments.harness import Experiment, Options, Work, main
 from experiments.place import Place
 from experiments.schema import Comparison
+from video_pipeline.wording import counted
 
 LENGTH = 0.2
 """Seconds of each clip: 6 frames, each enlarged by the network, so that loading it counts."""
@@ -28,7 +29,7 @@ def experiment(place: Place, options: Options) -> Experiment:
         works += [
             Work(
                 name=f"one_call_{number}",
-                what=f"{number} parts of {LENGTH} s in one call, joined",
+                what=f"{counted(number, 'part')} of {LENGTH} s in one call, joined",
                 steps=[together],
                 equal_outputs=f"{number} joined",
                 output=requests.clip_hash,
@@ -36,7 +37,7 @@ def experiment(place: Place, options: Options) -> Experiment:
             ),
             Work(
                 name=f"one_each_{number}",
-                what=f"the same {number} parts in a call each, one after the other, not joined",
+                what=f"the same {counted(number, 'part')} in a call each, one after the other, not joined",
                 steps=each,
                 equal_outputs=f"{number} apart",
                 output=requests.clip_hash,

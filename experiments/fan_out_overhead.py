@@ -7,6 +7,7 @@ import sys
 from experiments.harness import Experiment, Options, Results, Step, Work, main
 from experiments.place import TENANT, Place
 from experiments.tasks import FAN_OUT, TRIVIAL
+from video_pipeline.wording import counted
 
 COUNTS = (1, 2, 4, 8)
 
@@ -32,7 +33,7 @@ def experiment(place: Place, options: Options) -> Experiment:
 def _work(count: int) -> Work:
     return Work(
         name=f"fan_out_{count}",
-        what=f"a call that starts {count} calls that do nothing",
+        what=f"a call that starts {counted(count, 'call')} that {'does' if count == 1 else 'do'} nothing",
         steps=[Step(FAN_OUT, lambda name: {"tenant_id": TENANT, "name": name, "children": count})],
         values=_fan_out_s,
         chunks=count,

@@ -13,13 +13,15 @@ from pathlib import Path
 
 from experiments import answers, plots
 from experiments.harness import RESULTS
+from experiments.in_short import gpus_in_short, in_short
 from experiments.phases import fan_outs_table, phases_table
 from experiments.place import ROOT
 from experiments.read import all_series
 from experiments.schema import Series
 from experiments.statistics import summary
-from experiments.tables import comparisons_table, configurations_table, counted, spread, table
-from video_pipeline.costs import published
+from experiments.tables import comparisons_table, configurations_table, spread, table
+from video_pipeline.costs import published, published_hardware
+from video_pipeline.wording import counted
 
 FINDINGS = ROOT / "experiments" / "FINDINGS.md"
 PLOTS = "plots"
@@ -40,7 +42,7 @@ def document(series: Sequence[Series]) -> str:
     """The whole text."""
     parts = [HEAD, _series_section(series)]
     if series:
-        parts += [_hardware_section(series), _costs_section(series)]
+        parts += [_short_section(series), _hardware_section(series), _costs_section(series)]
         parts += [_experiment_section(found, series) for found in series]
     parts += [_not_tested_section(series), _published_section()]
     return "\n\n".join(parts) + "\n"
@@ -71,6 +73,11 @@ def _series_section(series: Sequence[Series]) -> str:
         + ". ".join(f"On {line}" for line in basis)
         + "."
     )
+
+
+def _short_section(series: Sequence[Series]) -> str:
+    items = [found for found in (in_short(series), gpus_in_short(series)) if found]
+    return "## In short\n\n" + ("\n".join(items) or "Nothing was compared.")
 
 
 def _hardware_section(series: Sequence[Series]) -> str:
@@ -185,7 +192,7 @@ def _not_tested_section(series: Sequence[Series]) -> str:
 
 def _published_section() -> str:
     """What an earlier suite published, and what that decides."""
-    return published.report().strip()
+    return f"{published.report().strip()}\n\n{published_hardware.report().strip()}"
 
 
 def _plot_names(series: Series) -> list[Path]:

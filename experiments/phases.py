@@ -21,22 +21,27 @@ FAN_OUT = (
     "cleanup_ms",
 )
 FRAMES = ("ms_per_frame_mean", "ms_per_frame_min", "ms_per_frame_max")
+"""Of each call; of several calls of a run their mean."""
 
 
 def phases_table(series: Series) -> list[str]:
     """Mean milliseconds of each phase over the runs of a configuration; of several calls, their sum. Phases
-    overlap, so they add up to more than the call. Nothing where no call told phases."""
+    overlap, so they add up to more than the call. Of a frame the mean, the least and the most in one column,
+    and none for a phase that no call had: with a column each the table is wider than a page. Nothing where no
+    call told phases."""
     figures: dict[str, Callable[[CallRow], float | None]] = {
         "start": lambda call: call.usage.get("startup_overhead_ms"),
         **{name: _phase(name) for name in PHASES},
-        **{name.replace("ms_per_frame_", "ms a frame, "): _figure(name) for name in FRAMES},
+        **{name: _figure(name) for name in FRAMES},
     }
     rows = _rows(series, figures, children=True)
-    told = [row for row in rows if any(cell != "—" for cell in row[2:7])]
+    told = [[*row[:-3], _around(*row[-3:])] for row in rows if any(cell != "—" for cell in row[2:7])]
     if not told:
         return []
+    head = ["configuration", "start", *PHASES, "ms a frame (least to most)"]
+    had = [number for number in range(len(head)) if any(row[number] != "—" for row in told)]
     text = "Where the time goes: milliseconds of all calls of a run together; phases overlap."
-    return [text, table(["configuration", *figures], told)]
+    return [text, table([head[number] for number in had], [[row[number] for number in had] for row in told])]
 
 
 def fan_outs_table(series: Series) -> list[str]:
@@ -46,6 +51,10 @@ def fan_outs_table(series: Series) -> list[str]:
     if not rows:
         return []
     return ["What fanning out takes, in milliseconds:", table(["configuration", *figures], rows)]
+
+
+def _around(mean: str, least: str, most: str) -> str:
+    return mean if "—" in (least, most) else f"{mean} ({least} to {most})"
 
 
 def _phase(name: str) -> Callable[[CallRow], float | None]:
@@ -64,7 +73,7 @@ def _rows(
         runs = series.ok_runs(configuration.name)
         cells = []
         for name, figure in figures.items():
-            together = _mean_of_calls if name.startswith("ms a frame") else _sum_of_calls
+            together = _mean_of_calls if name in FRAMES else _sum_of_calls
             values = [together(run, figure, children) for run in runs]
             found = summary([value for value in values if value is not None])
             cells.append(number(found.mean if found else None))

@@ -6,7 +6,8 @@ results, words for people. Pure arithmetic over numbers (scipy for the distribut
 Intervals are Student's t, two-sided: mean +- t(n-1) x s / sqrt(n), with s the sample's standard deviation.
 With three repeats t is 4.30, so an interval is 2.5 times the standard deviation to either side: wide, as it
 must be. Differences are taken repeat by repeat, because the configurations of one repeat ran next to each
-other and share what the machine was doing.
+other and share what the machine was doing. Where values of another series are added, which pair with nothing,
+the errors of both means count (Welch 1947), with the degrees of freedom of Satterthwaite (1946).
 """
 
 from __future__ import annotations
@@ -63,6 +64,25 @@ def interval(values: Sequence[float], confidence: float = CONFIDENCE) -> tuple[f
     return mean - half, mean + half
 
 
+def interval_of_sum(
+    values: Sequence[float], others: Sequence[float], confidence: float = CONFIDENCE
+) -> tuple[float, float] | None:
+    """The interval of the sum of two means that were measured apart; None where one has fewer than two
+    values. With v = s^2 / n of each: sum +- t(df) sqrt(v1 + v2), df = (v1 + v2)^2 / (v1^2 / (n1 - 1) +
+    v2^2 / (n2 - 1))."""
+    from scipy.stats import t
+
+    if len(values) < 2 or len(others) < 2:
+        return None
+    parts = [(statistics.variance(told) / len(told), len(told) - 1) for told in (values, others)]
+    variance, half = sum(part for part, _ in parts), 0.0
+    if variance > 0:
+        degrees = variance**2 / sum(part**2 / degrees for part, degrees in parts)
+        half = float(t.ppf((1 + confidence) / 2, degrees)) * math.sqrt(variance)
+    middle = statistics.fmean(values) + statistics.fmean(others)
+    return middle - half, middle + half
+
+
 def summary(values: Sequence[float], confidence: float = CONFIDENCE) -> Summary | None:
     """What `values` say together; None if there are none."""
     if not values:
@@ -85,19 +105,24 @@ def difference(
     theirs: Mapping[int, float],
     *,
     enough: int,
+    added: Sequence[float] = (),
     confidence: float = CONFIDENCE,
 ) -> Difference:
     """Ours minus theirs, both by repeat. A difference is called (`less`, `more`) only where the interval of
-    the paired differences leaves 0 out and there are at least `enough` pairs."""
+    the paired differences leaves 0 out and there are at least `enough` pairs. `added` were measured in a
+    series of their own: their mean is added to ours, and of them there are to be `enough` as well."""
     both = sorted(ours.keys() & theirs.keys())
     if not both:
         return Difference(0, None, None, None, None, "not enough repeats")
     differences = [ours[repeat] - theirs[repeat] for repeat in both]
+    more = statistics.fmean(added) if added else 0.0
     beneath = statistics.fmean(theirs[repeat] for repeat in both)
-    ratio = statistics.fmean(ours[repeat] for repeat in both) / beneath if beneath else None
-    mean, found = statistics.fmean(differences), interval(differences, confidence)
+    ratio = (statistics.fmean(ours[repeat] for repeat in both) + more) / beneath if beneath else None
+    mean = statistics.fmean(differences) + more
+    alone = interval(differences, confidence)
+    found = interval_of_sum(differences, added, confidence) if added else alone
     low, high = found or (None, None)
-    if len(both) < enough or low is None or high is None:
+    if len(both) < enough or (added and len(added) < enough) or low is None or high is None:
         verdict: Verdict = "not enough repeats"
     elif low > 0:
         verdict = "more"

@@ -27,11 +27,6 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def counted(count: int, what: str) -> str:
-    """`1 repeat`, `3 repeats`."""
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
-
-
 def number(value: float | None, digits: int = 3) -> str:
     """Three digits that count; an em dash for nothing."""
     if value is None:
@@ -95,8 +90,7 @@ def configurations_table(series: Series) -> str:
                 str(len(runs)) + (f" ({failed} failed)" if failed else ""),
                 str(frames.pop()) if len(frames) == 1 and None not in frames else "—",
                 spread(wall),
-                number(wall.median if wall else None),
-                f"{number(wall.least)} to {number(wall.most)}" if wall else "—",
+                f"{number(wall.median)} ({number(wall.least)} to {number(wall.most)})" if wall else "—",
                 number(_mean(series, configuration.name, "caller_wall_s")),
                 number(_mean(series, configuration.name, "cpu_s")),
                 number(_mean(series, configuration.name, "peak_memory_mib")),
@@ -108,8 +102,7 @@ def configurations_table(series: Series) -> str:
         "runs",
         "frames",
         "s, mean (95 %)",
-        "median",
-        "range",
+        "median (range)",
         "s waited",
         "CPU s",
         "MiB",

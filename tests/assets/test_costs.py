@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +16,9 @@ from video_pipeline.costs.ledger import load
 from video_pipeline.costs.stored import current, read_models, read_plan
 from video_pipeline.definitions import build_definitions
 from video_pipeline.settings import load_settings
-from video_pipeline.store import open_store
 from video_pipeline.store.base import ObjectStore
 
 ASSETS = ("usage_ledger", "cost_model", "gpu_plan", "cost_projection")
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.instance_for_test() as instance:
-        yield instance
-
-
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
-    monkeypatch.setenv("VIDEO_PIPELINE_STORE", str(tmp_path / "store"))
-    return open_store(load_settings())
 
 
 def run(
@@ -74,6 +60,7 @@ def test_a_month_of_calls_goes_through_all_four_assets(
 
     ledger = shown["usage_ledger"]
     assert (ledger["rows"], ledger["new_rows"], ledger["unreadable"], ledger["found_dead"]) == (13, 13, 0, 0)
+    assert ledger["entered_late"] == 0
     assert "| render_overlay | 13 | 1 |" in ledger["cost_by_task"]
     assert "timeout" in ledger["latest_attempts"]
     rows: Any = load(store)

@@ -6,6 +6,7 @@ import csv
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -77,6 +78,14 @@ def test_what_a_deployment_has_measured_takes_the_place_of_what_was_published(
     text = said(capsys, "cost", "--task", "render_overlay", "--duration", "20")
     assert "12 calls in the ledger" in text
     assert table(text)[1][0] == pytest.approx(34, rel=0.05)
+    assert "no forecast of Modal" not in text
+    enter_runs(store, first=100, backend="local")
+    save(store, "models", {"json": refit(load(store)).model_dump_json().encode()})
+    text = said(capsys, "cost", "--task", "render_overlay", "--duration", "20", "--backend", "local")
+    assert "on CPU (local)" in text
+    assert (
+        "These seconds are of a machine of one's own, where they cost nothing: no forecast of Modal." in text
+    )
 
 
 @pytest.mark.parametrize(
@@ -129,6 +138,24 @@ def test_a_mix_is_projected_and_written_as_csv(
     assert all(float(row["usd_low"]) < float(row["usd"]) < float(row["usd_high"]) for row in found)
 
 
+def test_what_was_paid_and_what_local_seconds_would_cost_are_two_sums(
+    store: ObjectStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    enter(store, 1, backend="local", usage={"wall_s": 100.0})
+    rows: Any = load(store)
+    alone: float = rows["usd_on_modal"].iloc[0]
+    text = said(capsys, "ledger")
+    assert "1 attempt, 0 of which failed: 100 machine seconds, 0.0000 USD paid. " in text
+    assert f"at Modal's rates: {alone:.4f} USD in all, no forecast." in text
+    enter(store, 2, usage={"wall_s": 100.0})
+    rows = load(store)
+    paid: float = rows["usd"].sum()
+    assert paid > 0.001
+    text = said(capsys, "ledger")
+    assert f"2 attempts, 0 of which failed: 200 machine seconds, {paid:.4f} USD paid. " in text
+    assert f"at Modal's rates: {alone:.4f} USD in all, no forecast." in text
+
+
 def test_the_ledger_is_told_by_task_and_day_and_written_whole(
     store: ObjectStore, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -140,10 +167,16 @@ def test_the_ledger_is_told_by_task_and_day_and_written_whole(
     whole = said(capsys, "ledger")
     assert "13 attempts, 1 of which failed" in whole
     assert "timeout" in whole
+    assert "no forecast" not in whole, "all of it was on Modal and is paid"
     assert "6 attempts" in said(capsys, "ledger", "--task", "render_overlay", "--since", "2026-11-08")
     out = tmp_path / "ledger.csv"
     said(capsys, "ledger", "--csv", str(out))
     assert len(list(csv.DictReader(out.open()))) == 13
+    enter_runs(store, repeats=10, first=200)
+    newest = said(capsys, "ledger")
+    assert "53 attempts, the newest 40 of them shown" in newest
+    assert len(re.findall(r"^2026-", newest, re.MULTILINE)) == 40
+    assert str(load(store)["started_at"].max())[:16] in newest
     assert main(["ledger", "--task", "probe"]) == 2
     assert "detect_players, render_overlay" in capsys.readouterr().err
     with pytest.raises(SystemExit):

@@ -256,3 +256,14 @@ def test_what_a_page_does_not_hold_is_said_in_it(
     )
     assert re.search(r"the 30 slowest of all; \d+ are not in this page", page.inner_text("#slow-says"))
     assert len(cells(page, "slow")) == 20
+
+
+def test_every_length_has_its_line_in_the_tables_of_chunks(
+    browser: Browser, tmp_path: Path, ledger: pd.DataFrame
+) -> None:
+    page, _ = opened(browser, tmp_path, ledger)
+    framing, overlay = cells(page, "plan-0"), cells(page, "plan-1")
+    assert [row[1] for row in framing] == ["1", "2", "4"]
+    assert framing[-1][0] == "any longer"
+    assert all(re.fullmatch(r"\d+ s", row[0]) for row in framing[:-1])
+    assert overlay == [["any length", "1", "sequential"]]

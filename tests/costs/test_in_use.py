@@ -93,6 +93,13 @@ def test_a_model_of_other_work_or_machines_or_of_one_count_alone_chooses_no_chun
     assert found.source == "published"
 
 
+def test_where_nothing_is_to_be_chosen_a_model_of_one_count_will_do_and_still_of_this_work_alone() -> None:
+    alone = own(chunks_range=(1, 1))
+    facts: dict[str, Any] = {"backend": "modal", "enlarged": True, "choosing": False}
+    assert model_in_use([own(gpu="L4"), alone, own()], CHUNK, **facts) == alone
+    assert model_in_use([own(gpu="L4")], CHUNK, **facts) == shipped_coefficients(FRAMING, "T4")
+
+
 def test_without_a_model_of_the_work_there_is_none() -> None:
     assert model_in_use([own()], CHUNK, backend="modal", enlarged=False) is None
     assert model_in_use([own()], CHUNK, backend="local", enlarged=True) is None

@@ -35,7 +35,8 @@ from video_pipeline.claims import Claim
 from video_pipeline.compute.base import CallOptions, Handle
 from video_pipeline.compute.follow import CallFailed, follow, run_call
 from video_pipeline.compute.local import LocalCompute
-from video_pipeline.costs.ledger import collect, enter_orphans, job_costs, load
+from video_pipeline.costs.ledger import collect, job_costs, load
+from video_pipeline.costs.ledger_gaps import LOOKED_BACK, enter_orphans, enter_results
 from video_pipeline.errors import Transient
 from video_pipeline.settings import Settings
 from video_pipeline.store import open_store
@@ -130,10 +131,10 @@ def test_an_attempt_says_how_long_it_waited_started_and_worked(
 ) -> None:
     run_call(compute, "double", {"do": "sleep", "seconds": 0.6})
     (row,) = rows_of(store)
-    assert 0.6 <= row["wall_s"] < 5
+    assert 0.6 <= row["wall_s"] < 60
     assert row["machine_s"] > row["wall_s"]
-    assert 0 < row["queued_s"] < 30
-    assert 0 < row["startup_overhead_ms"] <= row["queued_s"] * 1000 + 1000
+    assert 0 < row["queued_s"] < 120
+    assert 0 < row["startup_overhead_ms"] <= row["queued_s"] * 1000 + 10_000
     assert 0 < row["cpu_s"] < 10
     assert row["peak_memory_mib"] > 1
     assert bool(row["cold"])
@@ -212,7 +213,7 @@ def test_the_calls_of_an_orchestrator_name_it_and_are_one_job_with_it(
     assert len(started) == 4
     assert orchestrator["chunks"] == 3
     assert orchestrator["gpu_seconds"] == 0
-    assert 0 <= orchestrator["orchestrator_startup_ms"] < 10_000
+    assert 0 <= orchestrator["orchestrator_startup_ms"] < 60_000
     assert 0 < orchestrator["map_dispatch_ms"] <= orchestrator["wall_s"] * 1000
     # Its processor time is its own: workers of the calls have theirs.
     assert orchestrator["cpu_s"] < orchestrator["wall_s"]
@@ -225,8 +226,10 @@ def test_the_calls_of_an_orchestrator_name_it_and_are_one_job_with_it(
 class _Refusing(DirectoryStore):
     """A double of a store that takes no entries of the ledger."""
 
+    refuses = True
+
     def put(self, key: str, data: bytes | Path, **options: Any) -> ObjectInfo:
-        if key.startswith(keys.LEDGER):
+        if self.refuses and key.startswith(keys.LEDGER):
             raise Transient("the server is away", input=key)
         return super().put(key, data, **options)
 
@@ -247,6 +250,69 @@ def test_a_store_that_refuses_the_entry_loses_no_result_and_is_said(
     assert read_result(store, "acme", "a" * 32) is not None
     assert "attempt 1 of the call aaaa" in caplog.text
     assert "missing from the ledger: the server is away" in caplog.text
+
+
+@pytest.mark.parametrize("collected", [False, True])
+def test_the_daily_look_enters_what_the_store_had_refused_and_that_once(
+    tmp_path: Path, collected: bool
+) -> None:
+    """Of one call's two attempts it refused the second alone."""
+    store = _Refusing(tmp_path / "store")
+    error = ErrorRecord(kind="internal", message="x")
+    store.refuses = False
+    write_result(store, "acme", failed_result(_record(), error))
+    store.refuses = True
+    again = failed_result(_record(attempt=2, claimed_at=time.time() + 5), error)
+    write_result(store, "acme", again)
+    result = store.get(keys.result_key("acme", "a" * 32))
+    store.put(f"{keys.report_prefix('acme', 'a' * 32)}statistics.json", b"{}")
+    store.put(keys.result_key("acme", "b" * 32), b"damaged")
+    store.refuses = False
+    if collected:
+        collect(store)
+    assert [row["attempt"] for row in rows_of(store)] == [1]
+    assert enter_results(store) == 1
+    if collected:
+        collect(store)
+    assert [row["attempt"] for row in rows_of(store)] == [1, 2]
+    assert kinds(store) == {"internal": 2}
+    assert enter_results(store) == 0
+    assert store.get(keys.result_key("acme", "a" * 32)) == result
+
+
+def test_results_of_long_ago_are_not_read_anew_every_day(tmp_path: Path) -> None:
+    store = _Refusing(tmp_path / "store")
+    write_result(store, "acme", failed_result(_record(), ErrorRecord(kind="internal", message="x")))
+    store.refuses = False
+    path = store.local_path(keys.result_key("acme", "a" * 32))
+    assert path is not None
+    before = time.time() - LOOKED_BACK.total_seconds()
+    os.utime(path, (before - 60, before - 60))
+    assert enter_results(store) == 0
+    os.utime(path, (before + 60, before + 60))
+    assert enter_results(store) == 1
+
+
+def test_callers_of_one_call_are_one_attempt_and_one_cancelled_before_its_worker_began_is_none(
+    compute: LocalCompute, store: ObjectStore, tmp_path: Path
+) -> None:
+    journal = tmp_path / "journal"
+    request = {"do": "sleep", "seconds": 1.0, "journal": str(journal)}
+    first = compute.submit("double", request)
+    wait_until_claimed(store, first.tenant, first.key)
+    second = compute.submit("double", request)
+    assert second.attached
+    assert [follow(compute, handle).status for handle in (first, second)] == ["ok", "ok"]
+    later, _ = run_call(compute, "double", request)
+    assert later.attached
+    never = compute.submit("double", {**request, "number": 1})
+    compute.cancel(never, "a test asked")
+    ended = follow(compute, never)
+    assert ended.error is not None
+    assert ended.error.kind == "cancelled"
+    assert starts(journal) == 1
+    assert kinds(store) == {"ok": 1}
+    assert enter_orphans(store, silent_for_s=0) == enter_results(store) == 0
 
 
 class _DiesAtTheResult(DirectoryStore):

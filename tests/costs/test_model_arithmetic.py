@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from scipy.optimize import nnls
 
 from tests.costs.runs_made import runs_made
+from video_pipeline.costs.least_squares import choose_terms, read_runs
 from video_pipeline.costs.model import Fit, fit
-from video_pipeline.costs.predict import predict
+from video_pipeline.costs.predict import TERMS, Estimate, predict
 from video_pipeline.errors import BadInput
 
 LINE = ("s_per_frame", "startup_s")
@@ -61,6 +64,7 @@ def test_a_parameter_on_its_bound_makes_no_other_one_less_sure() -> None:
     c = fitted(long, terms=LINE).coefficients
     x = np.asarray(long["frames"], float) / np.asarray(long["wall_s"], float)
     assert c.startup_s == 0
+    assert c.degrees == len(long) - 2, "it was free to be something else"
     assert c.run_sd is not None
     assert np.array(c.covariance) == pytest.approx(np.diag([float(c.run_sd**2 / (x @ x)), 0.0]))
 
@@ -113,6 +117,21 @@ def test_two_configurations_leave_nothing_to_hold_out() -> None:
     assert fitted(runs_made((120, 480, 960), (1,), repeats=4, spread=0.02)).by_configuration is not None
 
 
+def test_a_quarter_of_the_runs_is_left_out_ten_times_where_that_is_one_at_least() -> None:
+    assert fitted(line_runs().head(2)).by_run is None
+    for runs, part in ((3, 1), (7, 2)):
+        found = fitted(line_runs().head(runs)).by_run
+        assert found is not None
+        assert len(found.rows) == 10 * part
+
+
+def test_two_runs_give_one_term_and_as_many_configurations_no_more_terms() -> None:
+    """Two of two would go through both points, and say that they are sure."""
+    assert fitted(line_runs().head(2)).coefficients.terms == ("s_per_frame",)
+    many = runs_made((480,), (1, 2), repeats=6, spread=0.02)
+    assert len(fitted(many, terms=TERMS).coefficients.terms) == 2
+
+
 def test_equal_runs_give_equal_figures() -> None:
     runs = runs_made((120, 480, 960), (1, 2), repeats=3, spread=0.05, seed=4)
     assert fitted(runs) == fitted(runs)
@@ -134,6 +153,68 @@ def test_the_error_of_the_imbalance_is_that_of_the_quotient_to_first_order() -> 
     assert found.se == pytest.approx(se)
     assert found.low == pytest.approx(max(1.0, c.imbalance - (c.t95 or 0) * se))
     assert found.high == pytest.approx(c.imbalance + (c.t95 or 0) * se)
+
+
+def test_an_imbalance_of_nothing_is_on_its_bound_and_has_no_error() -> None:
+    terms = ("s_per_frame", "startup_s", "extra_s_per_frame")
+    truth = {**TRUTH, "extra_s_per_frame": -0.01}
+    runs = runs_made((120, 480, 960), (1, 4), truth=truth, repeats=2, spread=0.01, seed=2)  # type: ignore[arg-type]
+    c = fitted(runs, terms=terms).coefficients
+    assert (c.imbalance, c.estimates["imbalance"]) == (1.0, Estimate(value=1.0))
+
+
+def test_busy_seconds_weigh_a_quarter_of_a_run_of_their_own() -> None:
+    """Their rows are halved: b = (sum x + sum z / 4) / (sum x^2 + sum z^2 / 4), z = frames / busy."""
+    runs = pd.DataFrame(
+        {
+            "frames": [100, 300, 700],
+            "chunks": 1,
+            "wall_s": [9.0, 31.0, 65.0],
+            "gpu_seconds": [5.0, 20.0, np.nan],
+        }
+    )
+    x, z = runs["frames"] / runs["wall_s"], (runs["frames"] / runs["gpu_seconds"]).dropna()
+    expected = (x.sum() + z.sum() / 4) / ((x**2).sum() + (z**2).sum() / 4)
+    assert fitted(runs, terms=("s_per_frame",)).coefficients.s_per_frame == pytest.approx(expected)
+
+
+def left_out_error(runs: pd.DataFrame, start: bool) -> float:
+    """The mean error on lengths left out one at a time, of a line with a start or through nothing."""
+    x, wall = runs["frames"].to_numpy(float), runs["wall_s"].to_numpy()
+    errors = []
+    for length in np.unique(x):
+        kept = x != length
+        columns = np.stack([x, np.ones(len(x))], axis=1)[:, : 1 + start]
+        values, _ = nnls(columns[kept] / wall[kept, None], np.ones(kept.sum()))
+        errors += list(np.abs(columns[~kept] @ values - wall[~kept]) / wall[~kept])
+    return float(np.mean(errors))
+
+
+def test_the_fewest_terms_are_chosen_whose_error_is_within_a_tenth_of_the_least() -> None:
+    """Starts from nothing to what no fit can do without, of which some lie next to the limit."""
+    ratios = []
+    for number in range(40):
+        truth = {"s_per_frame": 0.05, "startup_s": 0.02 * number}
+        runs = runs_made((100, 200, 300, 500, 700, 900), (1,), truth=truth, spread=0.04, seed=number)  # type: ignore[arg-type]
+        errors = [left_out_error(runs, start) for start in (False, True)]
+        ratios.append(errors[0] / errors[1])
+        chosen = fitted(runs).coefficients.terms
+        assert chosen == (LINE if errors[0] > 1.1 * min(errors) else LINE[:1]), (number, errors)
+    assert any(1.0 < ratio <= 1.1 for ratio in ratios), "else the tenth would not count"
+    assert any(1.1 < ratio < 1.5 for ratio in ratios)
+
+
+def test_a_run_that_weighs_nothing_has_no_say_in_which_terms_help() -> None:
+    """A run five times as long as it should be, which is left out of the fit, would have each set of terms
+    err by as much, so that they look alike and the fewest would do."""
+    truth = {**TRUTH, "startup_s": 0.3}
+    runs = runs_made((100, 200, 400, 800), (1,), truth=truth, repeats=2, spread=0.01, seed=3)  # type: ignore[arg-type]
+    runs.loc[7, "wall_s"] *= 5
+    data = read_runs(runs, None, None)
+    weight = np.where(np.arange(8) == 7, 0.0, 1.0)
+    weightless = replace(data, weight=weight)
+    assert choose_terms(weightless) == choose_terms(data.only(weight > 0)) == LINE
+    assert choose_terms(data) == LINE[:1]
 
 
 def test_parts_that_take_longer_than_the_whole_are_refused_and_named() -> None:

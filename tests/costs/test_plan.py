@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from pathlib import Path
 
 import pytest
 
@@ -15,8 +16,8 @@ from video_pipeline.costs.plan import (
     get_framing_ai_gpu_config,
     shipped_plan,
 )
-from video_pipeline.costs.predict import difference, predict
-from video_pipeline.errors import BadInput
+from video_pipeline.costs.predict import Coefficients, difference, predict
+from video_pipeline.errors import BadInput, Internal
 
 JOINED = {"chunk_fixed_s": 5.0, "join_s": 4.0, "join_s_per_chunk": 1.0, "rates": RATES}
 
@@ -59,6 +60,34 @@ def test_a_count_that_costs_just_as_much_more_as_it_may_is_taken() -> None:
     assert choose_chunks(c, 1000, "fastest", dearer_by=0.199).chunks == 1
 
 
+def test_the_limit_on_cost_is_held_against_one_call_even_where_several_are_cheaper() -> None:
+    rates = RATES.model_copy(update={"whole_usd_per_s": 0.002, "orchestrator_usd_per_s": 0.0})
+    c = known(chunk_fixed_s=5.0, rates=rates)
+    costs = {n: predict(c, 1000, n).usd for n in (1, 2, 8)}
+    assert costs[2] < costs[8] < costs[1]  # type: ignore[operator]
+    assert choose_chunks(c, 1000, "fastest", dearer_by=0.0, tie=0.0).chunks == 8
+
+
+def test_a_deadline_is_kept_where_the_prediction_keeps_it_whatever_its_interval() -> None:
+    c = known(**JOINED, covariance=((1e-4, 0.0), (0.0, 4.0)), relative_sd=0.3, t95=2.0)
+    single = predict(c, 100, 1)
+    assert single.high is not None
+    assert single.seconds < 26 < single.high
+    chosen = choose_chunks(c, 100, "deadline", deadline_s=26)
+    assert (chosen.chunks, chosen.met) == (1, True)
+
+
+def test_tables_that_are_none_are_a_defect_that_says_how_to_make_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "thresholds.json").write_text("{}")
+    monkeypatch.setattr(plan, "files", lambda package: tmp_path)
+    with pytest.raises(Internal, match="not a table of thresholds") as raised:
+        shipped_plan.__wrapped__()
+    assert raised.value.what_to_do == "run python -m video_pipeline.costs.thresholds"
+
+
 def test_with_a_deadline_the_cheapest_that_keeps_it_is_chosen() -> None:
     c = known(**JOINED)
     chosen = choose_chunks(c, 1000, "deadline", deadline_s=60)
@@ -78,10 +107,25 @@ def test_a_deadline_that_nothing_keeps_gives_the_fastest_and_says_so() -> None:
 
 
 def test_counts_that_come_out_alike_go_to_the_fewest() -> None:
-    flat = known(s_per_frame=1e-9, run_sd=0.05)
+    flat = known(s_per_frame=1e-9)
     assert choose_chunks(flat, 1000, "fastest").chunks == 1
-    near = known(run_sd=0.1)
-    assert choose_chunks(near, 1000, "fastest").chunks < choose_chunks(near, 1000, "fastest", tie=0).chunks
+    # 10 + 100 / 9 s and 10 + 100 / 10 s are 6 % apart, / 19 and / 20 1.8 %.
+    assert choose_chunks(known(), 1000, "fastest", max_chunks=10).chunks == 10
+    assert choose_chunks(known(), 1000, "fastest", max_chunks=20).chunks == 19
+
+
+def unsure(s_per_frame: float) -> Coefficients:
+    """What a frame takes is known with that standard error, all else for certain."""
+    return known(covariance=((s_per_frame**2, 0.0), (0.0, 0.0)), t95=2.0, run_sd=0.2, relative_sd=0.2)
+
+
+def test_counts_are_alike_within_the_standard_error_of_their_mean_difference() -> None:
+    between = (1 / 7 - 1 / 8) * 1000
+    gap = predict(known(), 1000, 7).seconds - predict(known(), 1000, 8).seconds
+    assert choose_chunks(unsure(0.99 * gap / between), 1000, "fastest").chunks == 8
+    assert choose_chunks(unsure(1.01 * gap / between), 1000, "fastest").chunks < 8
+    # The spread of single runs, 20 % here, does not matter: many runs make the mean sure all the same.
+    assert choose_chunks(unsure(0.0), 1000, "fastest").chunks == 8
 
 
 def test_a_limit_on_cost_holds_the_fastest_back() -> None:
@@ -98,7 +142,7 @@ def test_no_choice_goes_beyond_what_was_measured_without_saying_so() -> None:
     c = known()
     assert choose_chunks(c, 1000, "fastest").chunks == 8
     assert choose_chunks(c, 1000, "fastest").notes == ()
-    beyond = choose_chunks(c, 1000, "fastest", max_chunks=20)
+    beyond = choose_chunks(c, 1000, "fastest", max_chunks=20, tie=0)
     assert beyond.chunks == 20
     assert any("20 chunks" in note for note in beyond.notes)
     assert any("50000 frames" in note for note in choose_chunks(c, 50_000, "fastest").notes)
@@ -150,7 +194,7 @@ def test_one_chunk_at_most_is_one() -> None:
 
 def test_a_wild_spread_calls_nothing_alike_that_takes_twice_as_long() -> None:
     """Ties end at three tenths, however little the runs agree."""
-    wild = known(startup_s=0.0, run_sd=1.0)
+    wild = unsure(10.0).model_copy(update={"startup_s": 0.0})
     chosen = choose_chunks(wild, 1000, "fastest")
     assert chosen.prediction.seconds <= 1.3 * predict(wild, 1000, 8).seconds
     assert chosen.chunks == 7

@@ -131,6 +131,11 @@ def test_lengths_are_as_said(said: dict[str, Any], mean: float, low: float, high
     assert low <= lengths.min() < lengths.max() <= high
 
 
+def test_lengths_that_differ_have_the_mean_and_the_standard_deviation_that_were_said() -> None:
+    lengths = mix(duration_s=20.0, duration_sd_s=10.0).workloads[0].lengths(20_000)
+    assert (lengths.mean(), lengths.std()) == (pytest.approx(20), pytest.approx(10, rel=0.01))
+
+
 def test_long_clips_weigh_as_much_as_they_cost() -> None:
     found = project(mix(duration_s=None, durations_s=(5.0, 35.0)), [coefficients()])
     assert found.usd == pytest.approx(project(mix(), [coefficients()]).usd)
@@ -251,6 +256,20 @@ def test_few_days_are_said(store: DirectoryStore) -> None:
 def test_an_empty_ledger_has_no_mix(store: DirectoryStore) -> None:
     with pytest.raises(BadInput, match="no job that ended well"):
         mix_of(load(store))
+
+
+def test_a_ledger_of_failures_alone_has_no_mix(store: DirectoryStore) -> None:
+    enter(store, 1, status="error", error_kind="internal")
+    with pytest.raises(BadInput, match="no job that ended well"):
+        mix_of(load(store))
+
+
+def test_where_no_price_is_known_failures_add_nothing_to_what_the_model_says(store: DirectoryStore) -> None:
+    gpu = {"gpu_type": "a GPU without a price", "gpu_seconds": 5.0}
+    enter(store, 1, usage={"frames": 300, "video_seconds": 10.0, **gpu})
+    enter(store, 2, usage=gpu, status="error", error_kind="internal")
+    (workload,) = mix_of(load(store)).workloads
+    assert (workload.failed_part, workload.values_usd, workload.durations_s) == (0.0, (), (10.0,))
 
 
 def test_jobs_whose_lengths_are_not_known_cost_what_they_did_though_there_is_a_model(

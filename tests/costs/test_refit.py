@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 
 from tests.costs.ledgers import enter, enter_runs
+from tests.costs.runs_made import known
 from video_pipeline import keys
-from video_pipeline.costs.drift import drift
+from video_pipeline.costs.drift import Drift, drift
 from video_pipeline.costs.experiment_results import experiment_runs
 from video_pipeline.costs.ledger import load
 from video_pipeline.costs.plan import shipped_plan
 from video_pipeline.costs.planning import choices, plan_from
+from video_pipeline.costs.predict import LIMIT
 from video_pipeline.costs.refit import coefficients_note, ledger_runs, refit
 from video_pipeline.costs.stored import (
     FittedModels,
@@ -85,6 +87,11 @@ def test_few_runs_are_no_model_and_it_says_how_many_are_wanted(store: DirectoryS
     assert found.models == ()
     (line,) = found.not_fitted
     assert "10 runs of 2 lengths; wanted are 6 of 3 lengths" in line
+    enter(store, 90, task="extract_clip", usage={"frames": 9, "video_seconds": 0.3})
+    assert any(
+        "extract_clip on CPU (modal, ledger): 1 run of 1 length;" in line
+        for line in refit(load(store)).not_fitted
+    )
 
 
 def test_failed_calls_previews_and_old_versions_are_in_no_model(store: DirectoryStore) -> None:
@@ -152,6 +159,14 @@ def test_series_that_were_only_tried_do_not_count_and_a_broken_file_is_named(tmp
     with pytest.raises(BadInput, match="not a result of an experiment") as error:
         experiment_runs(tmp_path)
     assert error.value.input == str(path)
+
+
+def test_tasks_that_experiments_alone_have_are_in_no_model(tmp_path: Path) -> None:
+    """Software switches and readers of frames: nobody's work."""
+    path = series(tmp_path)
+    assert len(experiment_runs(tmp_path)) == 9
+    path.write_text(path.read_text().replace("render_overlay", "experiment_network"))
+    assert experiment_runs(tmp_path).empty
 
 
 def test_results_as_experiments_write_them_are_read(tmp_path: Path) -> None:
@@ -265,6 +280,16 @@ def test_choices_have_every_goal_where_chunks_were_measured_and_one_call_elsewhe
     assert at_60.loc["fastest", "predicted_s"] <= at_60.loc["auto", "predicted_s"]
 
 
+def test_a_deadline_that_no_count_keeps_is_said_to_be_missed() -> None:
+    """Half of what one call takes, most of which is a start that every count has."""
+    for start, kept in ((1e5, False), (0.0, True)):
+        c = known(task="process_framing_ai", enlarged=True, startup_s=start, chunks_range=(1, 4))
+        rows = choices([c])
+        deadline = rows["goal"] == "deadline"
+        assert (rows[deadline]["met"] == kept).all()
+        assert rows[~deadline]["met"].all()
+
+
 # Drift
 
 
@@ -288,8 +313,21 @@ def test_predictions_that_are_more_than_15_percent_off_have_drifted(store: Direc
     assert found.drifted
     assert found.error == pytest.approx(1 / 3)
     assert "50 % longer than predicted" in str(found)
+    foretold(store, 20, [150] * 60)
     foretold(store, 100, [100] * 50)
-    assert not drift(load(store)).drifted, "the newest 50 hold"
+    found = drift(load(store))
+    assert (found.calls, found.error) == (50, 0), "the newest 50 hold"
+
+
+def test_predictions_that_are_just_at_the_limit_have_not_drifted_and_one_of_nothing_is_none(
+    store: DirectoryStore,
+) -> None:
+    foretold(store, 0, [100] * 5, predicted=100 * (1 + LIMIT))
+    assert drift(load(store)).error == pytest.approx(LIMIT)
+    assert not Drift(5, LIMIT, 0.0, ()).drifted
+    assert Drift(5, LIMIT + 0.001, 0.0, ()).drifted
+    foretold(store, 50, [100] * 5, predicted=0.0)
+    assert drift(load(store)).calls == 5
 
 
 def test_too_few_predictions_are_said_to_be_too_few(store: DirectoryStore) -> None:

@@ -14,7 +14,7 @@ from tests.captions.conftest import make_context as make_context
 from tests.captions.conftest import store as store
 from tests.clips.conftest import desk as desk
 from tests.clips.films import TENANT, Desk, Sound, clicks, crop_at, make_film
-from tests.compute.conftest import workers_of
+from tests.compute.conftest import kill_workers
 from video_pipeline.captions import streaming_pass
 from video_pipeline.captions.intake import pass_request
 from video_pipeline.captions.request import STAGES, CropAndInferRequest
@@ -48,8 +48,7 @@ def framed(desk: Desk, tmp_path: Path) -> dict[str, Any]:
 @pytest.fixture
 def compute(desk: Desk) -> Iterator[LocalCompute]:
     yield LocalCompute(desk.settings, desk.store)
-    for process in workers_of(desk.settings):
-        process.kill()
+    kill_workers(desk.settings)
 
 
 def usage_of(desk: Desk) -> Usage:

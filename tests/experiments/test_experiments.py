@@ -8,14 +8,18 @@ from pathlib import Path
 import pytest
 
 from experiments import run_all
-from experiments.harness import Options
+from experiments.harness import Experiment, Options
 from experiments.place import Place
 from experiments.read import all_series
 from experiments.run_all import EXPERIMENTS
 from experiments.tasks import FAN_OUT, TRIVIAL
 from video_pipeline.tasks import BUILT_IN, find_task
 
+MAKES_FILMS = pytest.mark.slow
+"""Asking an experiment for its works makes the films they are about: up to two minutes of 1080p."""
 
+
+@MAKES_FILMS
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_request_is_valid_and_every_comparison_is_of_two_configurations(
     place: Place, name: str
@@ -33,10 +37,41 @@ def test_every_request_is_valid_and_every_comparison_is_of_two_configurations(
     assert found.name == name
 
 
+@MAKES_FILMS
+def test_the_questions_of_the_earlier_series_are_asked(place: Place) -> None:
+    """What the series is about: these lengths, counts, switches and pairs, whatever else it holds."""
+    names = {
+        module: {work.name for work in _experiment(module, place).works}
+        for module in ("e7_parallel", "profile", "fan_out_overhead", "b1_multi_clip", "e3_cpu_vs_gpu")
+    }
+    assert {"framing_sequential", *(f"framing_{n}_chunks" for n in (2, 4, 8))} <= names["e7_parallel"]
+    assert {"overlay_sequential", *(f"overlay_piece_of_{n}" for n in (2, 4, 8))} <= names["e7_parallel"]
+    kinds = ("extract", "overlay", "framing")
+    assert {f"{kind}_{length}_s" for kind in kinds for length in (5, 30, 120)} <= names["profile"]
+    assert {f"fan_out_{n}" for n in (1, 2, 4, 8)} <= names["fan_out_overhead"]
+    assert {f"one_{how}_{n}" for how in ("call", "each") for n in (2, 4)} <= names["b1_multi_clip"]
+    asked = {work.name.rpartition("_")[0] for work in _experiment("e3_cpu_vs_gpu", place).works}
+    assert {"process_framing_ai", "detect_players_batch", "render_overlay"} <= asked
+    reading = _experiment("e2_frame_reading", place)
+    for work in reading.works:
+        assert {"vfr", "cfr"} <= set(work.steps[0].request("x")["films"])
+    switches = _experiment("e6_gpu_comparison", place)
+    told = " ".join([*(work.what for work in switches.works), *(one.what for one in switches.not_tested)])
+    for switch in ("cudnn.benchmark", "torch.compile", "TF32", "channels", "half precision", "batch"):
+        assert switch in told
+    for gpu in ("T4", "L4", "A10", "A100-40GB", "H100"):
+        assert f"GPU {gpu}" in told
+
+
+def _experiment(module: str, place: Place) -> Experiment:
+    return importlib.import_module(f"experiments.{module}").experiment(place, Options())
+
+
 NOTHING_MADE = {"probe", TRIVIAL, FAN_OUT}
 """Tasks without an output that could be wrong."""
 
 
+@MAKES_FILMS
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_output_is_compared(place: Place, name: str) -> None:
     """No experiment of the earlier suite checked that its outputs were right."""

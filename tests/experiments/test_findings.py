@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+import scipy.stats
 
 from experiments import findings
 from experiments.answers import line, operations, overlay_in_pieces, workflows
 from experiments.findings import document
+from experiments.harness import order_of
 from experiments.phases import fan_outs_table, phases_table
 from experiments.read import all_series
+from experiments.run_all import EXPERIMENTS
 from experiments.schema import Comparison, Configuration, NotTested, Unequal, write_series
 from experiments.tables import configurations_table, difference_of, money, number
 from tests.experiments.series_made import call, series
@@ -161,6 +165,10 @@ def test_pieces_of_an_overlay_are_held_against_the_whole_with_the_fan_out_added(
     (row,) = [line for line in text.splitlines() if line.startswith("| 4")]
     assert "0.500x: less" in row  # (3.0 + 1) / 8
     assert "1.50x: more" in row  # 4 x 3.0 / 8
+    assert "| 1.00 (1.00 to 1.00) " in row
+    text = overlay_in_pieces(made, series("fan_out_overhead", {"fan_out_4": [1.0, 9.0, 1.0]}))
+    assert "0.833x: not decided" in text  # the fan-out of 1 to 9 s alone might make it slower
+    assert "| not measured " in overlay_in_pieces(made, None)
 
 
 def test_a_line_through_runs_has_its_intervals() -> None:
@@ -170,6 +178,21 @@ def test_a_line_through_runs_has_its_intervals() -> None:
     assert found.slope == pytest.approx(0.1)
     assert found.slope_half == pytest.approx(0, abs=1e-6)
     assert line([5, 5, 5], [1, 2, 3]) is None
+    assert line([5, 30], [1, 2]) is None
+
+
+def test_the_intervals_of_a_line_are_those_of_least_squares() -> None:
+    """b = (X'X)^-1 X'y, s^2 = RSS / (n - 2), Cov b = s^2 (X'X)^-1, and t of n - 2 degrees of freedom."""
+    lengths, seconds = np.array([5.0, 5, 30, 30, 120, 120]), np.array([1.4, 1.7, 3.8, 4.3, 12.1, 13.6])
+    x = np.stack([np.ones(6), lengths], axis=1)
+    inverse = np.linalg.inv(x.T @ x)
+    start, slope = inverse @ x.T @ seconds
+    s = np.sqrt(((x @ [start, slope] - seconds) ** 2).sum() / 4)
+    half = scipy.stats.t.ppf(0.975, 4) * s * np.sqrt(np.diag(inverse))
+    found = line(lengths.tolist(), seconds.tolist())
+    assert found is not None
+    assert (found.start, found.slope, found.runs) == (pytest.approx(start), pytest.approx(slope), 6)
+    assert (found.start_half, found.slope_half) == (pytest.approx(half[0]), pytest.approx(half[1]))
 
 
 @pytest.mark.parametrize(
@@ -198,8 +221,42 @@ def test_phases_of_all_calls_of_a_run_are_added_and_fan_outs_have_a_table_of_the
         update={"runs": tuple(run.model_copy(update={"calls": calls}) for run in made.runs)}
     )
     (phases,) = [line for line in phases_table(made)[1].splitlines() if line.startswith("| a")]
-    assert [cell.strip() for cell in phases.split("|")][2:6] == ["20.0", "—", "—", "60.0"]
-    assert "4.00" in phases
+    assert phases_table(made)[1].splitlines()[0] == (
+        "| configuration | start | work | ms a frame (least to most) |"
+    )
+    assert [cell.strip() for cell in phases.split("|")][2:5] == ["20.0", "60.0", "4.00"]
     (fan_out,) = [line for line in fan_outs_table(made)[1].splitlines() if line.startswith("| a")]
     assert [cell.strip() for cell in fan_out.split("|")][2:4] == ["5.00", "50.0"]
     assert fan_outs_table(series("x", {"a": [1.0]})) == phases_table(series("x", {"a": [1.0]})) == []
+
+
+def test_results_in_the_tree_are_of_every_experiment_three_times_over_in_an_order_from_the_seed() -> None:
+    found = {
+        one.experiment: one for one in all_series(findings.RESULTS) if one.environment.backend == "local"
+    }
+    assert set(found) == set(EXPERIMENTS)
+    for name, one in found.items():
+        assert one.enough, name
+        assert one.repeats >= 3, name
+        ran = [(run.repeat, run.configuration) for run in sorted(one.runs, key=lambda run: run.order)]
+        assert ran == order_of([made.name for made in one.configurations], one.repeats, one.seed), name
+        assert len({tuple(who for repeat, who in ran if repeat == number) for number in range(3)}) > 1, name
+        assert not one.unequal, name
+        assert one.environment.changed_files == 0, name
+        assert re.fullmatch(r"[0-9a-f]{12}", one.environment.commit), name
+        assert {"av", "torch", "numpy"} <= set(one.environment.packages), name
+        assert all(call.usage.get("wall_s") for run in one.runs for call in run.calls), name
+
+
+def test_the_least_and_the_most_of_a_frame_stand_with_its_mean_and_a_phase_that_nobody_had_nowhere() -> None:
+    made = series("x", {"a": [1.0], "b": [1.0]})
+    frame = {"ms_per_frame_mean": 4.0, "ms_per_frame_min": 1.5, "ms_per_frame_max": 9.0}
+    usage = {
+        "a": {"phases": {"work": {"wall_ms": 30.0}}, **frame},
+        "b": {"phases": {"encode": {"wall_ms": 7.0}}},
+    }
+    runs = tuple(run.model_copy(update={"calls": (call(usage[run.configuration]),)}) for run in made.runs)
+    text = phases_table(made.model_copy(update={"runs": runs}))[1]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
+    assert rows[0] == ["configuration", "work", "encode", "ms a frame (least to most)"]
+    assert rows[2:] == [["a", "30.0", "—", "4.00 (1.50 to 9.00)"], ["b", "—", "7.00", "—"]]

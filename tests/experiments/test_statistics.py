@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from experiments.statistics import difference, interval, summary
+from experiments.statistics import difference, interval, interval_of_sum, summary
 
 
 @pytest.mark.parametrize(
@@ -95,6 +95,30 @@ def test_two_repeats_decide_nothing_however_far_apart() -> None:
     found = difference({0: 1.0, 1: 1.0}, {0: 100.0, 1: 100.0}, enough=3)
     assert found.verdict == "not enough repeats"
     assert found.mean == -99.0
+
+
+def test_the_interval_of_a_sum_of_means_is_welchs() -> None:
+    """Of a difference, as scipy has it: the sum of one and the other with its sign turned."""
+    ours, theirs = [2.0, 2.5, 2.2], [1.0, 1.9, 1.2, 1.6]
+    said = scipy.stats.ttest_ind(ours, [-value for value in theirs], equal_var=False)
+    between = said.confidence_interval(0.95)
+    assert interval_of_sum(ours, theirs) == pytest.approx((between.low, between.high), rel=1e-12)
+    assert interval_of_sum([2.0, 2.0], [1.0, 1.0]) == (3.0, 3.0)
+    assert interval_of_sum([2.0], [1.0, 1.5]) is None
+    assert interval_of_sum([1.0, 1.5], [2.0]) is None
+
+
+def test_what_is_added_from_another_series_adds_its_spread_to_the_difference() -> None:
+    ours, theirs = {0: 1.0, 1: 1.1, 2: 1.05}, {0: 2.7, 1: 2.8, 2: 2.75}
+    sure = difference(ours, theirs, enough=3, added=[2.1, 2.2, 2.15])
+    assert (sure.pairs, sure.verdict) == (3, "more")
+    assert sure.mean == pytest.approx(1.05 + 2.15 - 2.75)
+    assert sure.ratio == pytest.approx((1.05 + 2.15) / 2.75)
+    assert (sure.low, sure.high) == pytest.approx(interval_of_sum([-1.7] * 3, [2.1, 2.2, 2.15]))
+    wide = difference(ours, theirs, enough=3, added=[1.7, 2.15, 2.6])
+    assert (wide.mean, wide.verdict) == (pytest.approx(sure.mean), "not decided")
+    assert difference(ours, theirs, enough=3, added=[2.15, 2.15]).verdict == "not enough repeats"
+    assert difference(ours, theirs, enough=1, added=[2.15]).verdict == "not enough repeats"
 
 
 def test_only_repeats_that_both_have_are_paired() -> None:

@@ -47,19 +47,20 @@ def _text(what: str, look: str) -> str:
     description=_text(
         "What every attempt of every call of all tenants took and cost, failed and cancelled ones too: a "
         "table of Parquet objects in the store, a day each. Attempts whose worker died unseen are entered "
-        "first.",
+        "first, and those whose entry the store had refused.",
         "`cost_by_day`, where black dots are what was really paid and bars price local seconds as Modal "
         "would; `cost_by_task`; `latest_attempts`.",
     ),
 )
 def usage_ledger(context: dg.AssetExecutionContext, store: StoreResource) -> dg.MaterializeResult:
     from video_pipeline.costs.dashboard import dashboard_figures
-    from video_pipeline.costs.ledger import collect, enter_orphans, load
+    from video_pipeline.costs.ledger import collect, load
+    from video_pipeline.costs.ledger_gaps import enter_orphans, enter_results
     from video_pipeline.costs.plots import cost_by_day
 
     try:
         objects = store.open()
-        orphans = enter_orphans(objects)
+        orphans, late = enter_orphans(objects), enter_results(objects)
         collected = collect(objects)
         rows = load(objects)
     except PipelineError as error:
@@ -70,6 +71,7 @@ def usage_ledger(context: dg.AssetExecutionContext, store: StoreResource) -> dg.
         "rows": len(rows),
         "new_rows": collected.added,
         "found_dead": orphans,
+        "entered_late": late,
         "unreadable": len(collected.unreadable),
         **dashboard_figures(rows),
     }
@@ -257,8 +259,9 @@ def _link_of(store: ObjectStore) -> Any:
     "last 50 calls that carried one. With fewer than 5 it passes, and says so.",
 )
 def prediction_drift(store: StoreResource) -> dg.AssetCheckResult:
-    from video_pipeline.costs.drift import LIMIT, drift
+    from video_pipeline.costs.drift import drift
     from video_pipeline.costs.ledger import load
+    from video_pipeline.costs.predict import LIMIT
 
     found = drift(load(store.open()))
     metadata: dict[str, Any] = {"calls": found.calls, "limit": LIMIT}

@@ -45,13 +45,17 @@ def latest_attempts(rows: Any) -> dg.MetadataValue:
     import pandas as pd
 
     return table(
-        ("claimed (UTC)", "task", "ended", "seconds", "frames", "machine", "USD at Modal's prices", "call"),
+        (
+            *("claimed (UTC)", "task", "ended", "seconds", "foretold s", "frames", "machine"),
+            *("USD at Modal's prices", "call"),
+        ),
         [
             (
                 f"{row['started_at']:%Y-%m-%d %H:%M:%S}",
                 row["task"],
                 "ok" if row["status"] == "ok" else row["error_kind"],
                 f"{row['wall_s']:.1f}",
+                _shown(row["predicted_s"], ".1f"),
                 _shown(row["frames"], "d"),
                 f"{'CPU' if pd.isna(row['gpu_type']) else row['gpu_type']} ({row['backend']})",
                 _shown(row["usd_on_modal"], ".4f"),

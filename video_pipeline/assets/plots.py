@@ -7,13 +7,13 @@ Belongs here: drawing what a result's own file holds. Does not belong here: pict
 from __future__ import annotations
 
 import io
-import sqlite3
 import tempfile
 from pathlib import Path
 
 import dagster as dg
 
 from video_pipeline.assets.metadata import embedded
+from video_pipeline.captions.database import open_to_read
 from video_pipeline.captions.labels import Label
 from video_pipeline.captions.manifest import read_manifest
 from video_pipeline.store.base import ObjectStore
@@ -48,7 +48,7 @@ def _rows(store: ObjectStore, manifest_key: str) -> list[tuple[Label, float]]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "extents.db")
         path.write_bytes(store.get(found[0].objects[0].key))
-        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        connection = open_to_read(path)
         try:
             return connection.execute(
                 "SELECT forward_predicted_label, forward_confidence FROM pair_results ORDER BY frame1_index"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from video_pipeline.costs.ledger_command import add_ledger_command, write_text
 from video_pipeline.errors import BadInput
+from video_pipeline.wording import counted
 
 if TYPE_CHECKING:
     from video_pipeline.costs.plan import Choice
@@ -161,7 +162,7 @@ def _told(arguments: argparse.Namespace, c: Coefficients, frames: int) -> list[s
         lines.append(_line(found) + beyond + mark)
     lines += [
         "",
-        f"Chosen: {choice.chunks} {'chunk' if choice.chunks == 1 else 'chunks'}. {_why(arguments, choice)}",
+        f"Chosen: {counted(choice.chunks, 'chunk')}. {_why(arguments, choice)}",
     ]
     lines += [f"  {note}" for note in choice.notes]
     if c.task == "process_framing_ai" and not tells_counts_apart(c):
@@ -192,13 +193,13 @@ def _why(arguments: argparse.Namespace, choice: Choice) -> str:
     if not choice.others:
         return "There is no other count to choose."
     return {
-        None: "The fastest of 1, 2 and 4 that costs at most 20 % more than one call, fewer where single runs "
-        "could not tell: what `auto` asks for.",
+        None: "The fastest of 1, 2 and 4 that costs at most 20 % more than one call, and the fewest that the "
+        "model cannot tell from it: what `auto` asks for.",
         "cheapest": "The lowest cost; of counts within 0.5 % of it the fewest.",
-        "fastest": "The shortest time, at any cost; fewer where single runs could not tell.",
+        "fastest": "The shortest time, at any cost, and the fewest that the model cannot tell from it.",
         "deadline": f"The cheapest that is predicted to take at most {arguments.deadline or 0:g} s."
         if choice.met
-        else "The fastest, for want of one that keeps the deadline; fewer where single runs could not tell.",
+        else "The fastest, for want of one in time, and the fewest that the model cannot tell from it.",
     }[arguments.goal]
 
 

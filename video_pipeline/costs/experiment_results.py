@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from video_pipeline.costs.stored import ENLARGING, Frame, family
 from video_pipeline.errors import BadInput, problems_of
+from video_pipeline.tasks import BUILT_IN
 from video_pipeline.telemetry.usage import Usage
 
 RUN_COLUMNS = [
@@ -25,6 +26,9 @@ RUN_COLUMNS = [
 ]
 """Of a table of runs that models are fitted to, whether from experiments or from the ledger. `enlarged`:
 whether the network worked on the pictures (as `enlarging.py` tells it), null for tasks that never load it."""
+
+_PRODUCT = frozenset(task.name for task in BUILT_IN)
+"""Experiments have tasks of their own beside these, which nobody pays for afterwards."""
 
 Result = TypeVar("Result", bound=BaseModel)
 
@@ -102,6 +106,8 @@ def _rows_of(run: _Run, series: _Series) -> Iterator[dict[str, Any]]:
         fans = usage.map_dispatch_ms is not None
         chunks = (usage.chunks or 1) if fans else 1
         if not usage.frames or usage.wall_s <= 0 or (fans and (chunks < 2 or len(own) > 1)):
+            continue
+        if call.task not in _PRODUCT:
             continue
         task = family(call.task)
         loaded = any(one.usage.model_load_time_ms is not None for one in (call, *(children if fans else ())))

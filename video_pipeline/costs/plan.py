@@ -119,9 +119,12 @@ def choose_chunks(
     `deadline_s`. Costs are US dollars, or seconds of workers where there are no rates. Counts go up to
     `max_chunks`, by default to the most that was measured; with `counts`, only those are looked at (and one).
 
-    Alike are counts whose predictions lie within `tie` of the best, as a part of it. By default that is what
-    single runs differ by, `sqrt(2) run_sd`, at most 0.3, for time, and 0.5 % for cost, whose spread is
-    the same work's in each count. `BadInput` for a number that is none of these.
+    Alike are counts whose predictions lie within `tie` of the best, as a part of it. By default that is 0.5 %
+    for cost, whose spread is the same work's in each count, and for time one standard error of the mean
+    difference (the rule of Breiman, Friedman, Olshen and Stone, Classification and Regression Trees, 1984,
+    section 3.4.3), which shrinks with the runs where the spread of a single run does not, or 2 % where that
+    is more (less is not worth another machine), and at most 30 %. `BadInput` for a number that
+    is none of these.
     """
     if goal == "deadline" and not (deadline_s and deadline_s > 0):
         raise BadInput("there is no deadline", input="deadline_s", what_to_do="give seconds above 0")
@@ -135,8 +138,6 @@ def choose_chunks(
     for wanted in sorted({1, *(count for count in counts or range(1, most + 1) if count <= most)}):
         found = predict(c, frames, wanted)
         options.setdefault(found.chunks, found)
-    time_tie = tie if tie is not None else min(0.3, math.sqrt(2) * (c.run_sd or 0.0))
-    cost_tie = tie if tie is not None else 0.005
     allowed, met = list(options.values()), True
     notes: list[str] = []
     if goal == "deadline":
@@ -150,9 +151,18 @@ def choose_chunks(
         limit = (1 + dearer_by) * _usd(c, options[1])
         allowed = [option for option in allowed if _usd(c, option) <= limit * (1 + 1e-9)]
     if goal == "fastest" or not met:
-        chosen = _fewest(allowed, [option.seconds for option in allowed], time_tie)
+        best = min(allowed, key=lambda option: option.seconds)
+        least = (0.02 if tie is None else tie) * best.seconds
+        errors = [0.0 if tie is not None else _error(c, frames, best, each) for each in allowed]
+        alike = [
+            each
+            for each, error in zip(allowed, errors, strict=True)
+            if each.seconds <= best.seconds + max(least, min(error, 0.3 * best.seconds))
+        ]
     else:
-        chosen = _fewest(allowed, [_usd(c, option) for option in allowed], cost_tie)
+        most = min(_usd(c, option) for option in allowed) * (1 + (0.005 if tie is None else tie))
+        alike = [option for option in allowed if _usd(c, option) <= most]
+    chosen = min(alike, key=lambda option: option.chunks)
     notes += [f"outside of what was measured: {line}" for line in chosen.extrapolated]
     return Choice(
         chunks=chosen.chunks,
@@ -170,10 +180,10 @@ def auto_chunks(c: Coefficients, frames: int) -> Choice:
     return choose_chunks(c, frames, "fastest", max_chunks=MOST_FRAMING, counts=COUNTS, dearer_by=DEARER_BY)
 
 
-def _fewest(options: list[Prediction], values: list[float], tie: float) -> Prediction:
-    best = min(values)
-    alike = [option for option, value in zip(options, values, strict=True) if value <= best * (1 + tie)]
-    return min(alike, key=lambda option: option.chunks)
+def _error(c: Coefficients, frames: int, one: Prediction, other: Prediction) -> float:
+    """The standard error, in seconds, of how much two counts differ on average; 0 where it is not known."""
+    gain, low, _ = difference(c, frames, one.chunks, other.chunks)
+    return 0.0 if low is None or c.t95 is None else (gain - low) / c.t95
 
 
 def _usd(c: Coefficients, prediction: Prediction) -> float:

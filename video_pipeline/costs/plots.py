@@ -7,17 +7,20 @@ and used without pyplot, so there is no state between two pictures and no displa
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from typing import Any
 
-from video_pipeline.costs.drift import LIMIT
 from video_pipeline.costs.plan import COUNTS
-from video_pipeline.costs.predict import Coefficients, predict
+from video_pipeline.costs.predict import LIMIT, Coefficients, predict
 from video_pipeline.costs.projection_table import Projection
 from video_pipeline.costs.stored import FittedModels, Frame
 
 COLOURS = ("#1f4e8c", "#e0a030", "#3d9a50", "#c03a2b", "#7a5ca8", "#3aa6a6", "#8c6d4f", "#8c9bb0")
 """Told apart by people who see no red or green, in print too; the last one is for all that is left."""
+
+MOST_DAYS_NAMED = 12
+"""Of the axis of days: more names would run into each other."""
 
 
 def cost_by_day(rows: Frame) -> bytes:
@@ -44,11 +47,11 @@ def cost_by_day(rows: Frame) -> bytes:
         axes.bar(places, values, bottom=floor, color=colour, label=task, width=0.75)
         floor = [low + value for low, value in zip(floor, values, strict=True)]
     axes.plot(places, paid, "o", color="black", markersize=4, label="really paid")
-    every = max(1, len(table) // 12)
+    every = math.ceil(len(table) / MOST_DAYS_NAMED) or 1
     axes.set_xticks(list(places)[::every], [f"{one:%d %b}" for one in list(table.index)[::every]])
     axes.set_xlim(-0.6, max(len(table), 5) - 0.4)
     axes.set_ylabel("US dollars a day, seconds at Modal's prices")
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.06 * max([*floor, *paid], default=0.0) or 1.0)
     _legend(axes)
     return _png(figure)
 

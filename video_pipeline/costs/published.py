@@ -3,7 +3,7 @@
 Belongs here: reading the data set, fitting the model to its runs, a report on four single runs. Does not
 belong here: the numbers (`data/published_runs.json`) or measurements of our own (`experiments`).
 
-    python -m video_pipeline.costs.published        prints the report
+    python -m video_pipeline.costs.published        prints the report, and that of `published_hardware`
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ SERIES = "e7_framing"
 WORK = "Real-ESRGAN on every frame, 810x1440 comes out; the crop's size is not said"
 TERMS: tuple[Term, ...] = ("s_per_frame", "startup_s", "join_s_per_chunk")
 """What the suite itself named as parts of the time: work, a start, and overhead of each chunk."""
-POWER_QUANTILES = 1.96 + 0.84
-"""Of the normal distribution, for a test at 5 % that finds a difference in 80 % of cases."""
+POWER = 0.8
+"""In how many cases a difference is to be found that is there."""
 
 FEWEST_REPEATS = 3
 """Fewer show no spread of their own."""
@@ -172,11 +172,20 @@ def comparisons() -> list[Comparison]:
 
 def repeats_to_tell(chunks: int, other: int) -> int:
     """Runs of each of two configurations that would tell their published difference (5 %, found in 80 % of
-    cases), were it the true one: 2 ((1.96 + 0.84) sd / difference)^2 of logarithms, and three at least."""
+    cases), were it and the known spread the true ones: the fewest, and three at least, at which Student's t
+    of 2 n - 2 degrees of freedom, off centre by difference / (sd sqrt(2 / n)), lies beyond the central one's
+    97.5 % (Cohen 1988, 2.2). Differences and spread are of logarithms."""
+    from scipy import stats
+
     walls = {run.chunks: run.wall_s for run in published().runs if run.table == SERIES}
     part, _, _ = spread()
-    wanted = 2 * (POWER_QUANTILES * part / math.log(walls[chunks] / walls[other])) ** 2
-    return max(FEWEST_REPEATS, math.ceil(wanted))
+    apart = abs(math.log(walls[chunks] / walls[other])) / part
+
+    def found_in(runs: int) -> float:
+        degrees = 2 * runs - 2
+        return float(stats.nct.sf(stats.t.ppf(0.975, degrees), degrees, apart * math.sqrt(runs / 2)))
+
+    return next(runs for runs in itertools.count(FEWEST_REPEATS) if found_in(runs) >= POWER)
 
 
 def report() -> str:
@@ -206,7 +215,8 @@ def report() -> str:
         *_series_rows(alone.coefficients, all_of_them.coefficients),
         "",
         "Could chance alone make the difference? `p` from the spread above, as a part of a run's time / as "
-        "the same seconds in each:",
+        "the same seconds in each. Repeats are those that would find the difference in 80 % of cases, were "
+        "it and that spread the true ones:",
         "",
         "| GPUs | faster by | p | repeats of each to tell it |",
         "|---|---|---|---|",
@@ -279,4 +289,6 @@ def _gpu_second_lines() -> list[str]:
 
 
 if __name__ == "__main__":
-    print(report(), end="")
+    from video_pipeline.costs.published_hardware import report as report_of_hardware
+
+    print(report(), report_of_hardware(), sep="\n", end="")

@@ -17,14 +17,14 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
-from video_pipeline.costs.drift import LIMIT
 from video_pipeline.costs.enlarging import enlarged_rows
 from video_pipeline.costs.experiment_results import RUN_COLUMNS, experiment_runs
-from video_pipeline.costs.predict import TERMS, Coefficients, Rates, named, predict
+from video_pipeline.costs.predict import LIMIT, TERMS, Coefficients, Rates, named, predict
 from video_pipeline.costs.stored import FittedModel, FittedModels, Frame, Point, family
 from video_pipeline.errors import BadInput, Internal
 from video_pipeline.machine import usable_cores
 from video_pipeline.media.h264 import segment_frames
+from video_pipeline.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -121,8 +121,8 @@ def _fitted(runs: Frame, of: Identity, source: Source) -> FittedModel | str:
     lengths = runs["frames"].nunique()
     if len(runs) < ENOUGH_RUNS or lengths < ENOUGH_LENGTHS:
         return (
-            f"{where}: {len(runs)} runs of {lengths} lengths; wanted are {ENOUGH_RUNS} of {ENOUGH_LENGTHS} "
-            "lengths at least"
+            f"{where}: {counted(len(runs), 'run')} of {counted(lengths, 'length')}; wanted are "
+            f"{ENOUGH_RUNS} of {ENOUGH_LENGTHS} lengths at least"
         )
     newest = runs["started_at"].max()
     facts: dict[str, Any] = {

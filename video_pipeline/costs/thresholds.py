@@ -50,7 +50,8 @@ def segment_frames_at(rate: int) -> int:
 
 
 def framing_table(c: Coefficients) -> ThresholdTable:
-    """The fastest count that costs at most 20 % more than one call; fewer where single runs could not tell.
+    """The fastest count that costs at most 20 % more than one call, and the fewest that the model cannot tell
+    from it.
 
     Counts are looked at second by second of video; a clip gets more chunks from the first length from which
     on all longer ones do."""
@@ -69,7 +70,7 @@ def framing_table(c: Coefficients) -> ThresholdTable:
         task="process_framing_ai_parallel",
         rule=(
             f"the fastest of {_listed(c)} chunks that costs at most {100 * DEARER_BY:.0f} % more than one, "
-            "and the fewest of those that single runs of the known spread could not tell apart"
+            "and the fewest of those whose mean times the model cannot tell apart"
         ),
         notes=(
             f"measured were {first} to {last} frames, {first / RATE:.0f} to {last / RATE:.0f} s: all else is "
