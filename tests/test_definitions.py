@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import subprocess
@@ -84,10 +85,12 @@ def test_imports_point_one_way() -> None:
         "jobs",
         "cleanup_job",
         "run_launcher",
+        "run_queue",
         "code_server",
         "run_host",
         "schedules",
         "sensors",
+        "report_sensor",
         "failures",
         "assets",
         "resources",
@@ -138,3 +141,28 @@ def test_the_workspace_file_names_the_definitions() -> None:
     assert "[tool.dagster]" not in [
         line.strip() for line in (ROOT / "pyproject.toml").read_text().splitlines()
     ]
+
+
+def test_nothing_that_costs_is_started_again_or_automated_by_dagster_itself() -> None:
+    """Retries are the calls' and the runs' (`failures`); what runs by itself are schedules and sensors."""
+    import dagster as dg
+
+    from video_pipeline.definitions import build_definitions, default_assets
+
+    for asset in default_assets:
+        name = asset.op.name
+        # A retry policy starts a step again that a person has cancelled, and its call is paid a second time.
+        assert asset.op.retry_policy is None, name
+        # Two policies along one chain split a video's run; none means one run per partition.
+        assert asset.backfill_policy is None, name
+        for spec in asset.specs:
+            assert spec.automation_condition is None, name
+            assert spec.freshness_policy is None, name
+        # What a function without this annotation returns is pickled by Dagster's default IO manager.
+        returned = str(inspect.signature(asset.node_def.compute_fn.decorated_fn).return_annotation)
+        assert "MaterializeResult" in returned, name
+    repository = build_definitions().get_repository_def()
+    for job in repository.get_all_jobs():
+        # The UI's Materialize and backfills of assets run `__ASSET_JOB`, where no job's own executor applies.
+        assert job.executor_def is dg.in_process_executor, job.name
+        assert all(node.retry_policy is None for node in job.nodes), job.name

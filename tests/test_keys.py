@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import datetime, timedelta, timezone
 from fractions import Fraction
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from video_pipeline import keys
 from video_pipeline.errors import BadInput
-from video_pipeline.keys import VideoId
+from video_pipeline.keys import ClipId, SampleId, VideoId
 
 VIDEO = VideoId("acme", "night-shift_2")
 
@@ -32,6 +33,8 @@ VIDEO = VideoId("acme", "night-shift_2")
         "x" * 65,
         "a-_b",
         "a,b",
+        # Cut at 64 characters, a suggestion would end in the '-' that stands for the space.
+        "x" * 63 + " y",
     ],
 )
 def test_a_name_outside_the_grammar_is_refused_with_a_suggestion(name: str) -> None:
@@ -57,9 +60,13 @@ def test_a_partition_key_is_taken_apart_as_it_was_made(tenant: str, video: str) 
 
 
 @pytest.mark.parametrize("key", ["acme", "acme-video", "a--b--c", "--b", "a--", "A--b", "a---b"])
-def test_a_wrong_partition_key_is_refused(key: str) -> None:
-    with pytest.raises(BadInput):
-        VideoId.from_partition_key(key)
+@pytest.mark.parametrize("identity", [VideoId, SampleId, ClipId])
+def test_a_wrong_partition_key_is_refused(
+    key: str, identity: type[VideoId] | type[SampleId] | type[ClipId]
+) -> None:
+    with pytest.raises(BadInput) as caught:
+        identity.from_partition_key(key)
+    assert ("is not a partition key" in str(caught.value)) is (key in ("acme", "acme-video", "a--b--c"))
 
 
 @pytest.mark.parametrize(
@@ -79,6 +86,7 @@ def test_a_wrong_partition_key_is_refused(key: str) -> None:
         "acme\\x",
         "acme/a\u202eb",
         "acme/" + "x" * 1024,
+        "acme/" + "é" * 510,  # S3 counts bytes: 1,025
     ],
 )
 def test_a_key_that_is_unclean_or_of_another_tenant_is_refused(key: str) -> None:
@@ -87,7 +95,8 @@ def test_a_key_that_is_unclean_or_of_another_tenant_is_refused(key: str) -> None
 
 
 def test_a_clean_key_of_the_tenant_is_accepted() -> None:
-    assert keys.check_key("acme/client/Ünï/a b.mp4", tenant="acme") == "acme/client/Ünï/a b.mp4"
+    for key in ("acme/client/Ünï/a b.mp4", "acme/x" + "é" * 509):  # the latter of 1,024 bytes
+        assert keys.check_key(key, tenant="acme") == key
 
 
 def test_every_object_lies_where_the_design_says() -> None:
@@ -106,6 +115,13 @@ def test_every_object_lies_where_the_design_says() -> None:
     assert keys.current_key(VIDEO) == "acme/client/videos/night-shift_2/current.json"
     assert keys.call_key("acme", recipe * 2) == f"acme/server/calls/{recipe * 2}.json"
     assert keys.result_key("acme", recipe * 2) == f"acme/server/results/{recipe * 2}.json"
+    assert keys.ledger_entries_prefix() == "system/server/ledger/entries/"
+    # Keys with a time in them sort by it, whatever the zone in which it was told.
+    late = datetime(2026, 11, 21, 23, 30, 0, 250, tzinfo=timezone(timedelta(hours=-5)))
+    assert keys.ledger_entry_key(late, recipe, 2) == (
+        f"system/server/ledger/entries/2026-11-22/20261122T043000000250Z_{recipe}_2.json"
+    )
+    assert keys.deployment_key("app", late) == "system/server/deployments/app/20261122T043000.000250Z.json"
 
 
 @pytest.mark.parametrize(("level", "window"), [(16, 1), (4, 32), (1, 16), (2, 0), (16, -512)])

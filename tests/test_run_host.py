@@ -77,7 +77,10 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Started
 
 
 def is_gone(process: psutil.Process) -> bool:
-    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def within(timeout_s: float, condition: Callable[[], bool]) -> bool:
@@ -102,10 +105,10 @@ def test_a_stop_that_all_processes_are_told_ends_the_host_only_after_its_runs(st
     assert not within(1.0, lambda: is_gone(started.host))
     assert not is_gone(started.run)
     started.run.kill()
-    assert within(10.0, lambda: is_gone(started.host))
+    assert within(60.0, lambda: is_gone(started.host))
 
 
 def test_a_host_that_is_killed_takes_its_runs_with_it(started: Started) -> None:
     started.host.kill()
     assert started.says() == "ended 255\n"
-    assert within(5.0, lambda: is_gone(started.run))
+    assert within(60.0, lambda: is_gone(started.run))

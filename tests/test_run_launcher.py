@@ -111,6 +111,11 @@ def test_of_another_machine_silence_says_nothing(
     assert (answer.status, answer.msg) == (WorkerStatus.RUNNING, "its code server does not answer")
 
 
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 @pytest.fixture
 def code_server(tmp_path: Path) -> Iterator[dict[str, object]]:
     """A real code server that has started no run."""
@@ -120,14 +125,13 @@ def code_server(tmp_path: Path) -> Iterator[dict[str, object]]:
     (port,) = free_ports(1)
     command = [sys.executable, "-m", "dagster", "api", "grpc", "-h", "127.0.0.1", "-p", str(port)]
     process = subprocess.Popen([*command, "-f", str(tmp_path / "empty.py")], stderr=subprocess.DEVNULL)
+    client = DagsterGrpcClient(host="127.0.0.1", port=port)
     try:
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
+        deadline = time.monotonic() + 240
+        # It listens a moment before it says that it serves.
+        while not listens(port) or client.health_check_query() != "SERVING":
+            assert time.monotonic() < deadline
             time.sleep(0.2)
-        assert DagsterGrpcClient(host="127.0.0.1", port=port).health_check_query() == "SERVING"
         yield {"host": "127.0.0.1", "port": port}
     finally:
         process.kill()

@@ -17,9 +17,7 @@ from dagster._utils.schedules import schedule_execution_time_iterator
 
 from tests.doubles.assets import Outcomes, definitions, run
 from tests.doubles.nights import BY_PRODUCT, NIGHT, asked, tick
-from tests.doubles.nights import instance as instance
 from tests.doubles.nights import outcomes as outcomes
-from tests.doubles.nights import store as store
 from video_pipeline import keys, schedules
 from video_pipeline.clips.intake import ClipRequest, add_clip
 from video_pipeline.definitions import build_definitions

@@ -24,6 +24,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.deploy.clip import store_short_clip
 from tests.servers.seaweedfs import SeaweedFS, find_weed
+from tests.test_demo import RUN_S
 from video_pipeline import keys
 from video_pipeline.calls import list_calls, read_result
 from video_pipeline.demo.run import job_command
@@ -33,7 +34,7 @@ from video_pipeline.settings import load_settings
 from video_pipeline.store import open_store
 from video_pipeline.store.base import ObjectStore
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 VIDEO = VideoId("acme", "short")
 SAMPLE, REFUSED = SampleId("acme", "look"), SampleId("acme", "refused")
@@ -70,7 +71,7 @@ class World:
                 env={**os.environ, "DAGSTER_HOME": str(self.home)},
                 capture_output=True,
                 text=True,
-                timeout=200,
+                timeout=RUN_S,
             )
         self.output += done.stdout + done.stderr
         return done.returncode

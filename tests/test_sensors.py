@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._core.test_utils import create_run_for_test
 
 from tests.doubles.assets import Outcomes, cancelled_run, plan, run
-from video_pipeline import keys, sensors
+from video_pipeline import keys, report_sensor, sensors
 from video_pipeline.assets.health import NAME, SHOWN
 from video_pipeline.calls import CallRecord, ResultRecord, WorkerIdentity, read_call, write_result
 from video_pipeline.clips.intake import add_clip
@@ -29,26 +29,17 @@ from video_pipeline.operations.states import CAPTIONS, CLIPS, JOINED
 from video_pipeline.resources import ended_runs
 from video_pipeline.resources.store import StoreResource
 from video_pipeline.sensors import failure_report, new_uploads, orphaned_calls
-from video_pipeline.settings import load_settings
-from video_pipeline.store import open_store
 from video_pipeline.store.base import ObjectStore
 
 KEY = "0123456789abcdef"
 
 
 @pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.instance_for_test() as instance:
-        yield instance
-
-
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
-    monkeypatch.setenv("VIDEO_PIPELINE_STORE", str(tmp_path / "store"))
+def store(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
     # These files come whole: nothing has to settle.
     monkeypatch.setattr(inputs, "SETTLED_S", 0.0)
-    (tmp_path / "store").mkdir()
-    return open_store(load_settings())
+    Path(store.uri).mkdir()
+    return store
 
 
 @pytest.fixture(scope="module")
@@ -660,7 +651,7 @@ def test_a_place_that_takes_nothing_has_the_other_told_once(
     assert (first["total"], [run["run_id"] for run in other["runs"]]) == (1, [second])
     sent: list[dict] = []
     monkeypatch.setattr(
-        sensors, "deliver", lambda place, report, settings: sent.append({"place": place, **report})
+        report_sensor, "deliver", lambda place, report, settings: sent.append({"place": place, **report})
     )
     reports()
     reports()

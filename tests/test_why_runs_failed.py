@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import dagster as dg
 import pytest
 from dagster._core.events import EngineEventData
@@ -12,12 +10,6 @@ from dagster._grpc.server import DagsterApiServer
 from dagster_shared.error import SerializableErrorInfo
 
 from video_pipeline.resources.ended_runs import why_a_run_failed
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.instance_for_test() as instance:
-        yield instance
 
 
 @pytest.fixture

@@ -9,12 +9,13 @@ runs (schedules, sensors).
 import sys
 
 import dagster as dg
+from pydantic import Field
 
 from video_pipeline.assets.common import GROUP
 from video_pipeline.assets.health import health_selection
 from video_pipeline.cleanup_job import clean_up
 from video_pipeline.keys import check_name
-from video_pipeline.operations.inputs import KINDS, look
+from video_pipeline.operations.inputs import KINDS, look, tenants_of
 from video_pipeline.resources.store import StoreResource
 
 _RETRIES = {"dagster/max_retries": "1", "dagster/retry_strategy": "FROM_ASSET_FAILURE"}
@@ -89,23 +90,25 @@ probe_machines = dg.define_asset_job(
 
 
 class RegisterConfig(dg.Config):
-    """Whose videos, samples and clips to look for."""
+    """Whose videos, samples and clips to look for. Nobody named: as the sensor `new_uploads` does, those of
+    `VIDEO_PIPELINE_TENANTS`, or everybody's."""
 
-    tenants: list[str]
+    tenants: list[str] = Field(default_factory=list)
 
 
 @dg.op(
-    description="Lists the tenants' videos, and the requests of their samples and clips, and registers those "
-    "that are not partitions yet."
+    description="Lists the videos, and the requests of samples and clips, of the tenants that are named, "
+    "else of all, and registers those that are not partitions yet."
 )
 def find_videos(context: dg.OpExecutionContext, config: RegisterConfig, store: StoreResource) -> int:
     objects = store.open()
+    tenants = config.tenants or store.settings().tenant_names or tenants_of(objects)
     registered: dict[str, list[str]] = {}
     refused: list[str] = []
     for kind in KINDS:
         definition = kind.partitions
         found: set[str] = set()
-        for tenant in config.tenants:
+        for tenant in tenants:
             seen = look(objects, kind, check_name("tenant", tenant), checks=sys.maxsize)
             # What is still being written is there, too: a person asked, and runs it when it is whole.
             found.update(seen.found, seen.unsettled)
@@ -128,7 +131,7 @@ def find_videos(context: dg.OpExecutionContext, config: RegisterConfig, store: S
     return total
 
 
-@dg.job(description="Registers every video, sample and clip of the given tenants as a partition.")
+@dg.job(description="Registers every video, sample and clip that is in the store as a partition.")
 def register_videos() -> None:
     find_videos()
 

@@ -30,7 +30,8 @@ from video_pipeline.operations.backfill import (
     choose,
     night_of,
 )
-from video_pipeline.operations.inputs import kind_of, last_change
+from video_pipeline.operations.changes import last_change
+from video_pipeline.operations.inputs import kind_of
 from video_pipeline.operations.states import CAPTIONS, CLIPS, JOINED, SAMPLES, FailedRun, Product, clip_reader
 from video_pipeline.resources.history import read_states
 from video_pipeline.resources.store import StoreResource
@@ -54,6 +55,12 @@ def starting_settings() -> Settings:
     except BadInput as error:
         log.warning("schedules and sensors are stopped: %s", error)
         return Settings.model_construct()
+
+
+def default_sensor_status() -> dg.DefaultSensorStatus:
+    """Whether sensors run from the start, as the schedules do."""
+    running = starting_settings().automation_runs
+    return dg.DefaultSensorStatus.RUNNING if running else dg.DefaultSensorStatus.STOPPED
 
 
 def timing_problem(settings: Settings) -> str | None:

@@ -1,7 +1,7 @@
-"""What starts runs, and reports, when something happens: uploads, orphaned calls, failures.
+"""What starts runs when something happens: uploads, orphaned calls.
 
 Belongs here: the sensors, and turning decisions into run requests. Does not belong here: the decisions
-(`operations`), reading the instance (`resources.history`).
+(`operations`), reading the instance (`resources.history`), reporting failures (`report_sensor`).
 
 A sensor and the nightly schedules may look after the same assets, because both leave out what is queued,
 running or done. No sensor loses anything when a tick breaks off: a cursor moves only with what was done about
@@ -13,7 +13,6 @@ the things it has passed.
 import json
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import dagster as dg
 from dagster import DagsterEventType
@@ -23,15 +22,6 @@ from pydantic import ValidationError
 from video_pipeline.calls import read_call, read_result, request_cancel
 from video_pipeline.errors import BadInput, PipelineError, problems_of
 from video_pipeline.jobs import caption_video, join_clips, make_clip, sample_videos
-from video_pipeline.operations.failures_report import (
-    DETAILED,
-    PLACES,
-    Failure,
-    Place,
-    deliver,
-    places_of,
-    report_of,
-)
 from video_pipeline.operations.inputs import CHECKS, KINDS, THREADS, Inputs, Kind, look, tenants_of
 from video_pipeline.operations.orphans import MOST_IN_A_ROW, REATTACHED_TAG, judge, run_key
 from video_pipeline.operations.states import (
@@ -44,14 +34,14 @@ from video_pipeline.operations.states import (
     clip_reader,
 )
 from video_pipeline.operations.uploads import MAX_RUNS, Decision, Table, decide
+from video_pipeline.report_sensor import failure_report
 from video_pipeline.resources import ended_runs, history
 from video_pipeline.resources.store import StoreResource
-from video_pipeline.schedules import starting_settings
+from video_pipeline.schedules import default_sensor_status
 from video_pipeline.store.base import ObjectStore
 
 UPLOADS_EVERY_S = 60
 ORPHANS_EVERY_S = 60
-FAILURES_EVERY_S = 60
 LOOK_BACK_S = 24 * 3600
 """How far the first tick looks for orphaned calls: Modal's longest call."""
 
@@ -61,15 +51,10 @@ _PRODUCTS_OF = {"videos": (CAPTIONS,), "samples": (SAMPLES,), "clips": (CLIPS, J
 _JOBS = [caption_video, sample_videos, make_clip, join_clips]
 
 
-def _default() -> dg.DefaultSensorStatus:
-    running = starting_settings().automation_runs
-    return dg.DefaultSensorStatus.RUNNING if running else dg.DefaultSensorStatus.STOPPED
-
-
 @dg.sensor(
     jobs=_JOBS,
     minimum_interval_seconds=UPLOADS_EVERY_S,
-    default_status=_default(),
+    default_status=default_sensor_status(),
     description="Looks in the store for videos, and requests of samples and clips, that are new or have "
     "changed; registers them and runs them. Leaves out what is queued, running or done already. A listing "
     "that fails is told, and decides nothing.",
@@ -225,7 +210,7 @@ def _save_table(instance: dg.DagsterInstance, table: Table) -> None:
 @dg.sensor(
     jobs=_JOBS,
     minimum_interval_seconds=ORPHANS_EVERY_S,
-    default_status=_default(),
+    default_status=default_sensor_status(),
     description="Finds runs whose worker died while their call went on or had finished, and starts a run "
     "that attaches to the call or takes its result: nothing is paid twice. Where a person cancelled the "
     "run, the call is cancelled.",
@@ -305,93 +290,6 @@ def _product_of(run: dg.DagsterRun) -> Product | None:
     if not run.asset_selection and run.job_name not in known and not run.job_name.endswith("_only"):
         return None
     return next((item for item in PRODUCTS if history.touches(item, run.job_name, run.asset_selection)), None)
-
-
-@dg.sensor(
-    minimum_interval_seconds=FAILURES_EVERY_S,
-    default_status=_default(),
-    description="Reports runs that failed for good to VIDEO_PIPELINE_FAILURE_WEBHOOK or "
-    "VIDEO_PIPELINE_FAILURE_FILE: which partition and asset, why, and what to do. What the webhook does not "
-    "take is sent again at the next tick.",
-)
-def failure_report(context: dg.SensorEvaluationContext, store: StoreResource):
-    """The cursor holds, for each place, the last event that it was told of: a place that takes nothing must
-    not have the other told of the same failures at every tick."""
-    instance = context.instance
-    told = _told_of(context.cursor)
-    if told is None:
-        # What failed before somebody switched this on is in the UI; it would be hundreds of reports at once.
-        last = ended_runs.last_event(instance, DagsterEventType.RUN_FAILURE) or 0
-        return dg.SensorResult(
-            skip_reason=dg.SkipReason("failures from now on are reported"), cursor=str(last)
-        )
-    settings = store.settings()
-    wanted = places_of(settings)
-    news = {after: _failures_after(instance, after, settings.ui_url, bool(wanted)) for after in told.values()}
-    said: list[str] = []
-    for place, after in list(told.items()):
-        count, report, last = news[after]
-        if count and place in wanted:
-            try:
-                deliver(place, report, settings)
-            except PipelineError as error:
-                said.append(f"{count} failed runs are not reported yet: {error}")
-                continue
-            said.append(f"reported {count} failed runs to the {place}")
-        told[place] = last
-    if not said and any(count for count, _, _ in news.values()):
-        where = "VIDEO_PIPELINE_FAILURE_WEBHOOK or VIDEO_PIPELINE_FAILURE_FILE"
-        said.append(f"runs failed; set {where} to have it reported")
-    return dg.SensorResult(
-        skip_reason=dg.SkipReason("; ".join(said) or "no run failed for good"), cursor=json.dumps(told)
-    )
-
-
-def _told_of(cursor: str | None) -> dict[Place, int] | None:
-    """By place, from `{"webhook": 17, "file": 19}` or, of both, `19`; None for everything else."""
-    try:
-        data = json.loads(cursor or "")
-        if isinstance(data, int):
-            return dict.fromkeys(PLACES, data)
-        return {place: int(data[place]) for place in PLACES}
-    except (ValueError, KeyError, TypeError):
-        return None
-
-
-def _failures_after(
-    instance: dg.DagsterInstance, after: int, ui_url: str | None, reported: bool
-) -> tuple[int, dict[str, Any], int]:
-    """How many runs failed for good after an event, the report of them if one is wanted, the last event."""
-    records, last = ended_runs.ended_runs(instance, [DagsterEventType.RUN_FAILURE], after)
-    final = [record for record in records if not ended_runs.will_be_retried(record)]
-    failures = [
-        failure_of(instance, record, ui_url, detailed=number < DETAILED)
-        for number, record in enumerate(final)
-        if reported
-    ]
-    return len(final), report_of(failures), after if last is None else last
-
-
-def failure_of(
-    instance: dg.DagsterInstance, record: dg.RunRecord, ui_url: str | None, *, detailed: bool = True
-) -> Failure:
-    """A failed run for the report; with `detailed`, its events are read for the reason."""
-    run = record.dagster_run
-    told = history.failed_run(record)
-    step, message, kind, advice = (
-        ended_runs.why_a_run_failed(instance, run.run_id) if detailed else (None, "", told.kind, None)
-    )
-    return Failure(
-        run_id=run.run_id,
-        job=run.job_name,
-        partition=run.tags.get("dagster/partition"),
-        ended=told.ended_at,
-        asset=step,
-        kind=kind or told.kind,
-        message=message,
-        what_to_do=advice,
-        link=f"{ui_url}/runs/{run.run_id}" if ui_url else None,
-    )
 
 
 default_sensors = [new_uploads, orphaned_calls, failure_report]

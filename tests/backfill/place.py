@@ -30,12 +30,14 @@ from tests.conftest import ROOT
 from tests.servers import dagster_graphql
 from tests.servers.dagster_graphql import SELECTOR
 from tests.servers.seaweedfs import free_ports
+from video_pipeline.calls import list_calls
 from video_pipeline.demo.ui import VARIABLES
+from video_pipeline.store.base import ObjectStore
 
-START_S = 180.0
+START_S = 300.0
 SERVICES = ("code", "daemon", "webserver")
 
-QUICK_MONITORING = {"poll_interval_seconds": 3, "start_timeout_seconds": 60, "cancel_timeout_seconds": 20}
+QUICK_MONITORING = {"poll_interval_seconds": 3, "start_timeout_seconds": 120, "cancel_timeout_seconds": 20}
 """Where a deployment takes 15 to 300 s to notice what has died, a test shall not wait as long."""
 
 
@@ -159,6 +161,23 @@ class Place:
                 continue
         return found
 
+    def hold_calls(self, store: ObjectStore, count: int) -> list[psutil.Process]:
+        """Waits until so many calls are at work at once, and lets each stand still as soon as it is: those of
+        small videos may take less time than the next run takes to start. The workers, to be resumed."""
+        held: dict[int, psutil.Process] = {}
+
+        def at_work() -> bool:
+            for call in list_calls(store):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    if call.is_alive() and call.worker.pid not in held:
+                        worker = psutil.Process(call.worker.pid)
+                        worker.suspend()
+                        held[worker.pid] = worker
+            return len(held) >= count
+
+        wait_for(at_work, START_S, f"{count} calls at work", 0.1)
+        return list(held.values())
+
     def kill(self, name: str) -> None:
         """SIGKILL to the one process, as the kernel does it where memory runs out."""
         self._processes[name].kill()
@@ -171,7 +190,7 @@ class Place:
         for worker in workers:
             with contextlib.suppress(psutil.NoSuchProcess):
                 worker.kill()
-                worker.wait(10)
+                worker.wait(60)
 
     def log(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text(errors="replace")
@@ -273,7 +292,7 @@ class Place:
         quiet_since: list[float] = []
 
         def quiet() -> bool:
-            if self._is_quiet():
+            if self.is_quiet():
                 quiet_since.append(time.monotonic())
                 return time.monotonic() - quiet_since[0] >= for_s
             quiet_since.clear()
@@ -285,7 +304,8 @@ class Place:
             raise AssertionError(f"{error}\n{self._state()}") from None
         return self.runs()
 
-    def _is_quiet(self) -> bool:
+    def is_quiet(self) -> bool:
+        """Whether every backfill has asked for its runs, and no run goes on or is to be retried."""
         with self.instance() as instance:
             if any(item.status == BulkActionStatus.REQUESTED for item in instance.get_backfills()):
                 return False

@@ -14,6 +14,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -49,7 +50,7 @@ VICTIMS = {
 }
 """What is killed, and how often compared with the others."""
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600 + KILLS * 60)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800 + KILLS * 120)]
 
 
 @pytest.fixture
@@ -85,7 +86,7 @@ def settled(place: Place, timeout_s: float) -> list[dg.RunRecord]:
     while True:
         runs = place.wait_until_quiet(deadline - time.monotonic())
         looked = partial(place.sensor_has_looked, "orphaned_calls", max(run.end_time or 0.0 for run in runs))
-        wait_for(looked, 150, "the sensor has looked", 1.0)
+        wait_for(looked, 300, "the sensor has looked", 1.0)
         if len(place.runs()) == len(runs):
             return runs
 
@@ -98,11 +99,13 @@ def test_a_killed_code_server_takes_its_runs_with_it_and_another_run_takes_their
     # One as a job, which Dagster runs again; one as assets, for which the sensor looks.
     place.backfill_of_job(CAPTIONS.job, films[:1])
     place.backfill_of_assets(CAPTIONS.assets, films[1:])
-    wait_for(lambda: len(place.task_workers()) == 2, 180, "both videos' calls run")
+    calls = place.hold_calls(store, 2)
     place.kill_with_workers()
+    for call in calls:
+        call.resume()
     place.start("code")
 
-    runs = settled(place, 400)
+    runs = settled(place, 900)
     assert Counter(record.dagster_run.status.value for record in runs) == {"FAILURE": 2, "SUCCESS": 2}
     with place.instance() as instance:
         reasons = [
@@ -125,7 +128,8 @@ def test_kills_during_backfills_lose_no_video_and_do_nothing_twice(
     place.backfill_of_assets(CAPTIONS.assets, films[::2])
     place.backfill_of_job(CAPTIONS.job, films[1::2])
     killed = kill_now_and_then(place, random.Random(SEED))
-    runs = settled(place, FILMS * PER_VIDEO_S)
+    assert killed.total() > KILLS / 2, "a quick machine had done all before"
+    runs = settled(place, 300 + FILMS * PER_VIDEO_S)
     print(f"killed: {dict(killed)}; runs: {Counter(record.dagster_run.status.value for record in runs)}")
 
     attempted = {record.dagster_run.tags["dagster/partition"] for record in runs}
@@ -133,14 +137,16 @@ def test_kills_during_backfills_lose_no_video_and_do_nothing_twice(
     made = published(store, films)
     reasons = {film: why_it_failed(place, runs, film) for film in films}
     print(reasons)
-    assert [film for film in films if not reasons[film]] == made
+    assert all(film in made for film in films if not reasons[film])
+    # A run may be killed when all but its own end is done.
+    assert not [film for film in made if reasons[film] and not reasons[film].startswith("host: ")]
     done = executions(store)
     assert all(ends == ["ok"] for ends in done.values()), done
 
     # What a kill has left failed is made by the next backfill, as every night, from what is there.
     left = [film for film in films if film not in made]
     place.backfill_of_job(CAPTIONS.job, left)
-    runs = settled(place, len(left) * PER_VIDEO_S + 60)
+    runs = settled(place, 300 + len(left) * PER_VIDEO_S)
     assert published(store, films) == whole
     assert why_it_failed(place, runs, broken).startswith("bad_input: ")
     assert executions(store) == {(film, task): ["ok"] for film in whole for task in TASKS}
@@ -164,21 +170,24 @@ def kill_now_and_then(place: Place, chance: random.Random) -> Counter[str]:
     killed: Counter[str] = Counter()
     names, weights = list(VICTIMS), list(VICTIMS.values())
     wait_for(place.run_workers, 180, "the first run has a worker")
-    while killed.total() < KILLS:
+    while killed.total() < KILLS and not place.is_quiet():
         time.sleep(chance.uniform(2.0, 15.0))
         (victim,) = chance.choices(names, weights)
         pause = chance.uniform(0.0, 4.0)
         if victim == "run worker":
             # Chosen by a number that does not depend on how many there are just now.
             number = chance.randrange(1000)
-            workers = wait_for(place.run_workers, 180, "a run has a worker")
+            wait_for(lambda: place.run_workers() or place.is_quiet(), 180, "a run has a worker")
+            if not (workers := place.run_workers()):
+                continue
             try:
                 workers[number % len(workers)].kill()
             except psutil.NoSuchProcess:
                 continue
         elif victim == "run host":
             for host in place.run_hosts():
-                host.kill()
+                with suppress(psutil.NoSuchProcess):
+                    host.kill()
         elif victim == "code server and workers":
             place.kill_with_workers()
         else:

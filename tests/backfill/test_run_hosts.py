@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
-import psutil
 import pytest
 
 from tests.backfill.films import store_films
 from tests.backfill.place import Place, running_place, wait_for
+from tests.test_run_host import is_gone
 from video_pipeline.calls import list_calls
 from video_pipeline.keys import VideoId, current_key
 from video_pipeline.operations.states import CAPTIONS
@@ -19,7 +19,7 @@ from video_pipeline.settings import load_settings
 from video_pipeline.store import open_store
 from video_pipeline.store.base import ObjectStore
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 TERMINATE = (
     """mutation($id: String!) { terminateRun(runId: $id) { __typename ... on PythonError { message } } }"""
@@ -37,21 +37,18 @@ def place(store: ObjectStore, tmp_path: Path) -> Iterator[Place]:
         yield place
 
 
-def is_gone(process: psutil.Process) -> bool:
-    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
-
-
 def test_a_cancel_reaches_a_forked_run_and_its_call(store: ObjectStore, place: Place, tmp_path: Path) -> None:
     films = store_films(store, "acme", 1, tmp_path)
     place.register(VIDEOS, films)
     place.backfill_of_job(CAPTIONS.job, films)
-    wait_for(place.task_workers, 180, "a call runs")
+    (call,) = place.hold_calls(store, 1)
     (worker,) = place.run_workers()
     (run,) = place.runs()
     place.ask(TERMINATE, id=run.dagster_run.run_id)
-    (ended,) = place.wait_until_quiet(120)
+    call.resume()
+    (ended,) = place.wait_until_quiet(300)
     assert ended.dagster_run.status == dg.DagsterRunStatus.CANCELED
-    wait_for(lambda: is_gone(worker) and not place.task_workers(), 15, "run and call have ended")
+    wait_for(lambda: is_gone(worker) and not place.task_workers(), 120, "run and call have ended")
     assert all(call.cancel_requested for call in list_calls(store) if call.state == "running")
     assert store.head(current_key(VideoId.from_partition_key(films[0]))) is None
 
@@ -62,14 +59,15 @@ def test_a_killed_host_is_replaced_and_its_runs_start_again(
     films = store_films(store, "acme", 1, tmp_path)
     place.register(VIDEOS, films)
     place.backfill_of_job(CAPTIONS.job, films)
-    wait_for(place.task_workers, 180, "a call runs")
+    (call,) = place.hold_calls(store, 1)
     (worker,) = place.run_workers()
     (host,) = place.run_hosts()
     assert worker.ppid() == host.pid
     host.kill()
-    wait_for(lambda: is_gone(worker), 10, "the run has ended with its host")
+    wait_for(lambda: is_gone(worker), 120, "the run has ended with its host")
+    call.resume()
 
-    runs = place.wait_until_quiet(300)
+    runs = place.wait_until_quiet(600)
     ended = {run.dagster_run.status.value: run.dagster_run.run_id for run in runs}
     assert set(ended) == {"FAILURE", "SUCCESS"}
     with place.instance() as instance:
@@ -85,4 +83,4 @@ def test_a_killed_host_is_replaced_and_its_runs_start_again(
     assert other != host
 
     place.process("code").terminate()
-    wait_for(lambda: is_gone(other), 60, "a host whose code server has ended ends, too")
+    wait_for(lambda: is_gone(other), 120, "a host whose code server has ended ends, too")

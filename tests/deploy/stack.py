@@ -26,7 +26,7 @@ from tests.servers.seaweedfs import free_ports
 from video_pipeline.partitions import VIDEOS
 
 ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
-HEALTHY_S = 90.0
+HEALTHY_S = 300.0
 
 
 def wait_for(condition: Callable[[], Any], timeout_s: float, what: str, every_s: float = 0.3) -> Any:
@@ -117,7 +117,7 @@ class Stack:
             [self._here(part) for part in command],
             env=self._environment(name),
             capture_output=True,
-            timeout=60,
+            timeout=120,
         )
         return done.returncode == 0
 
@@ -144,7 +144,7 @@ class Stack:
         url = f"http://127.0.0.1:{self.web_port}"
         return dagster_graphql.launch(url, job, 60, partition=partition, config=config)
 
-    def status_of(self, run_id: str, among: set[str], timeout_s: float = 120.0) -> str:
+    def status_of(self, run_id: str, among: set[str], timeout_s: float = 300.0) -> str:
         """Waits until the run's status is one of `among`."""
         query = "query($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
 

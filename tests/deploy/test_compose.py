@@ -14,6 +14,7 @@ import yaml
 
 from tests.conftest import ROOT
 from tests.deploy.compose import DEPLOY, FILES, Missing, environment_file, services
+from video_pipeline.modal_ops.images import SYSTEM_PACKAGES
 from video_pipeline.modal_ops.specs import app_name
 from video_pipeline.settings import Settings, load_settings
 
@@ -152,6 +153,13 @@ def test_the_image_copies_what_there_is_and_installs_extras_that_exist() -> None
     project = (ROOT / "pyproject.toml").read_text()
     (extras,) = re.findall(r"^ARG EXTRAS=(.+)$", text, re.MULTILINE)
     assert all(re.search(rf"^{extra} = \[", project, re.MULTILINE) for extra in extras.split(","))
+
+
+def test_the_image_has_the_fonts_and_the_layout_that_modals_images_have() -> None:
+    """The check of the asset `machines` fails on a machine without them, and titles are refused there."""
+    text = (DEPLOY / "Dockerfile").read_text()
+    (packages,) = re.findall(r"apt-get install -y --no-install-recommends (.+?) \\\n", text)
+    assert set(packages.split()) == set(SYSTEM_PACKAGES)
 
 
 def test_the_filled_in_files_are_ignored_by_git() -> None:

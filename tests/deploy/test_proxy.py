@@ -63,7 +63,7 @@ def address(tmp_path: Path) -> Iterator[str]:
             stderr=subprocess.STDOUT,
         )
     try:
-        wait_for(lambda: answers(environment["SITE_ADDRESS"]), 30, "Caddy answers", 0.1)
+        wait_for(lambda: answers(environment["SITE_ADDRESS"]), 120, "Caddy answers", 0.1)
         yield environment["SITE_ADDRESS"]
     finally:
         process.kill()
@@ -85,7 +85,7 @@ def status(address: str, login: str | None = None) -> tuple[int, str]:
     if login is not None:
         request.add_header("Authorization", "Basic " + base64.b64encode(login.encode()).decode())
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, ""

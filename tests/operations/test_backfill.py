@@ -130,7 +130,7 @@ def test_inputs_of_a_thousand_failures_are_looked_at_beside_each_other_and_hardl
 ):
     """Each takes some 0.1 s in a bucket: one after the other they would take longer than a tick may."""
     registered = [f"demo--v{number}" for number in range(1000)]
-    together = threading.Barrier(READERS, timeout=30)
+    together = threading.Barrier(READERS, timeout=120)
     looked: list[str] = []
 
     def changed(key: str, _run: FailedRun) -> bool:
@@ -181,7 +181,7 @@ def test_what_the_night_left_out_is_told_with_its_reason() -> None:
 def test_requests_are_read_beside_each_other_and_hardly_more_than_are_needed() -> None:
     """5,000 requests of a bucket, one after the other, would take longer than a tick may."""
     registered = [f"demo--c{number}" for number in range(1000)]
-    together = threading.Barrier(READERS, timeout=30)
+    together = threading.Barrier(READERS, timeout=120)
     read: list[str] = []
 
     def asked(key: str) -> frozenset[str]:

@@ -19,12 +19,12 @@ from video_pipeline import keys
 from video_pipeline.errors import PipelineError, Transient
 from video_pipeline.keys import ClipId, VideoId
 from video_pipeline.operations import inputs
+from video_pipeline.operations.changes import last_change
 from video_pipeline.operations.inputs import (
     SETTLED_S,
     Inputs,
     _whose_turn,
     kind_of,
-    last_change,
     look,
     tenants_of,
 )
@@ -37,7 +37,11 @@ from video_pipeline.store.folders import folders
 __all__ = ["seaweedfs"]
 
 VIDEOS = kind_of("videos")
-LATER = time.time() + 2 * SETTLED_S
+
+
+def later() -> float:
+    """A time at which all that was stored up to now has settled."""
+    return time.time() + 2 * SETTLED_S
 
 
 @pytest.fixture(params=["directory", "s3"])
@@ -70,10 +74,10 @@ def test_sources_and_requests_are_found_and_results_are_not(store: ObjectStore, 
     store.put("Not A Tenant/client/videos/a/video.mp4", b"x")
     store.put(f"{tenant}/server/samples/s/request.json", b"{}")
     store.put(f"{tenant}/server/samples/s/result/0123456789abcdef/frame.png", b"x")
-    seen = look(store, VIDEOS, tenant, now=LATER)
+    seen = look(store, VIDEOS, tenant, now=later())
     assert set(seen.found) == {f"{tenant}--a"}
     assert list(seen.refused) == ["Bad Name"]
-    assert set(look(store, kind_of("samples"), tenant, now=LATER).found) == {f"{tenant}--s"}
+    assert set(look(store, kind_of("samples"), tenant, now=later()).found) == {f"{tenant}--s"}
     assert tenant in tenants_of(store)
     assert not {"system", "Not A Tenant"} & set(tenants_of(store))
     assert folders(store, f"{tenant}/client/videos/") == ["Bad Name", "a", "b"]
@@ -83,7 +87,7 @@ def test_the_fingerprint_changes_with_the_source_and_with_the_request(
     store: ObjectStore, tenant: str
 ) -> None:
     def fingerprint() -> str:
-        return look(store, VIDEOS, tenant, now=LATER).found[f"{tenant}--a"].fingerprint
+        return look(store, VIDEOS, tenant, now=later()).found[f"{tenant}--a"].fingerprint
 
     store.put(source(tenant, "a"), b"first")
     prints = [fingerprint(), fingerprint()]
@@ -140,8 +144,8 @@ def test_a_file_that_came_with_its_old_time_has_arrived_just_now(tmp_path: Path)
     assert path is not None
     os.utime(path, (1e9, 1e9))
     assert look(store, VIDEOS, "demo", now=path.stat().st_ctime + 1).unsettled == ["demo--a"]
-    found = look(store, VIDEOS, "demo", now=LATER).found["demo--a"]
-    assert found.modified > LATER - 60
+    found = look(store, VIDEOS, "demo", now=later()).found["demo--a"]
+    assert found.modified > time.time() - 60
     after = last_change(store, kind_of("clips"), "demo--goal")
     assert before is not None
     assert after is not None
@@ -158,7 +162,7 @@ def test_a_file_from_the_time_to_come_is_found_all_the_same(tmp_path: Path) -> N
 def test_a_folder_of_a_videos_name_is_no_video(tmp_path: Path) -> None:
     store = DirectoryStore(tmp_path)
     (tmp_path / source("demo", "a")).mkdir(parents=True)
-    assert look(store, VIDEOS, "demo", now=LATER).found == {}
+    assert look(store, VIDEOS, "demo", now=later()).found == {}
 
 
 def test_a_folder_that_cannot_be_read_is_no_empty_one(
@@ -175,7 +179,7 @@ def test_a_folder_that_cannot_be_read_is_no_empty_one(
 
     monkeypatch.setattr(os, "scandir", refuses)
     with pytest.raises(Transient, match="Input/output error"):
-        look(store, VIDEOS, "demo", now=LATER)
+        look(store, VIDEOS, "demo", now=later())
 
 
 def test_a_file_that_is_still_being_copied_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -336,5 +340,5 @@ def test_a_directory_store_looks_at_no_content(tmp_path: Path) -> None:
     assert path is not None
     os.truncate(path, 1 << 40)  # a sparse terabyte: reading it would take an hour
     began = time.monotonic()
-    assert look(store, VIDEOS, "demo", now=LATER).found
-    assert time.monotonic() - began < 5
+    assert look(store, VIDEOS, "demo", now=later()).found
+    assert time.monotonic() - began < 60

@@ -394,18 +394,18 @@ def publisher_that_has_verified(store: DirectoryStore, prefix: str) -> Iterator[
         looks += 1
         if looks == 3:  # once per object, then before the pointer
             at_the_pointer.set()
-            assert go_on.wait(20)
+            assert go_on.wait(120)
 
     thread = threading.Thread(
         target=publish, args=(store, VIDEO, {"frames": prefix}), kwargs={"check_cancelled": wait}
     )
     thread.start()
-    assert at_the_pointer.wait(20)
+    assert at_the_pointer.wait(120)
     try:
         yield go_on
     finally:
         go_on.set()
-        thread.join(20)
+        thread.join(120)
 
 
 def test_a_publisher_that_had_verified_before_gets_its_manifest_back_in_the_same_run(

@@ -1,7 +1,8 @@
 """What partitions are made from: where their inputs lie in the store, and a fingerprint of them.
 
 Belongs here: which objects are a partition's inputs, finding them without a look at results, telling whether
-they changed. Does not belong here: what follows from a change (`uploads`), reading what they hold.
+they are others. Does not belong here: when they changed last (`changes`), what follows from a change
+(`uploads`), reading what they hold.
 
 A bucket is asked for the folders under a prefix, and then for the few inputs of single partitions: results
 lie beside the inputs, 1,500 objects for a video, and are never listed. In a directory all inputs are looked
@@ -11,7 +12,6 @@ at, by size and time of change: 10,000 files take half a second that way and hou
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import time
@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from video_pipeline import keys
 from video_pipeline.errors import BadInput, Transient
@@ -31,7 +30,6 @@ SETTLED_S = 3.0
 """A file of a directory store that changed less than this ago may still be on its way in: `cp` writes in
 place. In a bucket an object appears whole or not at all."""
 
-NAMED = 50
 THREADS = 16
 CHECKS = 400
 """How many partitions of one kind and tenant are asked about in a bucket in one look: 25 rounds of 16
@@ -156,49 +154,6 @@ def look(
     return seen
 
 
-def last_change(store: ObjectStore, kind: Kind, key: str) -> float | None:
-    """When the inputs of one partition changed last, seconds since the epoch; None where there are none.
-
-    The objects that its request names count as well, up to `NAMED` of them: a clip that failed for want of
-    its film can be made once the film is there.
-    """
-    identity = kind.identity.from_partition_key(key)
-    name = key.partition("--")[2]
-    changes: dict[str, float] = {}
-    for place in kind.places:
-        prefix = f"{place.prefix_of(identity.tenant)}{name}/"
-        here = _changes_in(store, prefix, place)
-        if place.needed and not here:
-            return None
-        changes |= here
-    named: set[str] = set()
-    for own in changes:
-        if own.endswith(".json"):
-            named |= _named_objects(store.get(own), identity.tenant)
-    others = [_change_of(store, other) for other in sorted(named)[:NAMED]]
-    return max([*changes.values(), *(change for change in others if change is not None)])
-
-
-def _changes_in(store: ObjectStore, prefix: str, place: Place) -> dict[str, float]:
-    folder = store.local_path(f"{prefix}any")
-    if folder is not None:
-        files = _files_in(str(folder.parent), place)
-        return {prefix + leaf: arrived for leaf, _, _, arrived in files}
-    return {item.key: item.modified.timestamp() for item in _objects_in(store, prefix, place)}
-
-
-def _change_of(store: ObjectStore, key: str) -> float | None:
-    path = store.local_path(key)
-    if path is None:
-        info = store.head(key)
-        return None if info is None else info.modified.timestamp()
-    try:
-        stat = path.stat()
-    except OSError:
-        return None
-    return max(stat.st_mtime, stat.st_ctime)
-
-
 def require_directory(store: ObjectStore) -> None:
     """`Transient` where a directory store is not there, as when a disk is not mounted."""
     if store.local_path("any") is not None and not Path(store.uri).is_dir():
@@ -227,14 +182,14 @@ def _inputs_in(store: ObjectStore, kind: Kind, tenant: str, name: str) -> list[O
     """The partition's input objects; none at all where a needed one is missing."""
     found: list[ObjectInfo] = []
     for place in kind.places:
-        here = _objects_in(store, f"{place.prefix_of(tenant)}{name}/", place)
+        here = objects_in(store, f"{place.prefix_of(tenant)}{name}/", place)
         if place.needed and not here:
             return []
         found += here
     return found
 
 
-def _objects_in(store: ObjectStore, prefix: str, place: Place) -> list[ObjectInfo]:
+def objects_in(store: ObjectStore, prefix: str, place: Place) -> list[ObjectInfo]:
     listed = store.list(f"{prefix}{place.start}")
     return [item for item in listed if place.pattern.fullmatch(item.key.removeprefix(prefix))]
 
@@ -246,7 +201,7 @@ def _look_in_directory(
         found: list[tuple[str, str, float]] = []
         for place in kind.places:
             prefix = f"{place.prefix_of(tenant)}{name}/"
-            here = _files_in(f"{root}/{prefix}", place)
+            here = files_in(f"{root}/{prefix}", place)
             if place.needed and not here:
                 found = []
                 break
@@ -260,7 +215,7 @@ def _look_in_directory(
             seen.found[key] = _inputs(found)
 
 
-def _files_in(folder: str, place: Place) -> list[tuple[str, int, int, float]]:
+def files_in(folder: str, place: Place) -> list[tuple[str, int, int, float]]:
     """Name, size, time of change (ns) and of arrival (s) of the inputs in a folder.
 
     A file that is moved in, or copied with its times, keeps its time of change; the inode's tells of it.
@@ -290,27 +245,6 @@ def _inputs(objects: Iterable[tuple[str, str, float]]) -> Inputs:
         fingerprint=hashlib.sha256(text.encode()).hexdigest()[:16],
         modified=max(changed for _, _, changed in facts),
     )
-
-
-def _named_objects(request: bytes, tenant: str) -> set[str]:
-    """The keys under the tenant that a request's JSON names, anywhere in it."""
-    try:
-        waiting: list[Any] = [json.loads(request)]
-    except (ValueError, RecursionError):  # no JSON, or brackets within brackets without end
-        return set()
-    found: set[str] = set()
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, dict):
-            waiting += item.values()
-        elif isinstance(item, list):
-            waiting += item
-        elif isinstance(item, str) and item.startswith(f"{tenant}/"):
-            try:
-                found.add(keys.check_key(item, tenant=tenant))
-            except BadInput:
-                continue
-    return found
 
 
 def _is_name(kind: str, name: str) -> bool:

@@ -11,12 +11,10 @@ does; the runs' statuses tell failed attempts from those that left the asset out
 from __future__ import annotations
 
 import functools
-import hashlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import dagster as dg
-from dagster._core.events import DagsterEventType
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus, PartitionBackfill
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES, RunRecord
 from dagster._core.storage.tags import (
@@ -37,6 +35,7 @@ from video_pipeline.operations.states import (
     Product,
     States,
 )
+from video_pipeline.resources.staleness import stale_partitions
 
 BATCH = 500
 """Run ids of one query; SQLite takes 32,766 variables, PostgreSQL plans long lists badly."""
@@ -71,7 +70,7 @@ def read_states(
     done = set.intersection(*made.values()) - failed.keys()
     retried = {key for key, run in failed.items() if run.retry_due}
     active = (_running(instance, product, registered) & known) | retried
-    stale = set() if code_versions is None else _stale(instance, product, code_versions, done)
+    stale = set() if code_versions is None else stale_partitions(instance, product, code_versions, done)
     cancelled = {
         key: run
         for key, run in cancelled.items()
@@ -243,60 +242,6 @@ def _partitions_of_backfill(
         return set(backfill.partition_names) if touches(product, job, backfill.asset_selection) else set()
     # A form of an older Dagster: which partitions it means cannot be told, so all of them wait for its end.
     return set(registered)
-
-
-def _stale(
-    instance: dg.DagsterInstance,
-    product: Product,
-    code_versions: Mapping[str, str | None],
-    partitions: set[str],
-) -> set[str]:
-    """Those of the partitions with an asset that another version of the code made, or that was made from
-    inputs which have been made anew with another content since. Dagster tags every materialisation with all
-    three; the tags lie in its event, so this reads one event for each asset and partition."""
-    inputs = {asset: f"dagster/input_data_version/{asset}" for asset in product.assets}
-    tags = {asset: _latest_tags(instance, asset, partitions) for asset in product.assets}
-    stale: set[str] = set()
-    for asset, rows in tags.items():
-        version = code_versions.get(asset)
-        for partition, own in rows.items():
-            older = version is not None and own.get("dagster/code_version", version) != version
-            changed = any(
-                name in own and not _is_version(own[name], tags[parent].get(partition, {}))
-                for parent, name in inputs.items()
-            )
-            if older or changed:
-                stale.add(partition)
-    return stale
-
-
-def _is_version(noted: str, of: Mapping[str, str]) -> bool:
-    """Whether what was noted of an input is its present version. Of a partitioned input Dagster notes the
-    SHA-256 over the versions of the partitions that were read, here one."""
-    version = of.get("dagster/data_version")
-    return version is None or noted in (version, hashlib.sha256(version.encode()).hexdigest())
-
-
-def _latest_tags(
-    instance: dg.DagsterInstance, asset: str, partitions: set[str]
-) -> dict[str, Mapping[str, str]]:
-    """The tags of each partition's latest materialisation."""
-    key = dg.AssetKey(asset)
-    latest = instance.event_log_storage.get_latest_storage_id_by_partition(
-        key, DagsterEventType.ASSET_MATERIALIZATION
-    )
-    wanted = sorted(storage_id for partition, storage_id in latest.items() if partition in partitions)
-    found: dict[str, Mapping[str, str]] = {}
-    for start in range(0, len(wanted), BATCH):
-        ids = wanted[start : start + BATCH]
-        records = instance.fetch_materializations(
-            dg.AssetRecordsFilter(asset_key=key, storage_ids=ids), limit=len(ids)
-        ).records
-        for record in records:
-            made = record.asset_materialization
-            if made is not None and made.partition is not None:
-                found[made.partition] = made.tags or {}
-    return found
 
 
 def _batches(run_ids: Iterable[str]) -> Iterable[list[str]]:
