@@ -26,10 +26,11 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 @dataclass(frozen=True)
 class Figure:
-    """One line of the table. `runs` are the single measurements whose median `value` is."""
+    """One line of the table. `runs` are the single measurements whose median `value` is. Without a target it
+    is told and not judged."""
 
     what: str
-    target: float
+    target: float | None
     value: float
     unit: str = "x"
     better: Literal["lower", "higher"] = "lower"
@@ -38,6 +39,8 @@ class Figure:
 
     @property
     def holds(self) -> bool:
+        if self.target is None:
+            return True
         return self.value <= self.target if self.better == "lower" else self.value >= self.target
 
 
@@ -49,7 +52,7 @@ class Cost:
     cpu: float
 
 
-def figure_of(what: str, target: float, runs: Sequence[float], **options: Any) -> Figure:
+def figure_of(what: str, target: float | None, runs: Sequence[float], **options: Any) -> Figure:
     """A figure from several runs, by their median."""
     return Figure(what, target, statistics.median(runs), runs=tuple(runs), **options)
 
@@ -112,10 +115,12 @@ def table(figures: Sequence[Figure]) -> str:
     lines = [f"{'what':{width}}  {'target':>10}  {'figure':>9}  {'spread':>15}  verdict"]
     lines.append("-" * len(lines[0]))
     for figure in figures:
-        sign = "<=" if figure.better == "lower" else ">="
         spread = f"{min(figure.runs):.2f} .. {max(figure.runs):.2f}" if len(figure.runs) > 1 else ""
-        verdict = "holds" if figure.holds else "FALLS SHORT"
-        value, target = f"{figure.value:.2f} {figure.unit}", f"{sign} {figure.target:g} {figure.unit}"
+        value, target, verdict = f"{figure.value:.2f} {figure.unit}", "none", "-"
+        if figure.target is not None:
+            sign = "<=" if figure.better == "lower" else ">="
+            target = f"{sign} {figure.target:g} {figure.unit}"
+            verdict = "holds" if figure.holds else "FALLS SHORT"
         lines.append(f"{figure.what:{width}}  {target:>10}  {value:>9}  {spread:>15}  {verdict}")
     return "\n".join(lines)
 

@@ -53,6 +53,12 @@ def test_the_table_names_what_falls_short() -> None:
     assert bad.endswith("FALLS SHORT")
 
 
+def test_a_figure_without_a_target_is_told_and_not_judged() -> None:
+    figure = figure_of("told", None, [99.0])
+    assert figure.holds
+    assert table([figure]).splitlines()[2].split() == ["told", "none", "99.00", "x", "-"]
+
+
 def test_results_keep_the_runs_the_machine_and_the_verdict(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
