@@ -6,7 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -16,17 +19,13 @@ from tests.conftest import ROOT
 from video_pipeline.calls import CallRecord, list_calls
 from video_pipeline.demo.run import VIDEO, job_command, store_demo_clip
 from video_pipeline.keys import current_key
-from video_pipeline.settings import load_settings
-from video_pipeline.store import open_store
 from video_pipeline.store.base import ObjectStore
 
 DEMO = [str(Path(sys.executable).with_name("video-pipeline")), "demo"]
 
-
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
-    monkeypatch.setenv("VIDEO_PIPELINE_STORE", str(tmp_path / "store"))
-    return open_store(load_settings())
+pytestmark = pytest.mark.timeout(900)
+RUN_S = 400
+"""What a run may take on a machine with much other work; 20 s on two idle cores."""
 
 
 def start(command: list[str], log: Path) -> subprocess.Popen[bytes]:
@@ -58,7 +57,7 @@ def workers(tmp_path: Path) -> list[psutil.Process]:
     return found
 
 
-def wait_for(condition, timeout_s: float = 60.0, every_s: float = 0.05):
+def wait_for(condition, timeout_s: float = 180.0, every_s: float = 0.05):
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         if found := condition():
@@ -79,9 +78,33 @@ def running_call(store: ObjectStore):
     return next((call for call in list_calls(store) if call.is_alive()), None)
 
 
+@contextmanager
+def held(call: CallRecord) -> Iterator[None]:
+    """The call's worker stands still: its work may take less time than Dagster takes to start or to end. Now
+    and then it may tell that it lives: after a minute of silence, another one would take its call over."""
+    over = threading.Event()
+    os.kill(call.worker.pid, signal.SIGSTOP)
+
+    def let_it_breathe() -> None:
+        with suppress(ProcessLookupError):
+            while not over.wait(15):
+                os.kill(call.worker.pid, signal.SIGCONT)
+                over.wait(0.5)
+                os.kill(call.worker.pid, signal.SIGSTOP)
+            os.kill(call.worker.pid, signal.SIGCONT)
+
+    thread = threading.Thread(target=let_it_breathe)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
 def test_the_demo_runs_the_whole_job_and_names_files_that_exist(store: ObjectStore, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    assert start(DEMO, log).wait(timeout=240) == 0, log.read_text()[-3000:]
+    assert start(DEMO, log).wait(timeout=RUN_S) == 0, log.read_text()[-3000:]
     text = log.read_text()
     assert "registered the partition demo--street" in text
     assert "frames" in text
@@ -94,7 +117,7 @@ def test_the_demo_runs_the_whole_job_and_names_files_that_exist(store: ObjectSto
     assert workers(tmp_path) == []
 
     again = tmp_path / "again"
-    assert start(DEMO, again).wait(timeout=240) == 0
+    assert start(DEMO, again).wait(timeout=RUN_S) == 0
     assert again.read_text().count("nothing to do") == 4
     assert len(list_calls(store)) == 2
 
@@ -106,14 +129,14 @@ def test_an_interrupted_demo_leaves_no_process_and_no_half(store: ObjectStore, t
     wait_for(lambda: running_call(store))
     # Ctrl-C: the terminal sends SIGINT to the whole foreground process group.
     os.killpg(demo.pid, signal.SIGINT)
-    assert demo.wait(timeout=60) != 0
-    assert wait_for(lambda: workers(tmp_path) == [], 5)
+    assert demo.wait(timeout=180) != 0
+    assert wait_for(lambda: workers(tmp_path) == [], 60)
     (call,) = list_calls(store)
     assert call.state == "finished"
     assert call.cancel_requested
     assert store.head(current_key(VIDEO)) is None
     assert [item.key for item in store.list("demo/client/") if item.key.endswith("manifest.json")] == []
-    assert start(DEMO, log).wait(timeout=240) == 0
+    assert start(DEMO, log).wait(timeout=RUN_S) == 0
 
 
 @pytest.mark.slow
@@ -121,11 +144,14 @@ def test_a_killed_job_is_attached_to_by_the_next_one(store: ObjectStore, tmp_pat
     store_demo_clip(store)
     first = start(job_command(), tmp_path / "first")
     call = wait_for(lambda: running_call(store))
-    os.killpg(first.pid, signal.SIGKILL)
-    first.wait()
-    assert call.worker.process() is not None
     log = tmp_path / "second"
-    assert start(job_command(), log).wait(timeout=240) == 0, log.read_text()[-3000:]
+    with held(call):
+        os.killpg(first.pid, signal.SIGKILL)
+        first.wait()
+        assert call.worker.process() is not None
+        second = start(job_command(), log)
+        wait_for(lambda: "attached to the known call" in log.read_text() or second.poll() is not None)
+    assert second.wait(timeout=RUN_S) == 0, log.read_text()[-3000:]
     assert "attached to the known call" in log.read_text()
     record, _ = calls(store)
     assert record.attempt == 1
@@ -141,7 +167,7 @@ def test_a_killed_worker_is_started_again_by_the_job_that_waits(store: ObjectSto
     job = start(job_command(), log)
     call = wait_for(lambda: running_call(store))
     os.kill(call.worker.pid, signal.SIGKILL)
-    assert job.wait(timeout=240) == 0, log.read_text()[-3000:]
+    assert job.wait(timeout=RUN_S) == 0, log.read_text()[-3000:]
     assert "starting again after preempted" in log.read_text()
     record, _ = calls(store)
     assert record.attempt == 2
@@ -152,7 +178,7 @@ def test_a_killed_worker_is_started_again_by_the_job_that_waits(store: ObjectSto
 def test_two_jobs_for_one_video_at_once_run_one_worker(store: ObjectStore, tmp_path: Path) -> None:
     store_demo_clip(store)
     jobs = [start(job_command(), tmp_path / f"log-{number}") for number in range(2)]
-    assert [job.wait(timeout=240) for job in jobs] == [0, 0]
+    assert [job.wait(timeout=RUN_S) for job in jobs] == [0, 0]
     record, _ = calls(store)
     assert record.attempt == 1
     assert store.head(current_key(VIDEO)) is not None
@@ -163,10 +189,10 @@ def test_a_terminated_job_detaches_and_the_call_goes_on(store: ObjectStore, tmp_
     store_demo_clip(store)
     job = start(job_command(), tmp_path / "log")
     call = wait_for(lambda: running_call(store))
-    job.terminate()
-    assert job.wait(timeout=60) != 0
-    process = call.worker.process()
-    assert process is not None
-    wait_for(lambda: not workers(tmp_path), 60)
+    with held(call):
+        job.terminate()
+        assert job.wait(timeout=180) != 0
+        assert call.worker.process() is not None
+    wait_for(lambda: not workers(tmp_path))
     (record,) = list_calls(store)
     assert (record.state, record.cancel_requested, record.attempt) == ("finished", None, 1)

@@ -11,19 +11,21 @@ import pytest
 from tests.conftest import ROOT
 from tests.servers.seaweedfs import SeaweedFS
 from tests.servers.seaweedfs import seaweedfs as seaweedfs
-from tests.test_demo import DEMO
+from tests.test_demo import DEMO, RUN_S
 from video_pipeline.calls import list_calls
 from video_pipeline.demo.run import VIDEO
 from video_pipeline.keys import current_key
 from video_pipeline.settings import load_settings
 from video_pipeline.store import open_store
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def run(log: Path) -> str:
     with log.open("wb") as output:
-        code = subprocess.run(DEMO, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, timeout=240).returncode
+        code = subprocess.run(
+            DEMO, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, timeout=RUN_S
+        ).returncode
     text = log.read_text()
     assert code == 0, text[-3000:]
     return text
