@@ -24,6 +24,7 @@ from video_pipeline.calls import (
 )
 from video_pipeline.claims import Claim
 from video_pipeline.errors import ErrorKind
+from video_pipeline.machine import started_since_boot
 from video_pipeline.settings import Settings
 from video_pipeline.store import open_store
 from video_pipeline.store.base import ObjectStore
@@ -152,7 +153,7 @@ def test_a_process_with_a_recycled_number_is_not_the_worker() -> None:
     assert record(mine, heartbeat_at=0.0).is_alive(), (
         "of a process of this machine its heartbeat says nothing"
     )
-    earlier = mine.model_copy(update={"started": mine.started - 100})
+    earlier = mine.model_copy(update={"started": mine.started - 0.1})
     assert earlier.process() is None
     assert not record(earlier).is_alive()
     of_another_boot = mine.model_copy(update={"boot_id": "before"})
@@ -161,11 +162,21 @@ def test_a_process_with_a_recycled_number_is_not_the_worker() -> None:
     assert not record(of_another_boot, heartbeat_at=0.0).is_alive()
 
 
+def test_a_worker_is_alive_whatever_happens_to_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Linux the time of a process's start, and of the boot, moves with every step of the clock."""
+    mine = WorkerIdentity.of_this_process()
+    booted = psutil.boot_time()
+    for module in (psutil, psutil._psplatform):
+        monkeypatch.setattr(module, "boot_time", lambda: booted + 1)
+    assert mine.process() is not None
+    assert WorkerIdentity.of_this_process() == mine
+
+
 def test_a_process_that_has_ended_and_was_not_waited_for_is_no_worker() -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
         process = psutil.Process(child.pid)
         mine = WorkerIdentity.of_this_process()
-        ended = mine.model_copy(update={"pid": child.pid, "started": process.create_time()})
+        ended = mine.model_copy(update={"pid": child.pid, "started": started_since_boot(child.pid)})
         assert ended.process() == process
         assert child.stdin is not None
         child.stdin.close()

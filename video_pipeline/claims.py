@@ -10,6 +10,7 @@ one wins. One whose worker is lost (`CallRecord.is_alive`) is taken over.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from video_pipeline.calls import CallRecord, change_call, enter_lost, put_call, read_call
@@ -27,8 +28,15 @@ class Claim:
         self.owned = True
 
     @classmethod
-    def take(cls, store: ObjectStore, record: CallRecord) -> Claim | CallRecord:
-        """The claim, or the record of the worker that holds it. Takes over finished and lost calls."""
+    def take(
+        cls, store: ObjectStore, record: CallRecord, served: Callable[[], bool] = lambda: False
+    ) -> Claim | CallRecord | None:
+        """The claim, or the record of the worker that holds it. Takes over finished and lost calls.
+
+        None where the call has been finished and `served` says that its result leaves nothing to do. Whoever
+        looked for a result before may have looked a moment too early; now it is there, for a result is
+        written before its call is marked finished.
+        """
         # A server that ignores conditions would let this record replace that of a worker that lives.
         look_first = not store.conditional_writes()
         for _ in range(20):
@@ -44,6 +52,8 @@ class Claim:
             holder, etag = found
             if holder.is_alive() and not record.worker.is_rerun_of(holder.worker):
                 return holder
+            if holder.state == "finished" and served():
+                return None
             successor = record.model_copy(update={"attempt": holder.attempt + 1})
             try:
                 put_call(store, record.tenant, successor, if_match=etag)

@@ -27,6 +27,10 @@ from dagster._serdes import ConfigurableClassData
 ANSWER_WITHIN_S = 10
 """How long a code server may take to say whether it has a run: it only looks into a dictionary."""
 
+CLOCK_STEP_S = 10.0
+"""How far the clock may have been set since a run began: on Linux the time of a process's start moves with
+it. Numbers of processes are given again after hours."""
+
 PATIENCE_S = 120.0
 """How long a dead worker's run waits for its code server to be back. Dagster tries once to start a run again,
 in the moment in which it is marked as failed, and needs the server for that: it takes 5 to 20 s to load. One
@@ -79,7 +83,7 @@ class WatchedRunLauncher(DefaultRunLauncher):
             try:
                 process = psutil.Process(int(str(pid.value)))
                 dead = process.status() == psutil.STATUS_ZOMBIE
-                if not dead and process.create_time() <= record.event_log_entry.timestamp:
+                if not dead and process.create_time() <= record.event_log_entry.timestamp + CLOCK_STEP_S:
                     return True
             except psutil.NoSuchProcess:
                 continue

@@ -89,9 +89,15 @@ def execute(call: CallFile, settings: Settings, store: ObjectStore, identity: Wo
     task = find_task(call.task, settings)
     request = task.parse_request(call.request)
     tenant = tenant_of(request)
-    done = read_result(store, tenant, call.key)
-    if done is not None and (done.is_reusable(task, store) or _has_run(done, identity)):
+
+    def served() -> bool:
+        done = read_result(store, tenant, call.key)
+        if done is None or not (done.is_reusable(task, store) or _has_run(done, identity)):
+            return False
         emit({"event": "ended", "status": done.status})
+        return True
+
+    if served():
         return 0
     children = left_by_a_killed_attempt(store, tenant, call.key)
     claim = Claim.take(
@@ -108,7 +114,10 @@ def execute(call: CallFile, settings: Settings, store: ObjectStore, identity: Wo
             reserved=call.reserved,
             progress=None if children is None else {"children": list(children.values())},
         ),
+        served,
     )
+    if claim is None:
+        return 0
     if isinstance(claim, CallRecord):
         emit({"event": "taken", "by": claim.worker.model_dump()})
         return EXIT_TAKEN

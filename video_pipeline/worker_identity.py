@@ -6,13 +6,14 @@ Belongs here: a worker's identity, on this machine and on Modal. Does not belong
 
 from __future__ import annotations
 
+import os
 import socket
 from typing import Literal
 
 import psutil
 from pydantic import BaseModel, ConfigDict
 
-from video_pipeline.machine import boot_id
+from video_pipeline.machine import boot_id, started_since_boot
 
 
 class WorkerIdentity(BaseModel):
@@ -25,19 +26,18 @@ class WorkerIdentity(BaseModel):
     boot_id: str = ""
     pid: int = 0
     started: float = 0.0
-    """The process's start time, seconds since the epoch, as the kernel states it."""
+    """The process's start, as the kernel states it (`machine.started_since_boot`)."""
     call_id: str | None = None
     """Modal's id of the function call (`fc-...`); the same when Modal runs a pre-empted input again."""
     log_path: str | None = None
 
     @classmethod
     def of_this_process(cls, log_path: str | None = None) -> WorkerIdentity:
-        process = psutil.Process()
         return cls(
             host=socket.gethostname(),
             boot_id=boot_id(),
-            pid=process.pid,
-            started=process.create_time(),
+            pid=os.getpid(),
+            started=started_since_boot(os.getpid()),
             log_path=log_path,
         )
 
@@ -67,7 +67,8 @@ class WorkerIdentity(BaseModel):
             return None
         try:
             process = psutil.Process(self.pid)
-            if abs(process.create_time() - self.started) > 0.05 or process.status() == psutil.STATUS_ZOMBIE:
+            recycled = abs(started_since_boot(self.pid) - self.started) > 0.05
+            if recycled or process.status() == psutil.STATUS_ZOMBIE:
                 return None
         except psutil.Error:
             return None

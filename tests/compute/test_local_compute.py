@@ -9,10 +9,9 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
-from tests.compute.conftest import wait_until_claimed
+from tests.compute.conftest import starts, wait_until_claimed
 from video_pipeline import keys
 from video_pipeline.calls import (
     CallRecord,
@@ -21,15 +20,18 @@ from video_pipeline.calls import (
     failed_result,
     put_call,
     read_call,
+    read_result,
     write_result,
 )
 from video_pipeline.claims import Claim
 from video_pipeline.compute.base import Event, Handle, Status
 from video_pipeline.compute.follow import follow, run_call
 from video_pipeline.compute.local import LocalCompute
+from video_pipeline.machine import started_since_boot
 from video_pipeline.settings import Settings
-from video_pipeline.store.base import ObjectStore
-from video_pipeline.worker import EVENT_PREFIX
+from video_pipeline.store.base import ObjectMissing, ObjectStore
+from video_pipeline.store.directory import DirectoryStore
+from video_pipeline.worker import EVENT_PREFIX, CallFile, execute
 
 
 def test_a_terminated_worker_is_preempted_not_cancelled(compute: LocalCompute, store: ObjectStore) -> None:
@@ -56,7 +58,7 @@ def test_a_worker_that_died_without_a_word_is_lost_in_its_own_way_whatever_an_ea
     log = tmp_path / "output.log"
     log.write_text(f'{EVENT_PREFIX}{{"event": "claimed"}}\nits last words\n')
     mine = WorkerIdentity.of_this_process(str(log))
-    started = psutil.Process(died_early.pid).create_time()
+    started = started_since_boot(died_early.pid)
     record = CallRecord(
         key=handle.key,
         task="double",
@@ -169,3 +171,35 @@ def test_the_log_shows_a_traceback_only_where_a_message_is_not_all_one_needs(
     assert "Traceback" in record.error.traceback
     assert any(f"double failed ({record.error.kind})" in line for line in lines)
     assert any("Traceback" in line for line in lines) == traced
+
+
+def test_a_worker_that_looked_for_the_result_a_moment_too_early_does_nothing_again(
+    task_settings: Settings, store: ObjectStore, tmp_path: Path
+) -> None:
+    key, journal = "ab" * 16, tmp_path / "starts"
+    request = {"journal": str(journal)}
+    call = CallFile(key=key, task="double", version=1, request=request, timeout_s=60)
+    here = WorkerIdentity.of_this_process()
+
+    class Overtaken(DirectoryStore):
+        """The other worker has ended the call between this one's first look and its claim."""
+
+        looked = False
+
+        def get(self, key: str) -> bytes:
+            if key == keys.result_key("acme", call.key) and not self.looked:
+                self.looked = True
+                with pytest.raises(ObjectMissing):
+                    super().get(key)
+                other = here.model_copy(update={"pid": 1})
+                assert execute(call, task_settings, store, other) == 0
+                raise ObjectMissing("there was no result", input=key)
+            return super().get(key)
+
+    assert execute(call, task_settings, Overtaken(tmp_path / "store"), here) == 0
+    assert starts(journal) == 1
+    found, result = read_call(store, "acme", key), read_result(store, "acme", key)
+    assert found is not None
+    assert result is not None
+    assert (found[0].worker.pid, found[0].state, found[0].attempt) == (1, "finished", 1)
+    assert (result.worker.pid, result.status) == (1, "ok")

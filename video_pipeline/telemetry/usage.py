@@ -12,11 +12,10 @@ import resource
 import sys
 import time
 from collections.abc import Collection, Iterable, Mapping
-from pathlib import Path
 
-import psutil
 from pydantic import BaseModel, ConfigDict, Field
 
+from video_pipeline.machine import started_since_boot
 from video_pipeline.telemetry.table import wall_seconds
 from video_pipeline.telemetry.timing import Span
 
@@ -314,14 +313,10 @@ def _since(now: tuple[float, float], before: tuple[float, float]) -> tuple[float
 
 
 def _process_age_s() -> float:
-    """How long this process has run. Linux states its start to 10 ms (field 22 of /proc/self/stat, proc(5));
-    the time of day of a start, as psutil gives it elsewhere, is up to a second off on Linux."""
-    try:
-        fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
-        age = time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK")
-    except (OSError, AttributeError, IndexError, ValueError):
-        age = time.time() - psutil.Process().create_time()
-    return max(age, 0.0)
+    """How long this process has run."""
+    boots = sys.platform == "linux"
+    now = time.clock_gettime(time.CLOCK_BOOTTIME) if boots else time.time()
+    return max(now - started_since_boot(os.getpid()), 0.0)
 
 
 def _peak_memory_mib() -> float:
