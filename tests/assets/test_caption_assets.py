@@ -10,6 +10,7 @@ import dagster as dg
 import pytest
 
 from video_pipeline import keys
+from video_pipeline.calls import list_calls
 from video_pipeline.definitions import build_definitions
 from video_pipeline.demo.run import VIDEO, store_demo_clip
 from video_pipeline.failures import STOP_RUN_RETRIES
@@ -101,6 +102,12 @@ def test_one_video_becomes_a_published_set_and_a_second_run_does_no_work(
     assert second.success
     assert {item.key: item.version for item in store.list("demo/client/")} == before
     assert logged(instance, second).count("nothing to do") == 4
+
+    # As when a run that died after its first materialisation is made again: nothing is left to pay for.
+    calls = list_calls(store)
+    rest = run(instance, "caption_frame_extents", "vp9_chunks")
+    assert made(rest) == {"caption_frame_extents", "vp9_chunks"}
+    assert list_calls(store) == calls
 
     # Only extents: a changed request of the encoder's must not infer again, and the other way round.
     request = json.loads(store.get(keys.caption_request_key(VIDEO)))

@@ -12,13 +12,14 @@ from typing import Any
 import dagster as dg
 from pydantic import BaseModel
 
-from video_pipeline.calls import ResultRecord
+from video_pipeline.calls import ResultRecord, read_result
 from video_pipeline.compute import open_compute
 from video_pipeline.compute.base import CallOptions, Event, Handle
 from video_pipeline.compute.follow import CallFailed, Detached, Interrupts, progress_line, run_call
 from video_pipeline.errors import PipelineError
 from video_pipeline.failures import to_failure
 from video_pipeline.resources.store import StoreResource
+from video_pipeline.tasks import call_key_of, find_task, tenant_of
 
 PROGRESS_EVERY_S = 2.0
 """A log line more often than this drowns the run's page."""
@@ -29,6 +30,13 @@ class ComputeResource(dg.ConfigurableResource):
 
     store: StoreResource
     timeout_s: float | None = None
+
+    def has_done(self, task: str, request: BaseModel) -> bool:
+        """Whether this call has ended well, so that `run` would take its result and start nothing."""
+        settings, store = self.store.settings(), self.store.open()
+        entry = find_task(task, settings)
+        result = read_result(store, tenant_of(request), call_key_of(entry, request, store))
+        return result is not None and result.status == "ok" and result.is_reusable(entry, store)
 
     def run(
         self,
