@@ -388,6 +388,59 @@ def test_a_dead_runs_call_is_taken_over_once(
     assert second.tags["video_pipeline/reattached"] == "2"
 
 
+def test_a_run_whose_end_is_just_being_stored_is_looked_at_in_the_next_tick(
+    instance: dg.DagsterInstance,
+    store: ObjectStore,
+    orphans: Ticks,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Dagster stores the event of a failure, then the run's status, then whether it will retry it."""
+    put_call(store, alive=True)
+    storage, stored = type(instance.run_storage), []
+    with monkeypatch.context() as patched:
+        patched.setattr(storage, "handle_run_event", lambda _self, *event: stored.append(event))
+        dead_run(instance)
+    assert orphans() == []
+    (event,) = stored
+    instance.run_storage.handle_run_event(*event)
+    assert len(orphans()) == 1
+
+
+@pytest.mark.parametrize(("retried", "taken"), [("true", 0), ("false", 1)])
+def test_a_dead_run_is_looked_at_when_dagster_has_decided_whether_it_will_retry_it(
+    store: ObjectStore,
+    definitions: dg.Definitions,
+    monkeypatch: pytest.MonkeyPatch,
+    retried: str,
+    taken: int,
+) -> None:
+    put_call(store, alive=True)
+    with dg.instance_for_test(overrides={"run_retries": {"enabled": True}}) as instance:
+        orphans = Ticks(orphaned_calls, instance, definitions)
+        with monkeypatch.context() as patched:
+            patched.setattr(dg.DagsterInstance, "add_run_tags", lambda *_: None)
+            run_id = dead_run(instance)
+        assert orphans() == []
+        instance.add_run_tags(run_id, {"dagster/will_retry": retried})
+        assert len(orphans()) == taken
+
+
+def test_an_end_that_nobody_goes_on_storing_keeps_no_other_run_waiting(
+    instance: dg.DagsterInstance,
+    store: ObjectStore,
+    orphans: Ticks,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    put_call(store, alive=True)
+    with monkeypatch.context() as patched:
+        patched.setattr(type(instance.run_storage), "handle_run_event", lambda *_: None)
+        dead_run(instance, tags={"dagster/partition": "demo--b"})
+    dead_run(instance)
+    assert orphans() == []
+    monkeypatch.setattr(ended_runs, "STORED_WITHIN_S", 0.0)
+    assert len(orphans()) == 1
+
+
 def test_a_damaged_call_record_keeps_no_other_orphan_waiting(
     instance: dg.DagsterInstance, store: ObjectStore, orphans: Ticks
 ) -> None:

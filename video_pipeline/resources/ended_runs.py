@@ -6,13 +6,14 @@ here: the states of partitions (`history`), or what follows from either (`operat
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Literal
 
 import dagster as dg
 from dagster._core.events import DagsterEvent, DagsterEventType
 from dagster._core.storage.dagster_run import RunRecord
-from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, PARTITION_NAME_TAG
+from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, PARTITION_NAME_TAG, WILL_RETRY_TAG
 
 from video_pipeline.operations.states import Product
 from video_pipeline.resources.history import records_of, retry_is_due, touches
@@ -22,6 +23,9 @@ MARKED_FROM_OUTSIDE = "marked as failed from outside the execution context."
 
 DIED = "Run execution process for"
 """How Dagster's code server begins what it says of a run whose process it found gone, after its own name."""
+
+STORED_WITHIN_S = 60.0
+"""What is not stored by then of a run's end has been lost with whoever was storing it."""
 
 EndOfRun = Literal[DagsterEventType.RUN_FAILURE, DagsterEventType.RUN_CANCELED]
 
@@ -41,20 +45,37 @@ def ended_runs(
 ) -> tuple[list[RunRecord], int | None]:
     """The runs that ended with one of the events after the given one, oldest first, and the last event looked
     at (`after`, where there was none). Where `limit` cuts one kind of event off, the others are
-    cut at the same place, so that none is passed over.
+    cut at the same place, so that none is passed over; all are at the first run whose end is being stored.
     """
-    found: list[tuple[int, str]] = []
+    found: list[tuple[int, str, float]] = []
     cut: list[int] = []
     for event in events:
         query = dg.RunStatusChangeRecordsFilter(event, after_storage_id=after, after_timestamp=since)
         records = instance.fetch_run_status_changes(query, limit=limit, ascending=True).records
-        found += [(record.storage_id, record.run_id) for record in records]
+        found += [(record.storage_id, record.run_id, record.timestamp) for record in records]
         if len(records) == limit:
             cut.append(records[-1].storage_id)
-    last = min(cut) if cut else max((storage_id for storage_id, _ in found), default=after)
-    ids = {run_id for storage_id, run_id in found if last is None or storage_id <= last}
-    statuses = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
-    return sorted(records_of(instance, ids, statuses), key=lambda record: record.end_time or 0.0), last
+    found = sorted(item for item in found if not cut or item[0] <= min(cut))
+    records = records_of(instance, {run_id for _, run_id, _ in found})
+    known = {record.dagster_run.run_id: record for record in records}
+    last, ended = after, {}
+    for storage_id, run_id, at in found:
+        record = known.get(run_id)
+        if record is not None:
+            if time.time() - at < STORED_WITHIN_S and _is_being_stored(instance, record):
+                break
+            if record.dagster_run.status in (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED):
+                ended[run_id] = record
+        last = storage_id
+    return sorted(ended.values(), key=lambda record: record.end_time or 0.0), last
+
+
+def _is_being_stored(instance: dg.DagsterInstance, record: RunRecord) -> bool:
+    """Whether Dagster, which stores the event that a run has ended, then the run's status, then whether it
+    will start it again, has not come to the end of that."""
+    run = record.dagster_run
+    undecided = run.status == dg.DagsterRunStatus.FAILURE and WILL_RETRY_TAG not in run.tags
+    return not run.is_finished or (undecided and instance.run_retries_enabled)
 
 
 def last_event(instance: dg.DagsterInstance, event: EndOfRun) -> int | None:

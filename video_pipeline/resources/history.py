@@ -154,13 +154,15 @@ def _add_left_out(
 
 
 def records_of(
-    instance: dg.DagsterInstance, run_ids: Iterable[str], statuses: Sequence[dg.DagsterRunStatus]
+    instance: dg.DagsterInstance,
+    run_ids: Iterable[str],
+    statuses: Sequence[dg.DagsterRunStatus] | None = None,
 ) -> list[RunRecord]:
-    """The records of those of the runs that have one of the statuses."""
+    """The records of the runs, or of those of them that have one of the statuses."""
     return [
         record
         for ids in _batches(run_ids)
-        for record in instance.get_run_records(dg.RunsFilter(run_ids=ids, statuses=list(statuses)))
+        for record in instance.get_run_records(dg.RunsFilter(run_ids=ids, statuses=statuses))
     ]
 
 
