@@ -10,11 +10,11 @@ import dagster as dg
 
 from video_pipeline.assets.common import OWNERS, check_result
 from video_pipeline.assets.metadata import table
-from video_pipeline.compute.follow import Interruption, Interrupts
+from video_pipeline.compute.follow import Interrupts
 from video_pipeline.errors import PipelineError
 from video_pipeline.failures import to_failure
 from video_pipeline.modal_ops.probing import Probed, check_probes, machines_of_the_table, probe_machines
-from video_pipeline.resources.compute import is_being_cancelled
+from video_pipeline.resources.compute import asked_of_run
 from video_pipeline.resources.store import StoreResource
 
 MACHINES = dg.AssetKey("machines")
@@ -46,13 +46,9 @@ def machines(context: dg.AssetExecutionContext, store: StoreResource) -> dg.Mate
     except PipelineError as error:
         raise to_failure(context, error) from None
     with Interrupts.watched() as interrupts:
-
-        def interrupted() -> Interruption | None:
-            # SIGTERM alone is a dying host; with a run that is being cancelled it is a person.
-            cancelled = interrupts.asked is not None and is_being_cancelled(context)
-            return "cancel" if cancelled else interrupts.asked
-
-        probes = probe_machines(wanted, settings, objects, interrupted=interrupted)
+        probes = probe_machines(
+            wanted, settings, objects, interrupted=lambda: asked_of_run(context, interrupts)
+        )
     if interrupts.asked is not None:
         raise dg.DagsterExecutionInterruptedError
     pages = {one.gpu: objects.get(one.report_key).decode() for one in probes if one.report_key is not None}

@@ -15,7 +15,14 @@ from pydantic import BaseModel
 from video_pipeline.calls import ResultRecord, read_result
 from video_pipeline.compute import open_compute
 from video_pipeline.compute.base import CallOptions, Event, Handle
-from video_pipeline.compute.follow import CallFailed, Detached, Interrupts, progress_line, run_call
+from video_pipeline.compute.follow import (
+    CallFailed,
+    Detached,
+    Interruption,
+    Interrupts,
+    progress_line,
+    run_call,
+)
 from video_pipeline.errors import PipelineError
 from video_pipeline.failures import to_failure
 from video_pipeline.resources.store import StoreResource
@@ -54,12 +61,6 @@ class ComputeResource(dg.ConfigurableResource):
         compute = open_compute(settings, self.store.open())
         log = _DagsterLog(context, assets, compute.describe)
         with Interrupts.watched() as interrupts:
-
-            def interrupted():
-                if interrupts.asked == "detach" and is_being_cancelled(context):
-                    return "cancel"
-                return interrupts.asked
-
             try:
                 return run_call(
                     compute,
@@ -68,7 +69,7 @@ class ComputeResource(dg.ConfigurableResource):
                     CallOptions(timeout_s=self.timeout_s),
                     on_submit=log.submitted,
                     on_event=log.event,
-                    interrupted=interrupted,
+                    interrupted=lambda: asked_of_run(context, interrupts),
                 )
             except Detached as detached:
                 context.log.warning(f"{detached}: call {detached.input} goes on without this run")
@@ -82,9 +83,14 @@ class ComputeResource(dg.ConfigurableResource):
                 raise to_failure(context, error) from error
 
 
-def is_being_cancelled(context: dg.AssetExecutionContext) -> bool:
+def asked_of_run(context: dg.AssetExecutionContext, interrupts: Interrupts) -> Interruption | None:
+    """What a signal to the run's worker means. SIGTERM alone is a dying host; with a run that is being
+    cancelled it is a person."""
+    if interrupts.asked != "detach":
+        return interrupts.asked
     run = context.instance.get_run_by_id(context.run.run_id)
-    return run is not None and run.status == dg.DagsterRunStatus.CANCELING
+    cancelled = run is not None and run.status == dg.DagsterRunStatus.CANCELING
+    return "cancel" if cancelled else "detach"
 
 
 class _DagsterLog:
