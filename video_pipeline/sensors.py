@@ -39,6 +39,7 @@ from video_pipeline.resources import ended_runs, history
 from video_pipeline.resources.store import StoreResource
 from video_pipeline.schedules import default_sensor_status
 from video_pipeline.store.base import ObjectStore
+from video_pipeline.wording import counted
 
 UPLOADS_EVERY_S = 60
 ORPHANS_EVERY_S = 60
@@ -237,9 +238,10 @@ def orphaned_calls(context: dg.SensorEvaluationContext, store: StoreResource):
             continue
         if request is not None:
             requests.append(request)
+    ended = counted(len(records), "run")
     return dg.SensorResult(
         run_requests=requests,
-        skip_reason=None if requests else dg.SkipReason(f"{len(records)} runs ended badly, none left a call"),
+        skip_reason=None if requests else dg.SkipReason(f"{ended} ended badly, none left a call"),
         cursor=str(last) if last is not None else context.cursor,
     )
 

@@ -14,8 +14,9 @@ from tests.clips.films import Sound, make_film, tone
 from tests.conftest import ROOT
 from video_pipeline import keys
 from video_pipeline.cli import main
-from video_pipeline.clips.commands import STEPS, stages_of
+from video_pipeline.clips.commands import STEPS, _detected, stages_of
 from video_pipeline.clips.current import current_renders
+from video_pipeline.clips.detect_request import DetectPlayersResult
 from video_pipeline.clips.intake import ClipRequest, add_clip
 from video_pipeline.keys import ClipId
 from video_pipeline.settings import load_settings
@@ -107,7 +108,7 @@ def test_a_request_becomes_clips_by_two_commands(
     assert main(["clip", "acme--goal", "--stage", "framed_clip", "player_detections", "--preview", "1"]) == 0
     out = capsys.readouterr().out
     assert "framed_clip: will have 10 frames, 0.400 s" in out
-    assert "player_detections: will look for people at 1 moments" in out
+    assert "player_detections: will look for people at 1 moment\n" in out
     assert out.count("its time and cost are not foretold: nothing was measured of") == 2
 
     before = list(store.list("acme/client/"))
@@ -118,6 +119,40 @@ def test_a_request_becomes_clips_by_two_commands(
         "framed_clip",
     ]
     assert list(store.list("acme/client/")) == before
+
+
+@pytest.mark.parametrize(
+    ("people", "pictures", "moments", "said"),
+    [
+        (1, 1, None, ["1 person in 1 picture"]),
+        (1200, 2, None, ["1,200 people in 2 pictures"]),
+        (0, 2, 1, ["will look for people at 1 moment", "0 people in 2 pictures"]),
+    ],
+)
+def test_people_pictures_and_moments_are_counted_in_words_that_fit_one(
+    store: ObjectStore, people: int, pictures: int, moments: int | None, said: list[str]
+) -> None:
+    result = DetectPlayersResult(
+        kind="detect_players_batch",
+        recipe="r",
+        source_key=FILM,
+        time_base="1/25",
+        frames=(),
+        detected_pictures=pictures,
+        detections=people,
+        pictures_without=0,
+        min_confidence=0.5,
+        classes=("person",),
+        model="nanodet_g",
+        model_sha256="0",
+        device="cpu",
+        detections_key="acme/server/clips/goal/r/detections.json",
+        preview_of=moments,
+        seconds_taken=1,
+    )
+    *lines, place = _detected(store, result)
+    assert lines == said
+    assert place.endswith("detections.json")
 
 
 def test_a_copied_clip_says_where_in_the_source_it_begins(

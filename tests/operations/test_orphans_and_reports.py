@@ -132,6 +132,7 @@ def test_a_report_says_which_why_what_to_do_and_where() -> None:
         assert part in report["text"]
     assert report["failures"][0]["what_to_do"] == "upload it again"
     assert report["text"].startswith("1 run failed")
+    assert report_of([failure(0), failure(1)])["text"].startswith("2 runs failed")
 
 
 def test_advice_that_the_message_gives_already_is_told_once() -> None:

@@ -33,6 +33,7 @@ from video_pipeline.clips.task_requests import (
 )
 from video_pipeline.errors import BadInput
 from video_pipeline.keys import ClipId
+from video_pipeline.wording import counted
 
 if TYPE_CHECKING:
     from video_pipeline.calls import ResultRecord
@@ -201,7 +202,7 @@ def _rendered(store: ObjectStore, result: RenderResult) -> Iterator[str]:
     if result.copied and result.start_seconds is not None:
         yield f"copied without encoding; begins at {result.start_seconds:.3f} s of the source"
     if result.enlarged_frames:
-        yield f"{result.enlarged_frames} frames enlarged by the network"
+        yield f"{counted(result.enlarged_frames, 'frame')} enlarged by the network"
     if len(result.chunks) > 1:
         yield f"made in {len(result.chunks)} calls side by side"
     if result.picture_key is not None:
@@ -225,13 +226,13 @@ def _cost(result: RenderResult | DetectPlayersResult) -> Iterator[str]:
 
 
 def _foretold(prediction: RenderPrediction) -> str:
-    calls = f"{prediction.chunks} call{'' if prediction.chunks == 1 else 's'}"
     usd = "" if prediction.usd is None else f" and ${prediction.usd:.2f}"
     between = (
         ""
         if prediction.low is None or prediction.high is None
         else f" (95 %: {prediction.low:.0f} to {prediction.high:.0f} s)"
     )
+    calls = counted(prediction.chunks, "call")
     return (
         f"on {prediction.machine}, in {calls}, about {prediction.seconds:.0f} s{usd} are foretold{between}; "
         f"{prediction.basis}, as of {prediction.model_as_of}"
@@ -240,12 +241,12 @@ def _foretold(prediction: RenderPrediction) -> str:
 
 def _detected(store: ObjectStore, result: DetectPlayersResult) -> Iterator[str]:
     if result.preview_of is not None:
-        yield f"will look for people at {result.preview_of} moments"
+        yield f"will look for people at {counted(result.preview_of, 'moment')}"
         yield from _cost(result)
     made = "" if result.made else ", was there already"
     without = f", {result.pictures_without} without anybody" if result.pictures_without else ""
-    pictures = f"{result.detected_pictures} picture{'' if result.detected_pictures == 1 else 's'}"
-    yield f"{result.detections} people in {pictures}{without}{made}"
+    people = "1 person" if result.detections == 1 else f"{result.detections:,} people"
+    yield f"{people} in {counted(result.detected_pictures, 'picture')}{without}{made}"
     yield _place(store, result.detections_key)
     if result.picture_keys:
         folder = _place(store, result.picture_keys[0]).rpartition("/")[0]
@@ -253,10 +254,9 @@ def _detected(store: ObjectStore, result: DetectPlayersResult) -> Iterator[str]:
 
 
 def _size(result: RenderResult) -> str:
-    frames = f"{result.frames} frame{'' if result.frames == 1 else 's'}"
     return (
-        f"{frames}, {result.duration_seconds:.3f} s, {result.width}x{result.height} at "
-        f"{result.frame_rate} frames per second"
+        f"{counted(result.frames, 'frame')}, {result.duration_seconds:.3f} s, "
+        f"{result.width}x{result.height} at {result.frame_rate} frames per second"
     )
 
 

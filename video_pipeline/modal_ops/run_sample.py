@@ -24,6 +24,7 @@ from video_pipeline.settings import Settings
 from video_pipeline.store import open_store
 from video_pipeline.store.base import ObjectStore
 from video_pipeline.tasks import call_key_of, find_task, tenant_of
+from video_pipeline.wording import counted
 from video_pipeline.worker import EXIT_TAKEN, CallFile
 
 TASK = "run_inference"
@@ -124,10 +125,11 @@ def _print(result: RunInferenceResult, folder: Path) -> None:
         elif row.prediction is not None:
             top = row.prediction.top[0]
             print(f"{place}  {row.seconds:9.3f} s  {top.confidence:5.1%}  {top.label}")
+    requests = counted(result.bandwidth_num_proxy_requests, "request")
     print(
         f"\n{result.delivered} of {result.requested} frames on {result.gpu_name or result.device}"
         f" ({result.decoder}) in {result.total_pipeline_time_seconds:.2f} s; read"
-        f" {result.bandwidth_total_upstream_mb:.2f} MB in {result.bandwidth_num_proxy_requests} requests"
+        f" {result.bandwidth_total_upstream_mb:.2f} MB in {requests}"
     )
     for note in (*result.notes, *result.degraded):
         print(f"note: {note}")

@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 from video_pipeline.errors import Transient
 from video_pipeline.settings import Settings
+from video_pipeline.wording import counted
 
 DETAILED = 20
 """Failures told in full: chat services cut messages at some 4,000 characters."""
@@ -71,7 +72,7 @@ def report_of(failures: Sequence[Failure]) -> dict[str, Any]:
         replace(failure, message=_cut(failure.message), what_to_do=_cut(failure.what_to_do or "") or None)
         for failure in failures[:DETAILED]
     ]
-    head = f"{count} run{'s' if count != 1 else ''} failed"
+    head = f"{counted(count, 'run')} failed"
     more = [f"… and {count - len(shown)} more"] if count > len(shown) else []
     return {
         "text": "\n".join([f"{head}:", *(f"- {failure.line()}" for failure in shown), *more]),

@@ -9,6 +9,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from video_pipeline.wording import counted
+
 SHOWN = 20
 """So many files are named one by one; the chunks of an hour are 1,478."""
 
@@ -47,5 +49,5 @@ def _fetch(arguments: argparse.Namespace) -> int:
         if number < SHOWN:
             print(folder / path)
     more = f", {len(found) - SHOWN} more than are named above" if len(found) > SHOWN else ""
-    print(f"{len(found)} file{'' if len(found) == 1 else 's'}, {total:,} bytes, in {folder.resolve()}{more}")
+    print(f"{counted(len(found), 'file')}, {counted(total, 'byte')}, in {folder.resolve()}{more}")
     return 0

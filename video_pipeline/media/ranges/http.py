@@ -19,6 +19,7 @@ from video_pipeline.media.ranges.http_exchange import Broken, Exchange
 from video_pipeline.media.ranges.http_pool import HttpPool
 from video_pipeline.media.ranges.http_take import NoSuffix, Passing, SeenFile, Wanted
 from video_pipeline.streaming.cancel import CancellationToken
+from video_pipeline.wording import counted
 
 ATTEMPTS = 4
 REDIRECTS = 5
@@ -144,9 +145,8 @@ class HttpSource:
 
     def _gave_up(self, wanted: Wanted, failures: int, last: Passing) -> Transient:
         asks = f"; it asks to wait {last.wait_s:.0f} s" if last.wait_s > LONGEST_RETRY_AFTER_S else ""
-        tries = "1 attempt" if failures == 1 else f"{failures} attempts"
         return Transient(
-            f"the server did not deliver {wanted.header} in {tries}: {last}{asks}",
+            f"the server did not deliver {wanted.header} in {counted(failures, 'attempt')}: {last}{asks}",
             input=self.name,
             what_to_do="check the network and the server, or run it again later",
         )
