@@ -100,8 +100,12 @@ class Internal(PipelineError):
 
 def problems_of(error: ValidationError, whole: str) -> str:
     """Every problem of a model with its field, in one line, without the input; `whole` names what has no
-    field. Ours come without the kind of exception that pydantic puts before them."""
+    field. Ours come without the kind of exception that pydantic puts before them. A tuple is not told to be
+    too short for the items in it that are wrong: pydantic counts those that are right."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    around = {item["loc"][:depth] for item in found for depth in range(len(item["loc"]))}
     return "; ".join(
         f"{'.'.join(str(part) for part in item['loc']) or whole}: {item['msg'].removeprefix('Value error, ')}"
-        for item in error.errors(include_url=False, include_context=False, include_input=False)
+        for item in found
+        if item["type"] != "too_short" or item["loc"] not in around
     )
