@@ -256,6 +256,31 @@ def test_add_sample_takes_options_as_json_and_a_bare_name_as_true(
         assert why in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("address", ["film.mp4", "./film.mp4"])
+def test_add_sample_says_how_a_file_of_this_machine_gets_into_the_store(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("VIDEO_PIPELINE_STORE", str(tmp_path / "store"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "film.mp4").write_bytes(b"")
+    assert main(["add-sample", "--tenant", "acme", "--sample", "look", "--video-url", address]) == 2
+    assert f"video-pipeline add-video {address} --tenant acme" in capsys.readouterr().err
+    (tmp_path / "film.mp4").unlink()
+    assert main(["add-sample", "--tenant", "acme", "--sample", "look", "--video-url", "./film.mp4"]) == 2
+    assert "`video-pipeline add-video` puts a file" in capsys.readouterr().err
+
+
+def test_in_the_directory_of_the_store_a_key_is_a_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("VIDEO_PIPELINE_STORE", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    key = keys.source_key(keys.VideoId("acme", "film"), "mp4")
+    open_store(load_settings()).put(key, b"")
+    assert main(["add-sample", "--tenant", "acme", "--sample", "look", "--video-url", key]) == 0
+    assert "its partition is acme--look" in capsys.readouterr().out
+
+
 def test_a_long_sample_tells_how_far_it_is_and_ends_on_ctrl_c(
     server: RangeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

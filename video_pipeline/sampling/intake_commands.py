@@ -56,6 +56,15 @@ def run_add_sample(arguments: argparse.Namespace) -> int:
                 what_to_do="quote text: name='\"text\"'",
             ) from None
     sample = SampleId(arguments.tenant, arguments.sample)
+    for address in arguments.video_url:
+        # In the store's own directory a key is a path as well.
+        if not address.startswith(f"{sample.tenant}/") and Path(address).is_file():
+            raise BadInput(
+                "it is a file of this machine: a sample reads URLs and keys of the store",
+                input=address,
+                what_to_do=f"video-pipeline add-video {address} --tenant {sample.tenant} --video NAME puts "
+                "it there; then give the key that it says",
+            )
     key = add_sample(open_store(load_settings()), sample, arguments.video_url, **options)
     print(f"stored {key}; its partition is {sample.partition_key}")
     return 0

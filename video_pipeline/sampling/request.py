@@ -70,7 +70,10 @@ class RunInferenceRequest(SampleOptions):
         check_name("sample", self.sample_id)
         for address in self.video_urls:
             if address.startswith(("/", ".", "~", "file:")):
-                raise ValueError(f"{address!r} is a path: a task reads URLs and keys of the store")
+                raise ValueError(
+                    f"{address!r} is a path: a task reads URLs and keys of the store, into which "
+                    "`video-pipeline add-video` puts a file"
+                )
             if "://" not in address:
                 check_key(address, tenant=self.tenant_id)
         for key in (self.classifier.weights_key, self.classifier.labels_key):
