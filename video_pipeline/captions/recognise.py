@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 
 from video_pipeline.captions.document import Unread
+from video_pipeline.captions.fine_structure import Box
 from video_pipeline.captions.wording import closing_marks_only, letters_of, script_of, tidy
 from video_pipeline.errors import BadInput
 
@@ -77,7 +78,7 @@ class Reading:
     lines: tuple[str, ...]
     confidence: float
     script: str | None
-    boxes: tuple[tuple[int, int, int, int], ...]
+    boxes: tuple[Box, ...]
     unread: Unread | None
 
     @property
@@ -111,7 +112,7 @@ class _Box:
 Letter = tuple[str, float]
 """A character and its probability."""
 
-OwnParts = Callable[[Sequence[tuple[int, int, int, int]]], Sequence[tuple[int, int, int, int] | None]]
+OwnParts = Callable[[Sequence[Box]], Sequence[Box | None]]
 """Tells of each box found in a picture the part from left to right that is of interest, if any."""
 
 
@@ -318,14 +319,14 @@ def _certainty(letters: list[Letter]) -> float:
     return float(np.mean([p for c, p in letters if c != " "] or [0.0]))
 
 
-def _narrowed(box: _Box, whole: tuple[int, int, int, int], part: tuple[int, int, int, int]) -> _Box:
+def _narrowed(box: _Box, whole: Box, part: Box) -> _Box:
     """The box from left to right of `part`, of what it is in the picture, `whole`."""
     left = box.left if part[0] == whole[0] else part[0] + _BORDER
     right = box.right if part[2] == whole[2] else part[2] + _BORDER
     return _Box(left, box.top, right, box.bottom)
 
 
-def _in_picture(box: _Box, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+def _in_picture(box: _Box, shape: tuple[int, ...]) -> Box:
     height, width = shape[:2]
     left, right = (min(width, max(0, round(x - _BORDER))) for x in (box.left, box.right))
     top, bottom = (min(height, max(0, round(y - _BORDER))) for y in (box.top, box.bottom))
