@@ -302,6 +302,10 @@ def result_key(tenant: str, key: str) -> str:
     return f"{check_name('tenant', tenant)}/server/results/{_hash(key, 'call key')}.json"
 
 
+def results_prefix(tenant: str) -> str:
+    return f"{check_name('tenant', tenant)}/server/results/"
+
+
 def spawn_key(tenant: str, key: str) -> str:
     """Which of Modal's function calls runs a call (`compute.modal_spawns`)."""
     return f"{check_name('tenant', tenant)}/server/spawns/{_hash(key, 'call key')}.json"

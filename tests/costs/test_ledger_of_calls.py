@@ -10,9 +10,10 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -278,6 +279,24 @@ def test_the_daily_look_enters_what_the_store_had_refused_and_that_once(
     assert kinds(store) == {"internal": 2}
     assert enter_results(store) == 0
     assert store.get(keys.result_key("acme", "a" * 32)) == result
+
+
+def test_the_daily_look_lists_calls_and_results_and_no_videos(tmp_path: Path) -> None:
+    class Listed(_Refusing):
+        listed: ClassVar[set[str]] = set()
+
+        def list(self, prefix: str) -> Iterator[ObjectInfo]:
+            self.listed.add(prefix)
+            return super().list(prefix)
+
+    store = Listed(tmp_path / "store")
+    for tenant in ("acme", "beta"):
+        write_result(store, tenant, failed_result(_record(), ErrorRecord(kind="internal", message="x")))
+    store.refuses = False
+    store.listed.clear()
+    assert (enter_orphans(store), enter_results(store)) == (0, 2)
+    folders = {prefix.partition("/server/")[2].partition("/")[0] for prefix in store.listed}
+    assert folders == {"calls", "results", "ledger"}
 
 
 def test_results_of_long_ago_are_not_read_anew_every_day(tmp_path: Path) -> None:

@@ -65,6 +65,7 @@ LISTED_ONLY = {
     "samples_prefix",
     "clips_prefix",
     "calls_prefix",
+    "results_prefix",
     "ledger_entries_prefix",
     "ledger_table_prefix",
     "deployments_prefix",

@@ -15,7 +15,8 @@ from datetime import UTC, datetime, timedelta
 
 from pydantic import ValidationError
 
-from video_pipeline.calls import ResultRecord, enter_lost, enter_result, list_calls
+from video_pipeline import keys
+from video_pipeline.calls import ResultRecord, enter_lost, enter_result, every_tenant, list_calls
 from video_pipeline.costs.ledger import READERS, load
 from video_pipeline.store.base import ObjectMissing, ObjectStore
 
@@ -47,7 +48,13 @@ def enter_results(store: ObjectStore) -> int:
     every result of that time; one that is no result is left alone, as `read_result` tells of it."""
     since = datetime.now(UTC) - LOOKED_BACK
     # Results first: an attempt that ends meanwhile is entered before its result is there.
-    results = [item.key for item in store.list("") if _is_result(item.key) and item.modified >= since]
+    # And of each tenant these alone: there are 1,500 objects of a video.
+    results = [
+        item.key
+        for tenant in every_tenant(store)
+        for item in store.list(keys.results_prefix(tenant))
+        if _is_result(item.key) and item.modified >= since
+    ]
     entered = {
         (row["key"], row["attempt"], row["started_at"].to_pydatetime())
         for row in load(store).to_dict("records")
@@ -63,8 +70,7 @@ def enter_results(store: ObjectStore) -> int:
 
 def _is_result(key: str) -> bool:
     """Reports of calls lie beside their results, a folder deeper."""
-    parts = key.split("/")
-    return parts[1:3] == ["server", "results"] and len(parts) == 4
+    return key.count("/") == 3
 
 
 def _result(store: ObjectStore, name: str) -> ResultRecord | None:
