@@ -154,6 +154,7 @@ def test_long_clips_weigh_as_much_as_they_cost() -> None:
             "mix.json",
             "from the ledger",
         ),
+        ("[" * 100_000, "mix.json", "recursion"),
         ("task,per_month,duration_s\nt,5\n", "mix.csv", "line 2"),
         ("task,per_month,duration_s\nt,many,3\n", "mix.csv", "per_month"),
     ],

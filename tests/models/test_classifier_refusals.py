@@ -234,6 +234,7 @@ def test_label_files_are_text_or_json(content: bytes, labels: tuple[str, ...]) -
         (b'{"0": "cat", "2": "dog"}', "indices are not 0 to 1"),
         (b'{"cat": "0"}', "keys are not class indices"),
         (b"[1, ", "not a usable label file"),
+        (b"[" * 100_000, "not a usable label file"),
     ],
 )
 def test_a_bad_label_file_is_named(content: bytes, message: str) -> None:

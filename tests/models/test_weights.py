@@ -85,7 +85,14 @@ def test_a_truncated_file_is_bad_input_wherever_it_ends(kept: int, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    "data", [b"not weights at all, just words", b"\xff" * 64, b"\x02" + b"\0" * 7 + b"[]", b"\0" * 100]
+    "data",
+    [
+        b"not weights at all, just words",
+        b"\xff" * 64,
+        b"\x02" + b"\0" * 7 + b"[]",
+        b"\0" * 100,
+        (100_000).to_bytes(8, "little") + b"[" * 100_000,
+    ],
 )
 def test_something_else_is_bad_input(data: bytes) -> None:
     with pytest.raises(BadInput) as caught:

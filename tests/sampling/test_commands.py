@@ -251,6 +251,7 @@ def test_add_sample_takes_options_as_json_and_a_bare_name_as_true(
         ('video_urls=["https://host/b.mp4"]', "takes --video-url"),
         ("store=1", "store: Extra inputs are not permitted"),
         ("num_batches=0", "num_batches: "),
+        ("timestamps=" + "[" * 100_000, "timestamps is not JSON"),
     ):
         assert main([*add, "--option", wrong]) == 2
         assert why in capsys.readouterr().err

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from tests.sampling.results_made import made_result
+from video_pipeline import keys
 from video_pipeline.errors import BadInput
+from video_pipeline.sampling.intake import load_sample_request
 from video_pipeline.sampling.request import MAX_FRAMES, RunInferenceRequest, SampleOptions
+from video_pipeline.store.directory import DirectoryStore
 
 URL = "https://host/a.mp4"
 
@@ -55,6 +59,16 @@ def test_a_tasks_classifier_is_no_file_of_one_machine() -> None:
 def test_what_is_wrong_is_named(fields: dict[str, Any], said: str) -> None:
     with pytest.raises((BadInput, ValidationError), match=said):
         request(**fields)
+
+
+@pytest.mark.parametrize("data", [b"{", b"\xff\xfe", b"[" * 100_000])
+def test_a_stored_request_that_is_no_json_is_named(data: bytes, tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path / "store")
+    key = keys.sample_request_key("acme", "look")
+    store.put(key, data)
+    with pytest.raises(BadInput, match="not valid") as caught:
+        load_sample_request(store, keys.SampleId("acme", "look"))
+    assert caught.value.input == f"{store.uri}/{key}"
 
 
 def test_a_call_has_a_limit_of_frames_however_they_come_about() -> None:

@@ -120,7 +120,7 @@ def read_mix(path: Path) -> Mix:
         return Mix.model_validate(found)
     except ValidationError as error:
         problem = problems_of(error, "mix")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the latter for brackets within brackets without end
         problem = str(error)
     raise BadInput(f"not a mix of workloads: {problem}", input=str(path), what_to_do=f"give {FORM}") from None
 

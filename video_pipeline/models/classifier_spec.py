@@ -155,7 +155,7 @@ def parse_labels(content: bytes, *, name: str) -> tuple[str, ...]:
     if text.startswith(("[", "{")):
         try:
             labels = _from_json(json.loads(text))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:  # the latter for brackets within brackets without end
             raise _bad_labels(name, str(error)) from error
     else:
         labels = [line.strip() for line in text.splitlines()]

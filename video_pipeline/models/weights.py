@@ -131,7 +131,7 @@ def _metadata(data: bytes, called: str) -> dict[str, str]:
     try:
         header = json.loads(data[8 : 8 + length])
         return {str(key): str(value) for key, value in header.get("__metadata__", {}).items()}
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise _bad(called, "it is not a safetensors file") from error
 
 

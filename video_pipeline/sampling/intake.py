@@ -42,7 +42,7 @@ def load_sample_request(store: ObjectStore, sample: SampleId) -> RunInferenceReq
             input=name,
             what_to_do="put one there: video-pipeline add-sample",
         ) from None
-    except (ValueError, ValidationError) as error:
+    except (ValueError, RecursionError) as error:  # the latter for brackets within brackets without end
         raise BadInput(
             f"the sample's request is not valid: {_problems(error)}",
             input=name,

@@ -49,10 +49,10 @@ def run_add_sample(arguments: argparse.Namespace) -> int:
         name, equals, value = text.partition("=")
         try:
             options[name] = json.loads(value) if equals else True
-        except ValueError:
+        except (ValueError, RecursionError):  # the latter for brackets within brackets without end
             raise BadInput(
                 f"the value of option {name} is not JSON",
-                input=text,
+                input=text[:100],
                 what_to_do="quote text: name='\"text\"'",
             ) from None
     sample = SampleId(arguments.tenant, arguments.sample)
