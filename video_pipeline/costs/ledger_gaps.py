@@ -55,10 +55,8 @@ def enter_results(store: ObjectStore) -> int:
         for item in store.list(keys.results_prefix(tenant))
         if _is_result(item.key) and item.modified >= since
     ]
-    entered = {
-        (row["key"], row["attempt"], row["started_at"].to_pydatetime())
-        for row in load(store).to_dict("records")
-    }
+    ledger = load(store)
+    entered = set(zip(ledger["key"], ledger["attempt"], ledger["started_at"], strict=True))
     missing = 0
     with ThreadPoolExecutor(READERS, thread_name_prefix="ledger") as pool:
         for name, record in zip(results, pool.map(lambda name: _result(store, name), results), strict=True):
