@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from video_pipeline import worker_watch
-from video_pipeline.calls import CallRecord, WorkerIdentity, read_call, read_result
+from video_pipeline.calls import CallRecord, WorkerIdentity, read_call, read_result, request_cancel
 from video_pipeline.claims import Claim
 from video_pipeline.errors import TimedOut, Transient
 from video_pipeline.settings import Settings
@@ -52,6 +52,20 @@ def claim(context: TaskContext) -> Claim:
     claim = Claim.take(context.store, record)
     assert isinstance(claim, Claim)
     return claim
+
+
+@pytest.fixture
+def left(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, float]]:
+    """With which code the process was ended, and when: here only the thread that watches ends."""
+    ends: list[tuple[int, float]] = []
+
+    def leave(code: int) -> None:
+        ends.append((code, time.monotonic()))
+        raise SystemExit
+
+    monkeypatch.setattr(worker_watch, "os", SimpleNamespace(_exit=leave))
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    return ends
 
 
 def wait_for(condition: Callable[[], object]) -> None:
@@ -123,22 +137,15 @@ def test_a_worker_that_lost_its_claim_is_told_to_publish_nothing(claim: Claim, c
 
 
 def test_a_task_past_its_time_is_told_and_one_that_does_not_hear_is_ended_with_a_result(
-    claim: Claim, context: TaskContext, monkeypatch: pytest.MonkeyPatch
+    claim: Claim, context: TaskContext, left: list[tuple[int, float]]
 ) -> None:
-    ended: list[int] = []
-
-    def leave(code: int) -> None:
-        assert time.monotonic() - began > worker_watch.GRACE_S, "it has its time to stop in"
-        ended.append(code)
-        raise SystemExit
-
-    monkeypatch.setattr(worker_watch, "os", SimpleNamespace(_exit=leave))
-    monkeypatch.setattr(threading, "excepthook", lambda _: None)
     began = time.monotonic()
     watch = watching(claim, context, timeout_s=0.05)
-    wait_for(lambda: ended)
+    wait_for(lambda: left)
     watch.stop()
-    assert ended == [1]
+    ((code, at),) = left
+    assert code == 1
+    assert at - began > worker_watch.GRACE_S, "it has its time to stop in"
     assert isinstance(watch.outcome, TimedOut)
     assert context.cancel.cancelled
     result = read_result(context.store, "acme", KEY)
@@ -149,3 +156,49 @@ def test_a_task_past_its_time_is_told_and_one_that_does_not_hear_is_ended_with_a
     found = read_call(context.store, "acme", KEY)
     assert found is not None
     assert found[0].state == "finished"
+
+
+def test_a_task_that_hears_no_cancel_is_ended_at_its_time_limit_as_cancelled(
+    claim: Claim, context: TaskContext, left: list[tuple[int, float]]
+) -> None:
+    request_cancel(context.store, "acme", KEY, "a person asked")
+    watch = watching(claim, context, timeout_s=0.05)
+    wait_for(lambda: left)
+    watch.stop()
+    assert context.cancel.reason == "a person asked"
+    result = read_result(context.store, "acme", KEY)
+    assert result is not None
+    assert result.error is not None
+    assert (result.error.kind, result.error.message) == ("cancelled", "cancelled: a person asked")
+
+
+def test_a_task_is_ended_at_its_time_limit_though_its_store_is_away(
+    claim: Claim, context: TaskContext, left: list[tuple[int, float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may hang because of that: then nothing but the limit ends what is paid for by the second."""
+
+    def away(*_: Any) -> None:
+        raise Transient("the store is away")
+
+    for name in ("heartbeat", "cancel_requested"):
+        monkeypatch.setattr(claim, name, away)
+    watch = watching(claim, context, timeout_s=0.05)
+    wait_for(lambda: left)
+    watch.stop()
+    assert isinstance(watch.outcome, TimedOut)
+    assert "longer than its 0 s" in context.cancel.reason
+
+
+def test_a_worker_that_lost_its_claim_and_does_not_stop_is_ended_and_leaves_no_result(
+    claim: Claim, context: TaskContext, left: list[tuple[int, float]]
+) -> None:
+    other = claim.record.model_copy(update={"worker": WorkerIdentity(host="elsewhere")})
+    context.store.put(f"acme/server/calls/{KEY}.json", other.model_dump_json().encode())
+    watch = watching(claim, context, timeout_s=0.05)
+    wait_for(lambda: left)
+    watch.stop()
+    assert isinstance(watch.outcome, ClaimLost)
+    assert read_result(context.store, "acme", KEY) is None
+    found = read_call(context.store, "acme", KEY)
+    assert found is not None
+    assert found[0] == other
