@@ -167,10 +167,14 @@ def execute(call: CallFile, settings: Settings, store: ObjectStore, identity: Wo
     except BaseException as raised:
         error = _error_record(watch.outcome or raised, raised, claim, context.cancel)
     finally:
-        folder.close()
-        if not context.claim_lost:
-            end_those_left(context)
-    watch.stop()
+        try:
+            folder.close()
+            if not context.claim_lost:
+                end_those_left(context)
+        finally:
+            # Also where the store fails just now: a container goes on to the next call, and a watch left
+            # behind would hold this one's claim and end the container at this one's time limit.
+            watch.stop()
     if error is not None:
         # Whoever gave bad input reads what to do, not where in the code it was found; the record keeps both.
         log.error("%s failed (%s): %s", task.name, error.kind, error)

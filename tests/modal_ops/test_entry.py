@@ -227,6 +227,26 @@ def test_a_warm_container_runs_the_next_call(settings: Settings, monkeypatch: py
         assert "worker-watch" not in {thread.name for thread in threading.enumerate()}
 
 
+def test_a_container_whose_store_fails_at_a_calls_end_does_not_watch_that_call_on(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would hold the claim on, and at the time limit end the container over the next call's head."""
+
+    def run(request: Behaviour, context: TaskContext) -> Outcome:
+        context.cancel.cancel("SIGTERM")
+        context.cancel.raise_if_cancelled()
+        return Outcome()
+
+    def away(_: Claim) -> None:
+        raise Transient("the store does not answer")
+
+    monkeypatch.setattr("tests.doubles.tasks.run", run)
+    monkeypatch.setattr(Claim, "cancel_requested", away)
+    with pytest.raises(Transient, match="does not answer"):
+        entry.run_call_file(call_for(settings))
+    assert "worker-watch" not in {thread.name for thread in threading.enumerate()}
+
+
 @pytest.fixture
 def container(monkeypatch: pytest.MonkeyPatch) -> entry.Container:
     """A container that has just started."""
