@@ -88,19 +88,25 @@ def test_a_store_that_is_away_ends_no_work_and_a_cancel_is_found_once_it_is_back
 
     def look(*_: Any) -> str | None:
         looks.append("a look")
+        monkeypatch.setattr(worker_watch, "HEARTBEAT_S", 1000.0)
         if len(looks) < 5:
             raise Transient("the store is away")
         return "a person asked" if len(looks) > 8 else None
 
     monkeypatch.setattr(claim, "cancel_requested", look)
-    heartbeats: list[str | None] = []
-    monkeypatch.setattr(claim, "heartbeat", lambda *_: heartbeats.append(look()) or heartbeats[-1])
+    heartbeats: list[int] = []
+
+    def beat(*_: Any) -> str | None:
+        heartbeats.append(len(looks))
+        return look()
+
+    monkeypatch.setattr(claim, "heartbeat", beat)
     watch = watching(claim, context)
     wait_for(lambda: context.cancel.cancelled)
     watch.stop()
     assert len(looks) >= 9
     assert heartbeats, "a heartbeat is due now and then"
-    assert len(heartbeats) < len(looks), "between them the record is only read"
+    assert len(heartbeats) <= 2, "between them the record is only read"
     assert context.cancel.reason == "a person asked"
     assert watch.outcome is None, "whether it was a cancel is for the record to say"
     assert not context.claim_lost
@@ -123,6 +129,24 @@ def test_the_record_has_a_fresh_heartbeat_and_the_progress_as_long_as_the_task_r
     assert found is not None
     assert found[0].heartbeat_at >= before
     assert not context.cancel.cancelled
+
+
+def test_what_a_task_has_to_say_while_the_store_is_away_waits_for_the_next_heartbeat(
+    claim: Claim, context: TaskContext, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def away(*_: Any) -> None:
+        raise Transient("the store is away")
+
+    context.last_progress = {"stage": "half"}
+    watch = Watch(claim, context, 60.0, Usage)
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(context.store, "get_with_etag", away)
+        watch.renew()
+    assert "could not be renewed: the store is away" in caplog.text
+    watch.renew()
+    found = read_call(context.store, "acme", KEY)
+    assert found is not None
+    assert found[0].progress == {"stage": "half"}
 
 
 def test_a_worker_that_lost_its_claim_is_told_to_publish_nothing(claim: Claim, context: TaskContext) -> None:
@@ -158,6 +182,18 @@ def test_a_task_past_its_time_is_told_and_one_that_does_not_hear_is_ended_with_a
     assert found[0].state == "finished"
 
 
+def test_a_task_past_its_time_is_told_long_before_it_is_ended(
+    claim: Claim, context: TaskContext, left: list[tuple[int, float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_watch, "GRACE_S", 1000.0)
+    watch = watching(claim, context, timeout_s=0.05)
+    wait_for(lambda: context.cancel.cancelled)
+    watch.stop()
+    assert isinstance(watch.outcome, TimedOut)
+    assert left == []
+    assert read_result(context.store, "acme", KEY) is None
+
+
 def test_a_task_that_hears_no_cancel_is_ended_at_its_time_limit_as_cancelled(
     claim: Claim, context: TaskContext, left: list[tuple[int, float]]
 ) -> None:
@@ -166,6 +202,7 @@ def test_a_task_that_hears_no_cancel_is_ended_at_its_time_limit_as_cancelled(
     wait_for(lambda: left)
     watch.stop()
     assert context.cancel.reason == "a person asked"
+    assert watch.outcome is None, "one that stops late was cancelled, too"
     result = read_result(context.store, "acme", KEY)
     assert result is not None
     assert result.error is not None
@@ -180,8 +217,8 @@ def test_a_task_is_ended_at_its_time_limit_though_its_store_is_away(
     def away(*_: Any) -> None:
         raise Transient("the store is away")
 
-    for name in ("heartbeat", "cancel_requested"):
-        monkeypatch.setattr(claim, name, away)
+    for of, name in ((claim, "heartbeat"), (claim, "cancel_requested"), (context.store, "put")):
+        monkeypatch.setattr(of, name, away)
     watch = watching(claim, context, timeout_s=0.05)
     wait_for(lambda: left)
     watch.stop()
