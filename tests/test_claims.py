@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from tests.doubles.tasks import TASKS
-from video_pipeline import claims, keys
+from video_pipeline import calls, claims, keys
 from video_pipeline.calls import (
     LOST_AFTER_S,
     CallRecord,
@@ -23,11 +23,11 @@ from video_pipeline.calls import (
     request_cancel,
 )
 from video_pipeline.claims import Claim
-from video_pipeline.errors import ErrorKind
+from video_pipeline.errors import ErrorKind, Transient
 from video_pipeline.machine import started_since_boot
 from video_pipeline.settings import Settings
 from video_pipeline.store import open_store
-from video_pipeline.store.base import ObjectStore
+from video_pipeline.store.base import ObjectStore, PreconditionFailed
 
 KEY = "ab" * 16
 TASK = TASKS[0]
@@ -111,6 +111,73 @@ def test_a_worker_that_lost_its_call_neither_renews_nor_ends_it_and_knows(store:
     first.finish()
     assert now(store) == before
     assert first.cancel_requested() is None
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_worker_whose_call_is_anothers_or_gone_knows_from_a_look_as_from_a_heartbeat(
+    gone: bool, store: ObjectStore
+) -> None:
+    claims_of_it = [taken(store, worker("first"), heartbeat_at=time.time() - LOST_AFTER_S - 1)]
+    claims_of_it.append(Claim(store, "acme", claims_of_it[0].record))
+    if gone:
+        store.delete(keys.call_key("acme", KEY))
+    else:
+        taken(store, worker("second"))
+        request_cancel(store, "acme", KEY, "a person asked")
+    assert [claims_of_it[0].cancel_requested(), claims_of_it[1].heartbeat()] == [None, None]
+    assert [claim.owned for claim in claims_of_it] == [False, False]
+    assert gone == (read_call(store, "acme", KEY) is None), "what a sweep has deleted is not brought back"
+
+
+def test_a_call_that_is_finished_gets_no_heartbeat(store: ObjectStore) -> None:
+    claim = taken(store, worker("first"))
+    claim.finish()
+    before = now(store)
+    assert claim.heartbeat({"stage": "too late"}) is None
+    assert now(store) == before
+
+
+def test_a_record_that_is_deleted_before_it_could_be_read_stands_in_nobodys_way(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken(store, worker("first"))
+    read = claims.read_call
+
+    def too_late(*about: Any) -> Any:
+        store.delete(keys.call_key("acme", KEY))
+        return read(*about)
+
+    monkeypatch.setattr(claims, "read_call", too_late)
+    assert taken(store, worker("second")).record.attempt == 1
+    assert now(store).worker.host == "second"
+
+
+def test_a_claim_that_others_always_take_first_is_given_up_for_another_try(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def overtaken(*_: Any, **__: Any) -> None:
+        raise PreconditionFailed("another was faster")
+
+    taken(store, worker("first")).finish()
+    monkeypatch.setattr(claims, "put_call", overtaken)
+    with pytest.raises(Transient, match="changes hands too fast"):
+        Claim.take(store, record(worker("second")))
+
+
+def test_a_heartbeat_that_a_cancel_overtook_is_made_anew_and_brings_it(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = taken(store, worker("first"))
+    put, reasons = calls.put_call, ["a person asked"]
+
+    def after_a_cancel(*about: Any, **conditions: Any) -> None:
+        if reasons:
+            request_cancel(store, "acme", KEY, reasons.pop())
+        put(*about, **conditions)
+
+    monkeypatch.setattr(calls, "put_call", after_a_cancel)
+    assert claim.heartbeat({"stage": "half"}) == "a person asked"
+    assert (now(store).progress, now(store).cancel_requested) == ({"stage": "half"}, "a person asked")
 
 
 def test_an_end_is_as_fresh_as_a_heartbeat(store: ObjectStore) -> None:

@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import modal
 import pytest
 
 from tests.doubles.tasks import Behaviour, Outcome
@@ -21,13 +22,15 @@ from video_pipeline.calls import (
     write_result,
 )
 from video_pipeline.claims import Claim
-from video_pipeline.errors import Transient
+from video_pipeline.errors import BadInput, Transient
 from video_pipeline.modal_ops import entry
 from video_pipeline.models import kept
 from video_pipeline.settings import Settings, load_settings
 from video_pipeline.store import open_store
+from video_pipeline.store.directory import DirectoryStore
 from video_pipeline.task_context import TaskContext
 from video_pipeline.tasks import call_key_of, find_task
+from video_pipeline.telemetry.usage import Machine
 from video_pipeline.worker import EXIT_TAKEN
 
 DOUBLES = "tests.doubles.tasks"
@@ -57,6 +60,15 @@ def call_for(settings: Settings, **behaviour: Any) -> dict[str, Any]:
         "request": request.model_dump(mode="json"),
         "timeout_s": 60.0,
     }
+
+
+def error_of(settings: Settings, call: dict[str, Any]) -> ErrorRecord:
+    """Runs the call; its error, as the store has it."""
+    assert entry.run_call_file(call) == {"exit_code": 0}
+    result = read_result(open_store(settings), "acme", call["key"])
+    assert result is not None
+    assert result.error is not None
+    return result.error
 
 
 def test_a_call_is_run_and_its_result_names_the_modal_call(settings: Settings) -> None:
@@ -141,7 +153,7 @@ def test_a_call_for_another_version_of_its_task_ends_with_what_to_do(settings: S
 
 
 def test_a_container_lost_after_it_had_stored_its_result_does_not_work_again(
-    settings: Settings, tmp_path: Path
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Modal runs the input of a lost container again; a defect would be no result to be had again."""
     journal = tmp_path / "journal"
@@ -149,6 +161,7 @@ def test_a_container_lost_after_it_had_stored_its_result_does_not_work_again(
     for _ in range(2):
         assert entry.run_call_file(call) == {"exit_code": 0}
     assert len(journal.read_text().splitlines()) == 1
+    assert capsys.readouterr().out.count('"event": "ended"') == 2, "both tell that it has"
 
 
 def test_a_result_says_what_was_done_other_than_asked_and_where_its_reports_are(
@@ -166,6 +179,103 @@ def test_a_result_says_what_was_done_other_than_asked_and_where_its_reports_are(
     assert result is not None
     assert result.degraded == ["no sound"]
     assert store.get(result.report_keys["page.txt"]) == b"what it saw"
+
+
+class OutOfMemoryError(RuntimeError):
+    """A double of torch's, which is loaded where a task needs it alone."""
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind"),
+    [
+        (OutOfMemoryError("CUDA out of memory"), "out_of_memory"),
+        (modal.exception.InputCancellation("at Modal"), "cancelled"),
+        (Transient("no answer"), "transient"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_a_library_raises_is_told_by_its_kind(
+    raised: BaseException, kind: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(request: Behaviour, context: TaskContext) -> Outcome:
+        raise raised
+
+    monkeypatch.setattr("tests.doubles.tasks.run", run)
+    assert error_of(settings, call_for(settings)).kind == kind
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind"),
+    [
+        (None, "preempted"),
+        (RuntimeError("the stream was closed under it"), "preempted"),
+        (BadInput("this input is wrong"), "bad_input"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_worker_that_is_told_to_go_was_preempted_unless_its_input_is_wrong(
+    number: signal.Signals,
+    raised: Exception | None,
+    kind: str,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def run(request: Behaviour, context: TaskContext) -> Outcome:
+        signal.raise_signal(number)
+        if raised is not None:
+            raise raised
+        context.cancel.raise_if_cancelled()
+        return Outcome()
+
+    monkeypatch.setattr("tests.doubles.tasks.run", run)
+    assert error_of(settings, call_for(settings)).kind == kind
+
+
+def test_a_report_that_cannot_be_stored_is_said_and_undoes_nothing(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put = DirectoryStore.put
+
+    def refusing(store: DirectoryStore, key: str, *about: Any, **options: Any) -> Any:
+        if key.endswith("first.txt"):
+            raise Transient("the server is away")
+        return put(store, key, *about, **options)
+
+    def run(request: Behaviour, context: TaskContext) -> Outcome:
+        context.attach_report("first.txt", "what it saw")
+        context.attach_report("second.txt", "what else it saw")
+        return Outcome()
+
+    monkeypatch.setattr(DirectoryStore, "put", refusing)
+    monkeypatch.setattr("tests.doubles.tasks.run", run)
+    call = call_for(settings)
+    assert entry.run_call_file(call) == {"exit_code": 0}
+    result = read_result(open_store(settings), "acme", call["key"])
+    assert result is not None
+    assert (result.status, list(result.report_keys)) == ("ok", ["second.txt"])
+    assert "the report first.txt could not be stored: the server is away" in capsys.readouterr().err
+
+
+def test_a_record_and_its_result_name_the_caller_and_the_machine_that_is_charged_for(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[CallRecord] = []
+
+    def run(request: Behaviour, context: TaskContext) -> Outcome:
+        record = read_call(context.store, "acme", context.call_key)
+        assert record is not None
+        found.append(record[0])
+        return Outcome()
+
+    monkeypatch.setattr("tests.doubles.tasks.run", run)
+    reserved = Machine(cpu_cores=4, memory_gib=8)
+    call = {**call_for(settings), "parent": "cd" * 16, "reserved": reserved.model_dump()}
+    assert entry.run_call_file(call) == {"exit_code": 0}
+    assert [(record.parent, record.reserved) for record in found] == [("cd" * 16, reserved)]
+    result = read_result(open_store(settings), "acme", call["key"])
+    assert result is not None
+    assert (result.parent, result.usage.cpu_cores, result.usage.memory_gib) == ("cd" * 16, 4, 8)
 
 
 def test_a_call_that_cannot_begin_answers_with_the_error_as_data(settings: Settings) -> None:
