@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -129,12 +130,12 @@ def test_a_worker_whose_call_is_anothers_or_gone_knows_from_a_look_as_from_a_hea
     assert gone == (read_call(store, "acme", KEY) is None), "what a sweep has deleted is not brought back"
 
 
-def test_a_call_that_is_finished_gets_no_heartbeat(store: ObjectStore) -> None:
+def test_a_call_that_is_finished_gets_no_heartbeat_and_no_cancel(store: ObjectStore) -> None:
     claim = taken(store, worker("first"))
     claim.finish()
     before = now(store)
     assert claim.heartbeat({"stage": "too late"}) is None
-    assert now(store) == before
+    assert request_cancel(store, "acme", KEY, "too late") == before == now(store)
 
 
 def test_a_record_that_is_deleted_before_it_could_be_read_stands_in_nobodys_way(
@@ -162,6 +163,31 @@ def test_a_claim_that_others_always_take_first_is_given_up_for_another_try(
     monkeypatch.setattr(claims, "put_call", overtaken)
     with pytest.raises(Transient, match="changes hands too fast"):
         Claim.take(store, record(worker("second")))
+
+
+def test_without_conditional_writes_the_last_of_two_that_write_at_once_has_the_call(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a server may refuse a condition, so it is asked for none."""
+    put, conditions = store.put, []
+
+    def noting(*about: Any, if_match: str | None, if_none_match: bool, **options: Any) -> Any:
+        conditions.append((if_match, if_none_match))
+        return put(*about, **options)
+
+    def meanwhile(_: float) -> None:
+        put(keys.call_key("acme", KEY), record(worker("rival")).model_dump_json().encode())
+
+    monkeypatch.setattr(store, "conditional_writes", lambda: False)
+    monkeypatch.setattr(store, "put", noting)
+    monkeypatch.setattr(calls, "time", SimpleNamespace(sleep=meanwhile, time=time.time))
+    holder = Claim.take(store, record(worker("first")))
+    assert isinstance(holder, CallRecord)
+    assert holder.worker.host == "rival"
+    claim = Claim(store, "acme", holder)
+    assert claim.heartbeat() is None
+    assert claim.owned
+    assert conditions == [(None, False)] * 2
 
 
 def test_a_heartbeat_that_a_cancel_overtook_is_made_anew_and_brings_it(
@@ -223,17 +249,19 @@ def test_a_process_with_a_recycled_number_is_not_the_worker() -> None:
     earlier = mine.model_copy(update={"started": mine.started - 0.1})
     assert earlier.process() is None
     assert not record(earlier).is_alive()
-    of_another_boot = mine.model_copy(update={"boot_id": "before"})
-    assert of_another_boot.process() is None
-    assert record(of_another_boot).is_alive(), "of another machine only its heartbeat says anything"
-    assert not record(of_another_boot, heartbeat_at=0.0).is_alive()
+    # Containers of one machine share its boot and count their processes each for itself.
+    for elsewhere in ({"boot_id": "before"}, {"host": "a container"}, {"backend": "modal"}):
+        other = mine.model_copy(update=elsewhere)
+        assert other.process() is None
+        assert record(other).is_alive(), "of another machine only its heartbeat says anything"
+        assert not record(other, heartbeat_at=0.0).is_alive()
 
 
 def test_a_worker_is_alive_whatever_happens_to_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """On Linux the time of a process's start, and of the boot, moves with every step of the clock."""
     mine = WorkerIdentity.of_this_process()
     booted = psutil.boot_time()
-    for module in (psutil, psutil._psplatform):
+    for module in (psutil, psutil._psplatform):  # pyright: ignore[reportAttributeAccessIssue]
         monkeypatch.setattr(module, "boot_time", lambda: booted + 1)
     assert mine.process() is not None
     assert WorkerIdentity.of_this_process() == mine
@@ -252,6 +280,7 @@ def test_a_process_that_has_ended_and_was_not_waited_for_is_no_worker() -> None:
             assert time.monotonic() < deadline
             time.sleep(0.01)
         assert ended.process() is None
+    assert ended.process() is None, "nor one that was waited for"
 
 
 def result(**fields: Any) -> ResultRecord:

@@ -27,6 +27,7 @@ from video_pipeline.calls import (
     ErrorRecord,
     WorkerIdentity,
     change_call,
+    enter_lost,
     failed_result,
     read_call,
     read_result,
@@ -38,11 +39,12 @@ from video_pipeline.compute.follow import CallFailed, follow, run_call
 from video_pipeline.compute.local import LocalCompute
 from video_pipeline.costs.ledger import collect, job_costs, load
 from video_pipeline.costs.ledger_gaps import LOOKED_BACK, enter_orphans, enter_results
-from video_pipeline.errors import Transient
+from video_pipeline.errors import ErrorKind, Transient
 from video_pipeline.settings import Settings
 from video_pipeline.store import open_store
 from video_pipeline.store.base import ObjectInfo, ObjectStore
 from video_pipeline.store.directory import DirectoryStore
+from video_pipeline.telemetry.usage import Machine, Usage
 from video_pipeline.worker import CallFile
 
 
@@ -332,6 +334,60 @@ def test_callers_of_one_call_are_one_attempt_and_one_cancelled_before_its_worker
     assert starts(journal) == 1
     assert kinds(store) == {"ok": 1}
     assert enter_orphans(store, silent_for_s=0) == enter_results(store) == 0
+
+
+_OF_A_CONTAINER = CallRecord(
+    key="a" * 32,
+    task="double",
+    version=3,
+    tenant="acme",
+    request={"tenant_id": "acme", "video_id": "match"},
+    worker=WorkerIdentity(backend="modal", host="ta-1", call_id="fc-1"),
+    attempt=2,
+    claimed_at=1_790_000_000.0,
+    heartbeat_at=1_790_000_120.0,
+    parent="c" * 32,
+    reserved=Machine(gpu_type="L4", gpu_count=1, cpu_cores=4, memory_gib=8),
+)
+
+
+@pytest.mark.parametrize(
+    ("told_by", "kind", "entered"),
+    [
+        ("its successor", None, "lost"),
+        ("its caller", "preempted", "lost"),
+        ("its caller", "timeout", "timeout"),
+    ],
+)
+def test_an_attempt_that_could_not_tell_is_entered_with_all_that_its_record_says(
+    told_by: str, kind: ErrorKind | None, entered: str, tmp_path: Path
+) -> None:
+    store = DirectoryStore(tmp_path / "store")
+    if kind is None:
+        enter_lost(store, _OF_A_CONTAINER)
+    else:
+        write_result(store, "acme", failed_result(_OF_A_CONTAINER, ErrorRecord(kind=kind, message="x")))
+    (row,) = rows_of(store)
+    assert (row["key"], row["attempt"], row["task"], row["version"]) == ("a" * 32, 2, "double", 3)
+    assert (row["tenant"], row["partition"], row["parent"]) == ("acme", "acme--match", "c" * 32)
+    assert (row["status"], row["error_kind"]) == ("error", entered)
+    assert (row["backend"], row["host"]) == ("modal", "ta-1")
+    assert (row["started_at"].timestamp(), row["finished_at"].timestamp()) == (1_790_000_000, 1_790_000_120)
+    assert (row["wall_s"], row["gpu_seconds"]) == (120, 120)
+    assert (row["gpu_type"], row["gpu_count"], row["cpu_cores"], row["memory_gib"]) == ("L4", 1, 4, 8)
+
+
+def test_an_attempt_that_tells_itself_is_entered_with_what_it_says(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path / "store")
+    usage = Usage(wall_s=60, frames=7)
+    result = failed_result(_OF_A_CONTAINER, ErrorRecord(kind="preempted", message="x"), usage)
+    write_result(store, "acme", result.model_copy(update={"degraded": ["no sound"]}))
+    (row,) = rows_of(store)
+    assert (row["error_kind"], row["frames"], bool(row["degraded"])) == ("preempted", 7, True)
+    assert abs((row["finished_at"] - result.finished_at).total_seconds()) < 0.001
+    told = read_result(store, "acme", "a" * 32)
+    assert told is not None
+    assert (told.attempt, told.partition, told.parent, told.buried) == (2, "acme--match", "c" * 32, False)
 
 
 class _DiesAtTheResult(DirectoryStore):
