@@ -37,7 +37,7 @@ from video_pipeline.calls import (
 from video_pipeline.claims import Claim
 from video_pipeline.compute.children import end_those_left, left_by_a_killed_attempt
 from video_pipeline.costs.entries import partition_of
-from video_pipeline.errors import ErrorKind, Internal, PipelineError, TimedOut
+from video_pipeline.errors import ErrorKind, Internal, PipelineError
 from video_pipeline.foretelling import foretell_in_background, note_prediction
 from video_pipeline.scratch import scratch_folder
 from video_pipeline.settings import Settings, load_settings
@@ -232,7 +232,7 @@ def _error_record(
     kind = cause.kind if isinstance(cause, PipelineError) else "internal"
     if isinstance(cause, MemoryError) or type(cause).__name__ == "OutOfMemoryError":
         kind = "out_of_memory"
-    elif cancel.cancelled and kind in ("cancelled", "internal") and not isinstance(cause, TimedOut):
+    elif cancel.cancelled and kind in ("cancelled", "internal"):
         reason = claim.cancel_requested()
         kind = "cancelled" if reason else "preempted"
         message = f"cancelled: {reason}" if reason else "the worker was told to stop by its machine"
