@@ -14,6 +14,7 @@ import pytest
 
 from tests.doubles.tasks import TASKS
 from video_pipeline import calls, claims, keys
+from video_pipeline.call_ends import end_in_its_place, error_in_its_place
 from video_pipeline.calls import (
     LOST_AFTER_S,
     CallRecord,
@@ -204,6 +205,19 @@ def test_a_heartbeat_that_a_cancel_overtook_is_made_anew_and_brings_it(
     monkeypatch.setattr(calls, "put_call", after_a_cancel)
     assert claim.heartbeat({"stage": "half"}) == "a person asked"
     assert (now(store).progress, now(store).cancel_requested) == ({"stage": "half"}, "a person asked")
+
+
+def test_whoever_ends_a_lost_call_says_what_to_do_and_leaves_its_successors_record_alone(
+    store: ObjectStore,
+) -> None:
+    lost = taken(store, worker("first"), heartbeat_at=time.time() - LOST_AFTER_S - 1).record
+    taken(store, worker("second"))
+    before = now(store)
+    error = error_in_its_place("double", "preempted", "the worker died", what_to_do="look at the log")
+    ended = end_in_its_place(store, lost, error)
+    assert str(ended.error) == "the worker died [double] What to do: look at the log"
+    assert (ended.attempt, ended.worker.host) == (1, "first")
+    assert now(store) == before
 
 
 def test_an_end_is_as_fresh_as_a_heartbeat(store: ObjectStore) -> None:
