@@ -22,7 +22,9 @@ from video_pipeline.calls import (
     ResultRecord,
     WorkerIdentity,
     read_call,
+    read_result,
     request_cancel,
+    write_result,
 )
 from video_pipeline.claims import Claim
 from video_pipeline.errors import ErrorKind, Transient
@@ -214,10 +216,26 @@ def test_whoever_ends_a_lost_call_says_what_to_do_and_leaves_its_successors_reco
     taken(store, worker("second"))
     before = now(store)
     error = error_in_its_place("double", "preempted", "the worker died", what_to_do="look at the log")
+    write_result(store, "acme", result(attempt=0, worker=worker("before")))
     ended = end_in_its_place(store, lost, error)
+    assert ended == read_result(store, "acme", KEY)
     assert str(ended.error) == "the worker died [double] What to do: look at the log"
     assert (ended.attempt, ended.worker.host) == (1, "first")
     assert now(store) == before
+
+
+@pytest.mark.parametrize("attempt", [1, 2])
+def test_a_result_that_came_after_all_is_not_replaced_by_the_error_of_a_call_that_seemed_lost(
+    attempt: int, store: ObjectStore
+) -> None:
+    """Of the worker itself, or of a successor that was through before its caller wrote what it had found."""
+    lost = taken(store, worker("first"), heartbeat_at=time.time() - LOST_AFTER_S - 1).record
+    came = result(attempt=attempt)
+    write_result(store, "acme", came)
+    error = error_in_its_place("double", "preempted", "the worker died", what_to_do="look at the log")
+    assert end_in_its_place(store, lost, error) == came
+    assert read_result(store, "acme", KEY) == came
+    assert now(store).state == "finished"
 
 
 def test_an_end_is_as_fresh_as_a_heartbeat(store: ObjectStore) -> None:

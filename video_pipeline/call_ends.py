@@ -14,6 +14,7 @@ from video_pipeline.calls import (
     ResultRecord,
     change_call,
     failed_result,
+    read_result,
     write_result,
 )
 from video_pipeline.errors import ErrorKind
@@ -59,9 +60,12 @@ def never_began(
 
 def end_in_its_place(store: ObjectStore, lost: CallRecord, error: ErrorRecord) -> ResultRecord:
     """Writes the result of an attempt whose worker is gone, then marks its record finished, so that nobody
-    takes it for alive; a record that another worker holds by now is left alone."""
-    result = failed_result(lost, error)
-    write_result(store, lost.tenant, result)
+    takes it for alive; a record that another worker holds by now is left alone. Where the attempt, or one
+    after it, has left a result since it was taken for lost, that one stands and is returned."""
+    result = read_result(store, lost.tenant, lost.key)
+    if result is None or result.attempt < lost.attempt:
+        result = failed_result(lost, error)
+        write_result(store, lost.tenant, result)
 
     def end(now: CallRecord) -> CallRecord | None:
         return now.model_copy(update={"state": "finished"}) if now.worker == lost.worker else None
