@@ -251,7 +251,7 @@ def test_a_heartbeat_without_progress_keeps_what_was_told_and_brings_the_cancel(
     assert claim.heartbeat() is None
     assert now(store).progress == {"stage": "half"}
     assert time.time() - now(store).heartbeat_at < 10
-    request_cancel(store, "acme", KEY, "the first reason")
+    assert request_cancel(store, "acme", KEY, "the first reason") == now(store)
     request_cancel(store, "acme", KEY, "another reason")
     assert claim.heartbeat() == "the first reason"
     assert claim.cancel_requested() == "the first reason"
