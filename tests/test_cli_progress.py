@@ -18,30 +18,28 @@ from video_pipeline.store import open_store
 
 
 class Known(DoubleOfCompute):
-    """A call that was known when it was submitted, and has run to its end since its first `running` polls."""
+    """A call that was known when it was submitted, or had ended, and that is at its end now."""
 
-    def __init__(self, *, attached: bool, running: int = 0, errors: tuple[ErrorKind, ...] = ()) -> None:
+    def __init__(
+        self, *, attached: bool = False, ended: bool = False, errors: tuple[ErrorKind, ...] = ()
+    ) -> None:
         super().__init__(
             [Event("progress", {"stage": "probe", "done": 1, "total": 2, "unit": "looks"})], None, []
         )
-        self.attached, self.running, self.errors = attached, running, list(errors)
+        self.attached, self.ended, self.errors = attached, ended, list(errors)
 
     def submit(self, task: str, request: Any, options: CallOptions | None = None) -> Handle:
-        return replace(super().submit(task, request, options), attached=self.attached)
-
-    def poll(self, handle: Handle):
-        self.running -= 1
-        self.at_poll = (lambda: None) if self.running >= 0 else None
-        return super().poll(handle)
+        handle = super().submit(task, request, options)
+        return replace(handle, attached=self.attached, ended=self.ended)
 
 
 @pytest.mark.parametrize(
     ("double", "of_another_time"),
     [
-        (Known(attached=True), True),
-        (Known(attached=True, running=2), False),
-        (Known(attached=False), False),
-        (Known(attached=False, errors=("transient",)), False),
+        (Known(attached=True, ended=True), True),
+        (Known(attached=True), False),
+        (Known(), False),
+        (Known(errors=("transient",)), False),
     ],
     ids=["ended before", "ran already", "new", "new and tried again"],
 )
@@ -57,7 +55,7 @@ def test_only_a_call_that_had_ended_before_is_told_as_known(
 def test_a_call_that_is_started_again_is_told_on_the_terminal(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    double = Known(attached=False, errors=("preempted",))
+    double = Known(errors=("preempted",))
     monkeypatch.setattr(compute, "open_compute", lambda settings, store: double)
     cli._call(settings, open_store(settings), "probe", ProbeRequest())
     said = capsys.readouterr().err.splitlines()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from video_pipeline.calls import ResultRecord
-    from video_pipeline.compute.base import Event, Handle
+    from video_pipeline.compute.base import Event
     from video_pipeline.settings import Settings
     from video_pipeline.store.base import ObjectStore
 
@@ -193,26 +193,19 @@ def _call(settings: Settings, store: ObjectStore, task: str, request: BaseModel)
     """Runs a task to its end, with its progress on the terminal; Ctrl-C cancels it. Returns its result, and
     whether the call had ended before."""
     from video_pipeline.compute import open_compute
-    from video_pipeline.compute.follow import Interrupts, had_ended, run_call
+    from video_pipeline.compute.follow import Interrupts, run_call
 
     compute, printer = open_compute(settings, store), _ProgressPrinter()
-    known = False
-
-    def submitted(handle: Handle) -> None:
-        nonlocal known
-        known = had_ended(compute, handle)
-
     with Interrupts.watched() as interrupts:
-        _, record = run_call(
+        handle, record = run_call(
             compute,
             task,
             request,
-            on_submit=submitted,
             on_event=printer,
             interrupted=lambda: interrupts.asked,
         )
     printer.end()
-    return record, known
+    return record, handle.ended
 
 
 class _ProgressPrinter:

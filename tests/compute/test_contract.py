@@ -59,7 +59,8 @@ def test_the_same_request_is_not_run_again(backend: Backend, tmp_path: Path) -> 
     first, _ = run_call(compute, "double", request)
     second, record = run_call(compute, "double", request)
     assert first.key == second.key
-    assert second.attached
+    assert (first.attached, first.ended) == (False, False)
+    assert (second.attached, second.ended) == (True, True)
     assert record.status == "ok"
     assert starts(journal) == 1
     run_call(compute, "double", request, CallOptions(repeat=1))
@@ -227,7 +228,7 @@ def test_a_detached_caller_leaves_the_call_running_and_the_next_one_attaches(
     events: list[Event] = []
     second = backend.open()
     again, record = run_call(second, "double", request, on_event=events.append)
-    assert again.attached
+    assert (again.attached, again.ended) == (True, False)
     assert record.status == "ok"
     assert starts(journal) == 1
     assert any(event.name == "progress" for event in events)

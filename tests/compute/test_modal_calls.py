@@ -160,7 +160,8 @@ def test_a_living_worker_is_attached_to_whatever_note_there_is(
     compute: ModalCompute, modal: DoubleOfModal
 ) -> None:
     record(compute)
-    assert compute.submit("double", REQUEST).attached
+    handle = compute.submit("double", REQUEST)
+    assert (handle.attached, handle.ended) == (True, False)
     assert modal.spawned == []
 
 
@@ -170,7 +171,7 @@ def test_an_error_that_would_come_again_is_given_back_and_any_other_is_worth_a_s
 ) -> None:
     ended(compute, record(compute, state="finished", attempt=3), kind)
     handle = compute.submit("double", REQUEST)
-    assert handle.attached == (spawns == 0)
+    assert handle.attached == handle.ended == (spawns == 0)
     assert len(modal.spawned) == spawns
     if spawns:
         assert note_of(compute, handle).after_attempt == 3, "an earlier attempt's result is not this one's"

@@ -45,6 +45,8 @@ class Handle:
     backend: str
     attached: bool = False
     """Whether the call was already known (running or finished) when it was submitted."""
+    ended: bool = False
+    """Whether it was at its end then: its result is of another time, and what its log tells is old news."""
 
 
 @dataclass(frozen=True, slots=True)

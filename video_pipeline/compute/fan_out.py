@@ -21,7 +21,7 @@ from pydantic import BaseModel
 
 from video_pipeline.calls import ResultRecord
 from video_pipeline.compute.base import CallOptions, Event, Handle
-from video_pipeline.compute.follow import CallFailed, Detached, Interruption, had_ended, run_call
+from video_pipeline.compute.follow import CallFailed, Detached, Interruption, run_call
 from video_pipeline.errors import (
     BadInput,
     Cancelled,
@@ -106,8 +106,6 @@ class _Child:
     handle: Handle | None = None
     ours: bool = True
     """Whether this orchestrator's call started it, in this attempt or in one before."""
-    finished: bool = False
-    """Whether it had ended before it was submitted: what its log tells is old news."""
     told_at: float = float("-inf")
 
 
@@ -219,14 +217,13 @@ class _FanOut:
             note = {"tenant": handle.tenant, "key": handle.key, "task": handle.task, "started": child.ours}
             self._context.children = {**known, handle.key: {**note, "child": child.number}}
             self._context.renew()
-        child.finished = had_ended(self._compute, handle)
         self._tell(
             child,
             "fan_out",
             task=handle.task,
             tenant=handle.tenant,
             attached=handle.attached,
-            finished=child.finished,
+            finished=handle.ended,
         )
 
     def _forget(self, child: _Child) -> None:
@@ -240,7 +237,7 @@ class _FanOut:
     def _pass_on(self, child: _Child, event: Event) -> None:
         if event.name == "retry":
             self._tell(child, "retry", **event.data)
-        elif event.name == "progress" and not child.finished:
+        elif event.name == "progress":
             now = time.monotonic()
             if now - child.told_at >= PROGRESS_EVERY_S or event.data.get("done") == event.data.get("total"):
                 child.told_at = now

@@ -121,7 +121,6 @@ def follow(
     Of a known call that ended before no progress is passed on: its rate and time left are of another day."""
     reader = compute.events(handle)
     waiting_since = time.monotonic()
-    old_news = had_ended(compute, handle)
     while True:
         asked = interrupted()
         if asked == "detach":
@@ -131,7 +130,7 @@ def follow(
         status = compute.poll(handle)
         if on_event is not None:
             for event in reader.read():
-                if not (old_news and event.name == "progress"):
+                if not (handle.ended and event.name == "progress"):
                     on_event(event)
         if status.state == "done" and status.result is not None:
             return status.result
@@ -148,12 +147,6 @@ def follow(
             detail = f"the worker did not claim the call within {limit_s:.0f} s"
             return never_began(handle.key, handle.task, detail, WorkerIdentity())
         time.sleep(POLL_S)
-
-
-def had_ended(compute: Compute, handle: Handle) -> bool:
-    """Whether the call, just submitted, was known and at its end: its result is of another time, and what its
-    log tells is old news."""
-    return handle.attached and compute.poll(handle).state == "done"
 
 
 def retry_line(data: Mapping[str, Any]) -> str:

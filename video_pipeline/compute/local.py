@@ -78,7 +78,7 @@ class LocalCompute:
         alive = call is not None and call[0].is_alive()
         if alive or (result is not None and result.is_reusable(entry, self._store)):
             self._before.pop(key, None)
-            return Handle(tenant, key, entry.name, self.backend, attached=True)
+            return Handle(tenant, key, entry.name, self.backend, attached=True, ended=not alive)
         self._before[key] = call[0] if call is not None else None
         self._cancelled.pop(key, None)
         self._start(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
@@ -84,7 +85,7 @@ class ModalCompute:
         attached = Handle(tenant, key, entry.name, self.backend, attached=True)
         result = read_result(self._store, tenant, key)
         if result is not None and result.is_reusable(entry, self._store):
-            return attached
+            return replace(attached, ended=True)
         asked = asked_of_modal(entry, parsed, options, self._settings, self._store)
         file = CallFile(
             key=key,
