@@ -80,6 +80,31 @@ def test_a_worker_that_died_without_a_word_is_lost_in_its_own_way_whatever_an_ea
     buried = compute.bury(handle, status)
     assert buried is not None
     assert compute.poll(handle) == Status("done", result=buried)
+    found = read_call(store, "acme", handle.key)
+    assert found is not None
+    assert found[0].state == "finished", "another machine need not wait until its heartbeat is old"
+
+
+def test_a_caller_that_finds_a_call_dead_writes_nothing_over_what_another_has_made_of_it_meanwhile(
+    compute: LocalCompute, store: ObjectStore
+) -> None:
+    """Two followed it. One was held up before it could say so; the other has started the call again."""
+    handle = Handle("acme", "ab" * 16, "double", "local")
+    successor = CallRecord(
+        key=handle.key,
+        task="double",
+        version=1,
+        tenant="acme",
+        request={},
+        worker=WorkerIdentity(),
+        state="finished",
+        attempt=2,
+    )
+    put_call(store, "acme", successor)
+    made = failed_result(successor, ErrorRecord(kind="bad_input", message="its own word"))
+    write_result(store, "acme", made)
+    assert compute.bury(handle, Status("lost", detail="its process is gone")) == made
+    assert read_result(store, "acme", handle.key) == made
 
 
 def test_a_call_that_is_started_again_tells_of_its_new_attempt_and_not_of_the_one_before(

@@ -23,16 +23,14 @@ from typing import Any
 import psutil
 from pydantic import BaseModel
 
-from video_pipeline.call_ends import error_in_its_place, never_began
+from video_pipeline.call_ends import end_in_its_place, error_in_its_place, never_began
 from video_pipeline.calls import (
     CallRecord,
     ResultRecord,
     WorkerIdentity,
-    failed_result,
     read_call,
     read_result,
     request_cancel,
-    write_result,
 )
 from video_pipeline.compute.base import CallOptions, Handle, Status
 from video_pipeline.compute.children import end_children, left_by_a_killed_attempt
@@ -171,13 +169,18 @@ class LocalCompute:
         return result.attempt >= record.attempt
 
     def bury(self, handle: Handle, status: Status) -> ResultRecord | None:
-        """Writes the result that a dead worker could not; of one that had not claimed, only returns it."""
+        """Writes the result that a dead worker could not; of one that had not claimed, only returns it. A
+        result that is there by now stands: another caller was faster, and has perhaps started the call again.
+        """
         call = read_call(self._store, handle.tenant, handle.key)
         if call is not None and call[0].is_alive():
             return None
         if call is None or not self._is_new(call[0]):
             cancelled = self._cancelled.get(handle.key)
             return never_began(handle.key, handle.task, status.detail, WorkerIdentity(), cancelled=cancelled)
+        result = read_result(self._store, handle.tenant, handle.key)
+        if result is not None and self._is_of(call[0], result):
+            return result
         error = error_in_its_place(
             handle.task,
             status.died,
@@ -185,9 +188,7 @@ class LocalCompute:
             what_to_do="look at the log; if memory ran out, give the machine more",
             cancelled=call[0].cancel_requested,
         )
-        record = failed_result(call[0], error)
-        write_result(self._store, handle.tenant, record)
-        return record
+        return end_in_its_place(self._store, call[0], error)
 
     def events(self, handle: Handle) -> FileReader:
         return FileReader(lambda: self._find_output(handle))
@@ -217,13 +218,8 @@ class LocalCompute:
             self._cancelled[handle.key] = reason
             _stop_group(ours.pid, ours.wait)
         self._cancel_left_behind(handle, reason)
-        if process is not None and record is not None and not self._told(record):
+        if process is not None:
             self.bury(handle, Status("lost", detail="killed after a cancel it did not answer"))
-
-    def _told(self, record: CallRecord) -> bool:
-        """Whether the attempt of this record has left a result."""
-        result = read_result(self._store, record.tenant, record.key)
-        return result is not None and self._is_of(record, result)
 
     def _cancel_left_behind(self, handle: Handle, reason: str) -> None:
         """Ends the calls that a killed call had started. One that ended by itself ended them before."""
