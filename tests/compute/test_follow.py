@@ -158,6 +158,12 @@ def test_a_lost_call_is_buried_and_one_that_turns_out_to_live_is_followed_on() -
     assert alive.asked == ["bury"]
 
 
+def test_a_call_that_is_found_lost_while_it_is_cancelled_is_buried_too() -> None:
+    compute = DoubleOfCompute(LOST, DONE)
+    ended = follow(compute, HANDLE, interrupted=lambda: "cancel")
+    assert (ended.error is not None, compute.asked) == (True, ["cancel: cancelled by its caller", "bury"])
+
+
 def test_a_call_that_stays_lost_and_cannot_be_buried_is_an_error_in_its_words() -> None:
     ended = follow(DoubleOfCompute(LOST, buries=False), HANDLE)
     assert ended.error is not None
@@ -231,6 +237,13 @@ def test_an_interrupt_cancels_a_termination_detaches_and_the_handlers_are_given_
             os.kill(os.getpid(), number)
         assert interrupts.asked == asked
         assert interrupts.signal_name == sent[-1].name
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_the_handlers_are_given_back_to_a_caller_that_is_told_to_end() -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with pytest.raises(Detached), Interrupts.watched():
+        raise Detached("the caller was told to end; the call goes on")
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 

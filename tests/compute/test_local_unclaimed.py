@@ -3,8 +3,10 @@ result, and nothing is written into the store in its name."""
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,12 +18,21 @@ from video_pipeline.compute.follow import CallFailed, follow, run_call
 from video_pipeline.compute.local import LocalCompute
 from video_pipeline.settings import Settings
 from video_pipeline.store.base import ObjectStore
+from video_pipeline.worker import CallFile
 
 ONCE = CallOptions(max_attempts=1)
 
 
 def behaviour(tmp_path: Path) -> Behaviour:
     return Behaviour(do="transient", journal=str(tmp_path / "journal"))
+
+
+def interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """Lets workers be started by a shell script that stands for Python."""
+    double = tmp_path / "python"
+    double.write_text(f"#!/bin/sh\n{script}\n")
+    double.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(double))
 
 
 @pytest.fixture
@@ -42,10 +53,7 @@ def test_a_worker_that_cannot_even_start_is_told_in_its_own_words_and_leaves_the
 ) -> None:
     result, call = (read(store, "acme", failed_before) for read in (read_result, read_call))
     ledger = [item.key for item in store.list(keys.LEDGER)]
-    broken = tmp_path / "python"
-    broken.write_text("#!/bin/sh\necho cannot load the library; exit 127\n")
-    broken.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(broken))
+    interpreter(tmp_path, monkeypatch, "echo cannot load the library; exit 127")
     with pytest.raises(CallFailed) as caught:
         run_call(LocalCompute(task_settings, store), "double", behaviour(tmp_path))
     assert caught.value.error.kind == "internal"
@@ -75,3 +83,58 @@ def test_a_cancel_before_a_worker_has_claimed_is_a_cancel(
     assert (left.error.kind if left is not None and left.error is not None else None) == (
         "transient" if again else None
     )
+
+
+def test_a_cancel_is_not_said_of_the_worker_that_is_started_after_it(
+    task_settings: Settings, store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compute = LocalCompute(task_settings, store)
+    interpreter(tmp_path, monkeypatch, "exec sleep 600")
+    compute.cancel(compute.submit("double", behaviour(tmp_path)), "a person asked")
+    interpreter(tmp_path, monkeypatch, "exit 127")
+    with pytest.raises(CallFailed, match="exit code 127") as caught:
+        run_call(compute, "double", behaviour(tmp_path))
+    assert caught.value.error.kind == "internal"
+
+
+def test_a_worker_gets_its_callers_settings_a_folder_of_its_own_and_nothing_of_its_callers_terminal(
+    task_settings: Settings, store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("STORE", "STATE", "COMPUTE"):
+        monkeypatch.setenv(f"VIDEO_PIPELINE_{name}", "modal")
+    monkeypatch.setattr(sys, "path", ["", "elsewhere"])
+    interpreter(
+        tmp_path,
+        monkeypatch,
+        "pwd; readlink /proc/$$/fd/0; cut -d ' ' -f 6 /proc/$$/stat; echo $$; env; echo \"$@\" >&2; exit 127",
+    )
+    clock = SimpleNamespace(time=lambda: 9.0)
+    monkeypatch.setattr("video_pipeline.compute.local.time", clock)
+    compute = LocalCompute(task_settings, store)
+    handle = compute.submit("double", behaviour(tmp_path), CallOptions(timeout_s=7.0, parent="cd" * 16))
+    ended = follow(compute, handle)
+    assert ended.error is not None
+    (folder,) = (task_settings.state_dir / "calls" / handle.key).iterdir()
+    file, log = folder / "call.json", folder / "output.log"
+    call = CallFile.model_validate_json(file.read_text())
+    assert (call.key, call.log_path, call.parent) == (handle.key, str(log), "cd" * 16)
+    assert (call.timeout_s, call.submitted_at) == (7.0, 9.0)
+    where, stdin, session, process, *environment, arguments = log.read_text().splitlines()
+    assert (where, stdin, arguments) == (str(folder), "/dev/null", f"-m video_pipeline.worker {file}")
+    assert session == process, "it leads its own"
+    assert {
+        f"VIDEO_PIPELINE_STORE={task_settings.store}",
+        f"VIDEO_PIPELINE_STATE={task_settings.state_dir}",
+        "VIDEO_PIPELINE_COMPUTE=local",
+        "PYTHONUNBUFFERED=1",
+        f"PYTHONPATH={os.getcwd()}{os.pathsep}elsewhere",
+    } <= set(environment)
+
+    # The last words are of the worker that was started last, as its folder's name does not tell: 9, then 10.
+    clock.time = lambda: 10.0
+    interpreter(tmp_path, monkeypatch, "echo no memory; exit 126")
+    with pytest.raises(CallFailed) as caught:
+        run_call(compute, "double", behaviour(tmp_path))
+    assert caught.value.error.message == "the worker did not claim the call: exit code 126\nno memory"
+    follow(compute, compute.submit("double", behaviour(tmp_path)))
+    assert len(list(folder.parent.iterdir())) == 3, "one for each, within one second too"

@@ -13,7 +13,7 @@ def parse_line(line: str) -> Event:
     if line.startswith(EVENT_PREFIX):
         try:
             data = json.loads(line[len(EVENT_PREFIX) :])
-        except ValueError:
+        except (ValueError, RecursionError):
             data = None
         if isinstance(data, dict) and "event" in data:
             return Event(str(data.pop("event")), data)
