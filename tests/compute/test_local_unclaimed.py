@@ -12,7 +12,7 @@ import pytest
 
 from tests.doubles.tasks import Behaviour
 from video_pipeline import keys
-from video_pipeline.calls import read_call, read_result
+from video_pipeline.calls import CallRecord, WorkerIdentity, put_call, read_call, read_result
 from video_pipeline.compute.base import CallOptions
 from video_pipeline.compute.follow import CallFailed, follow, run_call
 from video_pipeline.compute.local import LocalCompute
@@ -95,6 +95,28 @@ def test_a_cancel_is_not_said_of_the_worker_that_is_started_after_it(
     with pytest.raises(CallFailed, match="exit code 127") as caught:
         run_call(compute, "double", behaviour(tmp_path))
     assert caught.value.error.kind == "internal"
+
+
+def test_a_worker_that_begins_is_waited_for_though_the_one_before_had_its_process_id(
+    compute: LocalCompute, store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a container that is started anew the same process ids come again."""
+    interpreter(tmp_path, monkeypatch, "exec sleep 600")
+    handle = compute.submit("double", behaviour(tmp_path))
+    pid = compute._started[handle.key].pid
+    before = CallRecord(
+        key=handle.key,
+        task="double",
+        version=1,
+        tenant="acme",
+        request={},
+        worker=WorkerIdentity(host="the container before", pid=pid),
+        heartbeat_at=0.0,
+    )
+    put_call(store, "acme", before)
+    compute._before[handle.key] = before
+    assert compute.poll(handle).state == "waiting"
+    compute.cancel(handle, "a test asked")
 
 
 def test_a_worker_gets_its_callers_settings_a_folder_of_its_own_and_nothing_of_its_callers_terminal(

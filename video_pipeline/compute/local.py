@@ -130,13 +130,13 @@ class LocalCompute:
         record = call[0] if call else None
         if record is not None and (record.is_alive() or _is_leaving(record)):
             return Status("running", progress=record.progress)
+        claimed = record is not None and self._is_new(record)
         if process is not None and exit_code is None:
-            if record is None or record.worker.pid != process.pid:
+            if record is None or not claimed or record.worker.pid != process.pid:
                 return Status("waiting")
         else:
             self._started.pop(handle.key, None)
         result = read_result(self._store, handle.tenant, handle.key)
-        claimed = record is not None and self._is_new(record)
         # One that ends well without a claim has found the result there.
         if result is not None and (
             record is None or exit_code == 0 or (claimed and self._is_of(record, result))
