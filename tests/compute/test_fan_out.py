@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, get_args
 
 import pytest
 
 from tests.compute.conftest import starts, wait_until_claimed, workers_of
+from tests.compute.test_follow import record
 from tests.doubles.tasks import Behaviour
 from video_pipeline.calls import read_result
-from video_pipeline.compute.base import CallOptions, Handle, Status
+from video_pipeline.compute.base import CallOptions, Event, Handle, Status
 from video_pipeline.compute.fan_out import fan_out
 from video_pipeline.compute.follow import CallFailed
 from video_pipeline.compute.local import LocalCompute
-from video_pipeline.errors import BadInput, Cancelled, PipelineError, Transient
+from video_pipeline.errors import BadInput, Cancelled, ErrorKind, PipelineError, Transient
 from video_pipeline.settings import Settings
 from video_pipeline.store.base import ObjectStore
 from video_pipeline.streaming.cancel import CancellationToken
 from video_pipeline.task_context import TaskContext
 from video_pipeline.tasks import call_key_of, find_task
 from video_pipeline.telemetry.timing import Recorder
+from video_pipeline.telemetry.usage import Usage
 
 
 @pytest.fixture
@@ -277,3 +281,132 @@ def test_an_orchestrator_whose_call_was_taken_over_leaves_its_calls_to_the_other
     with pytest.raises(Cancelled, match="took this call over"):
         fan_out(context, "double", children)
     assert len(workers_of(context.settings)) == 1
+
+
+class DoubleOfCompute:
+    """A backend of many machines, without any: a call ends with `kind`, or works until it is cancelled where
+    that is `cancelled`. The calls whose numbers are in `known` were there before. `at_poll` may wait."""
+
+    backend = "modal"
+    unclaimed_limit_s = 120.0
+
+    def __init__(
+        self, kind: ErrorKind | None = None, known: Iterable[int] = (), events: Iterable[Event] = ()
+    ) -> None:
+        self.kind, self.known, self.told = kind, set(known), list(events)
+        self.parents: set[str | None] = set()
+        self.cancelled: list[str] = []
+        self.at_poll: Callable[[Handle], object] = lambda handle: None
+
+    def check(self, task: str, calls: int, options: CallOptions | None = None) -> None:
+        pass
+
+    def submit(self, task: str, request: Any, options: CallOptions | None = None) -> Handle:
+        self.parents.add((options or CallOptions()).parent)
+        key = f"call-{request.number}"
+        return Handle("acme", key, task, self.backend, attached=request.number in self.known)
+
+    def poll(self, handle: Handle) -> Status:
+        self.at_poll(handle)
+        if self.kind == "cancelled" and handle.key not in self.cancelled:
+            return Status("running")
+        usage = Usage(chunk_download_overhead_ms=2.0)
+        return Status("done", result=record(self.kind).model_copy(update={"key": handle.key, "usage": usage}))
+
+    def events(self, handle: Handle) -> Any:
+        return SimpleNamespace(read=lambda: self.told)
+
+    def cancel(self, handle: Handle, reason: str) -> None:
+        self.cancelled.append(handle.key)
+
+    def bury(self, handle: Handle, status: Status) -> None:
+        raise AssertionError("nobody dies here")
+
+    def describe(self, handle: Handle) -> dict[str, Any]:
+        return {}
+
+
+def test_elsewhere_than_on_this_machine_all_calls_run_at_once_in_the_name_of_the_one_that_started_them(
+    context: TaskContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("video_pipeline.compute.fan_out.usable_cores", lambda: 1)
+    context.compute = double = DoubleOfCompute()
+    together = threading.Barrier(5, timeout=120)
+    double.at_poll = lambda _: together.wait()
+    context.call_key = "ab" * 16
+    assert len(fan_out(context, "double", behaviours(tmp_path, *["return"] * 5))) == 5
+    assert double.parents == {"ab" * 16}
+
+
+def test_a_call_stands_in_the_record_before_it_is_waited_for_and_no_longer_than_it_runs(
+    context: TaskContext, tmp_path: Path
+) -> None:
+    context.compute = double = DoubleOfCompute(known=(1, 2))
+    note = {"tenant": "acme", "task": "double"}
+    # Of a killed attempt: one that this one takes up, and one of another fan-out.
+    before = {key: {**note, "key": key, "child": 1, "started": True} for key in ("call-1", "another")}
+    context.children = dict(before)
+    written: list[dict[str, Any]] = []
+    context.renew = lambda: written.append(dict(context.children or {}))
+    double.at_poll = lambda handle: written[-1][handle.key]
+    fan_out(context, "double", behaviours(tmp_path, "return", "return", "return"), at_once=1)
+    assert [{key: child["started"] for key, child in children.items()} for children in written] == [
+        {"call-1": True, "another": True, "call-0": True},
+        {"call-1": True, "another": True},
+        {"another": True, "call-2": False},
+    ]
+    assert written[0]["call-0"] == {**note, "key": "call-0", "child": 1, "started": True}
+    assert context.children == {"another": before["another"]}
+
+
+def test_the_progress_of_a_call_is_passed_on_now_and_then_and_at_its_end(
+    context: TaskContext, tmp_path: Path, told: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("video_pipeline.compute.fan_out.PROGRESS_EVERY_S", 3600.0)
+    steps = [Event("progress", {"stage": "frames", "done": done, "total": 4}) for done in (1, 2, 3, 4)]
+    context.compute = DoubleOfCompute(events=[*steps, Event("log", {"line": "of the call's own log"})])
+    fan_out(context, "double", behaviours(tmp_path, "return"), on_progress=lambda done, total: None)
+    passed_on = [(event["stage"], event["done"]) for event in told if event["event"] == "progress"]
+    assert passed_on == [("double 1 of 1, frames", 1), ("double 1 of 1, frames", 4)]
+    assert {event["event"] for event in told} == {"fan_out", "progress"}
+
+
+@pytest.mark.parametrize("kind", [kind for kind in get_args(ErrorKind) if kind != "cancelled"])
+def test_every_kind_of_error_stays_what_it_is(kind: ErrorKind, context: TaskContext, tmp_path: Path) -> None:
+    context.compute = DoubleOfCompute(kind)
+    with pytest.raises(PipelineError) as caught:
+        fan_out(context, "double", behaviours(tmp_path, "return"), options=CallOptions(max_attempts=1))
+    assert caught.value.kind == kind
+    assert not isinstance(caught.value, CallFailed)
+    assert caught.value.input == "double 1 of 1, call call-0"
+    assert context.children == {}, "what has failed needs no end"
+
+
+def test_a_fan_out_that_fails_leaves_the_calls_of_others(
+    context: TaskContext, tmp_path: Path, told: list[dict[str, Any]]
+) -> None:
+    context.compute = double = DoubleOfCompute("cancelled", known=[1])
+    both = threading.Barrier(2, timeout=120)
+
+    def emit(event: dict[str, Any]) -> None:
+        both.wait()
+        raise BrokenPipeError("nobody listens")
+
+    context.emit = emit
+    with pytest.raises(BrokenPipeError):
+        fan_out(context, "double", behaviours(tmp_path, "return", "return"))
+    assert double.cancelled == ["call-0"]
+    assert list(context.children or {}) == ["call-1"]
+
+
+def test_what_a_fan_out_took_is_added_to_that_of_the_one_before(context: TaskContext, tmp_path: Path) -> None:
+    context.compute = double = DoubleOfCompute()
+    fan_out(context, "double", behaviours(tmp_path, "return", "return"))
+    usage = context.usage
+    first = (usage.orchestrator_startup_ms, usage.map_dispatch_ms or 0.0)
+    assert (usage.chunks, usage.chunk_download_overhead_ms) == (2, 4.0)
+    double.at_poll = lambda _: time.sleep(0.01)
+    fan_out(context, "double", behaviours(tmp_path, "return"))
+    assert (usage.chunks, usage.chunk_download_overhead_ms) == (3, 6.0)
+    assert usage.orchestrator_startup_ms == first[0]
+    assert (usage.map_dispatch_ms or 0.0) > first[1] > 0

@@ -124,6 +124,7 @@ def test_a_worker_gets_its_callers_settings_a_folder_of_its_own_and_nothing_of_i
 ) -> None:
     for name in ("STORE", "STATE", "COMPUTE"):
         monkeypatch.setenv(f"VIDEO_PIPELINE_{name}", "modal")
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
     monkeypatch.setattr(sys, "path", ["", "elsewhere"])
     interpreter(
         tmp_path,
