@@ -14,7 +14,16 @@ from tests.compute.test_fan_out import behaviours, journals, wait_for
 from tests.compute.test_orchestrators import submit
 from tests.doubles.tasks import Behaviour
 from video_pipeline import cli, compute
-from video_pipeline.calls import CallRecord, WorkerIdentity, list_calls, read_call, read_result
+from video_pipeline.call_ends import end_in_its_place
+from video_pipeline.calls import (
+    CallRecord,
+    ErrorRecord,
+    WorkerIdentity,
+    list_calls,
+    put_call,
+    read_call,
+    read_result,
+)
 from video_pipeline.compute.base import Handle, Status
 from video_pipeline.compute.commands import REASON, as_tree, end_call
 from video_pipeline.compute.modal_spawns import UNCLAIMED_LIMIT_S, SpawnNote, read_note, take_note
@@ -248,3 +257,32 @@ def test_a_call_is_ended_on_the_backend_that_it_runs_on_and_buried_if_it_left_no
     store.put(call_key("acme", ended.key), ended.model_dump_json().encode())
     assert end_call(settings, store, [orphan], orphan) == 1, "it ran when it was listed"
     assert asked == [], "and has ended since"
+
+
+def test_a_cancel_of_a_call_that_was_ended_in_its_place_ends_what_waits_for_a_machine_for_it(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a double of Modal. Its caller has said that it ran out of memory, and its calls wait for a GPU."""
+    store = open_store(settings)
+    parent = record("ab" * 16, at=1, children=["waits", "has ended", "runs for another"])
+    put_call(store, "acme", parent)
+    anothers = record("ac" * 16, at=1, children=["waits too"], started=False)
+    put_call(store, "acme", anothers)
+    for one in (parent, anothers):
+        end_in_its_place(store, one, ErrorRecord(kind="out_of_memory", message="it ran out"))
+    states = {"has ended": "done", "runs for another": "running"}
+    ended: list[tuple[str, str]] = []
+    double = SimpleNamespace(
+        backend="modal",
+        poll=lambda handle: Status(states.get(handle.key, "waiting")),
+        cancel=lambda handle, reason: ended.append((handle.key, reason)),
+    )
+    monkeypatch.setattr(compute, "open_compute", lambda settings, store: double)
+    monkeypatch.setenv("VIDEO_PIPELINE_STORE", settings.store)
+    for key in ("ab", "ac"):
+        assert cli.main(["calls", "cancel", key]) == 0
+    assert ended == [("waits", REASON)]
+    assert capsys.readouterr().out.splitlines() == [
+        f"{'ab' * 16} was finished already; 1 that it started are cancelled",
+        f"{'ac' * 16} is not running",
+    ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from video_pipeline.errors import BadInput
 
 if TYPE_CHECKING:
     from video_pipeline.calls import CallRecord
+    from video_pipeline.compute.base import Compute
     from video_pipeline.settings import Settings
     from video_pipeline.store.base import ObjectStore
 
@@ -79,25 +80,43 @@ def end_call(
     settings: Settings, store: ObjectStore, records: Sequence[CallRecord], record: CallRecord
 ) -> int:
     """Ends the call, if it runs, and those of `records` that it started and that still run, whether or not
-    its own worker lives. Returns how many were running."""
+    its own worker lives. Returns how many were running, or waited for a machine."""
     from video_pipeline.calls import read_call
     from video_pipeline.compute import open_compute
     from video_pipeline.compute.base import Handle
+    from video_pipeline.compute.children import end_children, left_by_a_killed_attempt
 
     family = _family(records, record)
     running = sum(one.is_alive() for one in family)
     for one in family:
         now = read_call(store, one.tenant, one.key)
-        if now is None or now[0].state == "finished":
+        if now is None:
+            continue
+        ended = now[0].state == "finished"
+        left = left_by_a_killed_attempt(store, one.tenant, one.key) if ended else None
+        if ended and not left:
             continue
         # Of the backend that it runs on, whichever the settings name.
         compute = open_compute(settings.model_copy(update={"compute": one.worker.backend}), store)
+        if left:
+            # Its end was written in its place. Of what it had started the claimed are of the family.
+            waiting = [child for child in left.values() if child["started"] and _waits(compute, child)]
+            end_children(compute, waiting, REASON)
+            running += len(waiting)
+            continue
         handle = Handle(one.tenant, one.key, one.task, compute.backend, attached=True)
         compute.cancel(handle, REASON)
         status = compute.poll(handle)
         if status.state == "lost":
             compute.bury(handle, status)
     return running
+
+
+def _waits(compute: Compute, child: Mapping[str, Any]) -> bool:
+    from video_pipeline.compute.base import Handle
+
+    handle = Handle(child["tenant"], child["key"], child["task"], compute.backend, attached=True)
+    return compute.poll(handle).state == "waiting"
 
 
 def _family(records: Sequence[CallRecord], record: CallRecord) -> list[CallRecord]:
