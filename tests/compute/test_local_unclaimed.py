@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -119,6 +121,18 @@ def test_a_worker_that_begins_is_waited_for_though_the_one_before_had_its_proces
     compute.cancel(handle, "a test asked")
 
 
+@contextmanager
+def _as_stdin(descriptor: int) -> Iterator[None]:
+    """In the place of this process's standard input, which is empty in tests."""
+    before = os.dup(0)
+    os.dup2(descriptor, 0)
+    try:
+        yield
+    finally:
+        os.dup2(before, 0)
+        os.close(before)
+
+
 def test_a_worker_gets_its_callers_settings_a_folder_of_its_own_and_nothing_of_its_callers_terminal(
     task_settings: Settings, store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,7 +148,9 @@ def test_a_worker_gets_its_callers_settings_a_folder_of_its_own_and_nothing_of_i
     clock = SimpleNamespace(time=lambda: 9.0)
     monkeypatch.setattr("video_pipeline.compute.local.time", clock)
     compute = LocalCompute(task_settings, store)
-    handle = compute.submit("double", behaviour(tmp_path), CallOptions(timeout_s=7.0, parent="cd" * 16))
+    (tmp_path / "keyboard").touch()
+    with (tmp_path / "keyboard").open() as keyboard, _as_stdin(keyboard.fileno()):
+        handle = compute.submit("double", behaviour(tmp_path), CallOptions(timeout_s=7.0, parent="cd" * 16))
     ended = follow(compute, handle)
     assert ended.error is not None
     (folder,) = (task_settings.state_dir / "calls" / handle.key).iterdir()
