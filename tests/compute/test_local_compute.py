@@ -159,6 +159,66 @@ def test_a_worker_ends_with_its_task_and_waits_for_no_thread_of_it(
     assert journal.read_text() == "told of the end"
 
 
+def test_a_call_that_has_ended_is_followed_to_the_end_of_its_process_but_not_for_long(
+    compute: LocalCompute, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("video_pipeline.compute.local.LEAVING_S", 3600.0)
+    handle = Handle("acme", "ab" * 16, "double", "local")
+    leaving = subprocess.Popen(["sleep", "600"])
+    ids = {"pid": leaving.pid, "started": started_since_boot(leaving.pid)}
+    record = CallRecord(
+        key=handle.key,
+        task="double",
+        version=1,
+        tenant="acme",
+        request={},
+        worker=WorkerIdentity.of_this_process().model_copy(update=ids),
+        state="finished",
+        progress={"done": 1},
+    )
+    put_call(store, "acme", record)
+    result = failed_result(record, ErrorRecord(kind="internal", message="its own word"))
+    write_result(store, "acme", result)
+    compute._started[handle.key] = leaving
+    try:
+        assert compute.poll(handle) == Status("running", progress={"done": 1})
+        put_call(store, "acme", record.model_copy(update={"heartbeat_at": time.time() - 3601}))
+        assert compute.poll(handle) == Status("done", result=result)
+    finally:
+        leaving.kill()
+        leaving.wait()
+    put_call(store, "acme", record)
+    assert compute.poll(handle) == Status("done", result=result)
+
+
+def test_how_a_worker_ended_says_nothing_of_another_callers_worker_after_it(
+    compute: LocalCompute, store: ObjectStore
+) -> None:
+    handle = Handle("acme", "ab" * 16, "double", "local")
+    ended_well = subprocess.Popen(["true"])
+    record = CallRecord(
+        key=handle.key,
+        task="double",
+        version=1,
+        tenant="acme",
+        request={},
+        worker=WorkerIdentity.of_this_process().model_copy(update={"pid": ended_well.pid}),
+        state="finished",
+    )
+    result = failed_result(record, ErrorRecord(kind="transient", message="the network was away"))
+    write_result(store, "acme", result)
+    assert compute.poll(handle) == Status("done", result=result), "whoever has cleaned up its record"
+    put_call(store, "acme", record)
+    # Started when the one in the record was taken for dead; then that one wrote its result after all.
+    compute._before[handle.key] = record.model_copy(update={"state": "running"})
+    compute._started[handle.key] = ended_well
+    ended_well.wait()
+    assert compute.poll(handle) == Status("done", result=result)
+    successor = record.model_copy(update={"state": "running", "attempt": 2})
+    put_call(store, "acme", successor)
+    assert compute.poll(handle) == Status("lost", detail="its process is gone\n")
+
+
 def test_a_claim_without_a_heartbeat_for_a_minute_is_taken_over(store: ObjectStore) -> None:
     def record(host: str, age_s: float) -> CallRecord:
         return CallRecord(
