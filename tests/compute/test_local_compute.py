@@ -219,6 +219,21 @@ def test_how_a_worker_ended_says_nothing_of_another_callers_worker_after_it(
     assert compute.poll(handle) == Status("lost", detail="its process is gone\n")
 
 
+def test_where_a_call_runs_is_described_for_people(compute: LocalCompute, store: ObjectStore) -> None:
+    handle = Handle("acme", "ab" * 16, "double", "local")
+    known = {"backend": "local", "key": handle.key, "task": "double"}
+    assert compute.describe(handle) == {**known, "state": "not claimed"}
+    worker = WorkerIdentity(host="a machine", pid=57, log_path="/a/log")
+    record = CallRecord(
+        key=handle.key, task="double", version=1, tenant="acme", request={}, worker=worker, attempt=2
+    )
+    put_call(store, "acme", record.model_copy(update={"heartbeat_at": time.time() - 100}))
+    described = compute.describe(handle)
+    assert 100 <= described.pop("heartbeat_age_s") < 1000
+    place = {"host": "a machine", "pid": 57, "log": "/a/log"}
+    assert described == {**known, "state": "running", **place, "attempt": 2}
+
+
 def test_a_claim_without_a_heartbeat_for_a_minute_is_taken_over(store: ObjectStore) -> None:
     def record(host: str, age_s: float) -> CallRecord:
         return CallRecord(

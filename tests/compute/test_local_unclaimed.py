@@ -4,14 +4,17 @@ result, and nothing is written into the store in its name."""
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pytest
 
+from tests.compute.test_fan_out import wait_for
 from tests.doubles.tasks import Behaviour
 from video_pipeline import keys
 from video_pipeline.calls import CallRecord, WorkerIdentity, put_call, read_call, read_result
@@ -97,6 +100,32 @@ def test_a_cancel_is_not_said_of_the_worker_that_is_started_after_it(
     with pytest.raises(CallFailed, match="exit code 127") as caught:
         run_call(compute, "double", behaviour(tmp_path))
     assert caught.value.error.kind == "internal"
+
+
+def test_a_worker_that_died_before_somebody_cancelled_its_call_died(
+    compute: LocalCompute, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interpreter(tmp_path, monkeypatch, "exit 127")
+    handle = compute.submit("double", behaviour(tmp_path))
+    compute._started[handle.key].wait()
+    compute.cancel(handle, "a person asked")
+    ended = follow(compute, handle)
+    assert ended.error is not None
+    assert ended.error.message == "the worker did not claim the call: exit code 127\n"
+
+
+def test_a_worker_that_does_not_listen_is_killed_with_what_it_has_started(
+    compute: LocalCompute, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("video_pipeline.compute.local.CANCEL_GRACE_S", 0.3)
+    child = tmp_path / "child"
+    interpreter(tmp_path, monkeypatch, f"trap '' TERM; sleep 600 & echo $! > {child}; wait; sleep 600")
+    handle = compute.submit("double", behaviour(tmp_path))
+    wait_for(lambda: child.exists() and child.read_text().endswith("\n"))
+    its_child = psutil.Process(int(child.read_text()))
+    compute.cancel(handle, "a person asked")
+    assert compute._started[handle.key].wait() == -signal.SIGKILL
+    wait_for(lambda: not its_child.is_running() or its_child.status() == psutil.STATUS_ZOMBIE)
 
 
 def test_a_worker_that_begins_is_waited_for_though_the_one_before_had_its_process_id(

@@ -184,6 +184,11 @@ def test_cancelling_a_killed_orchestrator_ends_the_calls_it_left(
     compute.cancel(handle, "a test asked")
     assert workers_of(task_settings) == []
     assert _kinds(store) == {"double": {"cancelled"}}
+    for child in children:
+        result = read_result(store, "acme", key_of(store, task_settings, child))
+        assert result is not None
+        assert result.error is not None
+        assert result.error.message == "cancelled: a test asked"
 
 
 @pytest.mark.slow
