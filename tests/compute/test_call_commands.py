@@ -24,7 +24,7 @@ from video_pipeline.calls import (
     read_call,
     read_result,
 )
-from video_pipeline.compute.base import Handle, Status
+from video_pipeline.compute.base import Handle, State, Status
 from video_pipeline.compute.commands import REASON, as_tree, end_call
 from video_pipeline.compute.modal_spawns import UNCLAIMED_LIMIT_S, SpawnNote, read_note, take_note
 from video_pipeline.keys import call_key
@@ -270,7 +270,7 @@ def test_a_cancel_of_a_call_that_was_ended_in_its_place_ends_what_waits_for_a_ma
     put_call(store, "acme", anothers)
     for one in (parent, anothers):
         end_in_its_place(store, one, ErrorRecord(kind="out_of_memory", message="it ran out"))
-    states = {"has ended": "done", "runs for another": "running"}
+    states: dict[str, State] = {"has ended": "done", "runs for another": "running"}
     ended: list[tuple[str, str]] = []
     double = SimpleNamespace(
         backend="modal",

@@ -293,7 +293,8 @@ class DoubleOfCompute:
     def __init__(
         self, kind: ErrorKind | None = None, known: Iterable[int] = (), events: Iterable[Event] = ()
     ) -> None:
-        self.kind, self.known, self.told = kind, set(known), list(events)
+        self.kind: ErrorKind | None = kind
+        self.known, self.told = set(known), list(events)
         self.parents: set[str | None] = set()
         self.cancelled: list[str] = []
         self.at_poll: Callable[[Handle], object] = lambda handle: None

@@ -18,7 +18,7 @@ from tests.compute.test_fan_out import wait_for
 from tests.doubles.tasks import Behaviour
 from video_pipeline import keys
 from video_pipeline.calls import CallRecord, WorkerIdentity, put_call, read_call, read_result
-from video_pipeline.compute.base import CallOptions
+from video_pipeline.compute.base import CallOptions, Status
 from video_pipeline.compute.follow import CallFailed, follow, run_call
 from video_pipeline.compute.local import LocalCompute
 from video_pipeline.settings import Settings
@@ -148,6 +148,36 @@ def test_a_worker_that_begins_is_waited_for_though_the_one_before_had_its_proces
     compute._before[handle.key] = before
     assert compute.poll(handle).state == "waiting"
     compute.cancel(handle, "a test asked")
+    status = compute.poll(handle)
+    assert (status.state, status.detail) == ("lost", "the worker did not claim the call: killed by SIGTERM\n")
+
+
+@pytest.mark.parametrize(
+    ("script", "detail"),
+    [
+        ("exit 3", "its process is gone\nits last words"),
+        ("echo no memory; exit 126", "the worker did not claim the call: exit code 126\nno memory"),
+    ],
+    ids=["left it to the other", "did not come so far"],
+)
+def test_of_two_workers_that_are_gone_the_one_that_had_the_call_is_told_of(
+    script: str,
+    detail: str,
+    compute: LocalCompute,
+    store: ObjectStore,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Unless the one that was started for this caller could not even look who had it."""
+    interpreter(tmp_path, monkeypatch, script)
+    handle = compute.submit("double", behaviour(tmp_path))
+    compute._started[handle.key].wait()
+    log = tmp_path / "output.log"
+    log.write_text("its last words\n")
+    gone = WorkerIdentity.of_this_process(str(log)).model_copy(update={"started": -1.0})
+    other = CallRecord(key=handle.key, task="double", version=1, tenant="acme", request={}, worker=gone)
+    put_call(store, "acme", other)
+    assert compute.poll(handle) == Status("lost", detail=detail, died="preempted")
 
 
 @contextmanager

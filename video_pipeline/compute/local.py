@@ -152,10 +152,13 @@ class LocalCompute:
             return Status(
                 "lost", detail=f"the worker did not claim the call: {_how_it_died(exit_code)}\n{detail}"
             )
+        if exit_code == EXIT_TAKEN:
+            # Ours has left the call to the one that is gone, of which no more is known.
+            exit_code = None
         return Status(
             "lost",
             detail=_how_it_died(exit_code) + "\n" + last_lines(self._output_of(record)),
-            died="internal" if exit_code not in (None, EXIT_TAKEN) and exit_code > 0 else "preempted",
+            died="internal" if exit_code is not None and exit_code > 0 else "preempted",
         )
 
     def _is_new(self, record: CallRecord) -> bool:
