@@ -79,6 +79,8 @@ def test_a_worker_that_died_without_a_word_is_lost_in_its_own_way_whatever_an_ea
     assert status.detail == f"{how}\nits last words"
     buried = compute.bury(handle, status)
     assert buried is not None
+    assert buried.error is not None
+    assert (buried.error.kind, buried.error.message) == (died, f"the worker died: {how}\nits last words")
     assert compute.poll(handle) == Status("done", result=buried)
     found = read_call(store, "acme", handle.key)
     assert found is not None
@@ -105,6 +107,30 @@ def test_a_caller_that_finds_a_call_dead_writes_nothing_over_what_another_has_ma
     write_result(store, "acme", made)
     assert compute.bury(handle, Status("lost", detail="its process is gone")) == made
     assert read_result(store, "acme", handle.key) == made
+
+
+def test_a_living_call_is_not_buried_and_one_that_died_of_a_cancel_is_cancelled(
+    compute: LocalCompute, store: ObjectStore
+) -> None:
+    handle, lost = Handle("acme", "ab" * 16, "double", "local"), Status("lost", detail="its process is gone")
+    alive = CallRecord(
+        key=handle.key,
+        task="double",
+        version=1,
+        tenant="acme",
+        request={},
+        worker=WorkerIdentity.of_this_process(),
+        cancel_requested="a person asked",
+    )
+    put_call(store, "acme", alive)
+    assert compute.bury(handle, lost) is None
+    assert read_result(store, "acme", handle.key) is None
+    gone = alive.worker.model_copy(update={"started": -1.0})
+    put_call(store, "acme", alive.model_copy(update={"worker": gone}))
+    buried = compute.bury(handle, lost)
+    assert buried is not None
+    assert buried.error is not None
+    assert (buried.error.kind, buried.error.message) == ("cancelled", "cancelled: a person asked")
 
 
 def test_a_call_that_is_started_again_tells_of_its_new_attempt_and_not_of_the_one_before(
