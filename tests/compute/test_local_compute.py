@@ -154,11 +154,9 @@ def test_output_is_given_in_whole_lines_each_once(
     assert reader.read() == []
     log = tmp_path / "output.log"
     worker = WorkerIdentity.of_this_process(str(log))
-    put_call(
-        store,
-        "acme",
-        CallRecord(key=handle.key, task="double", version=1, tenant="acme", request={}, worker=worker),
-    )
+    record = CallRecord(key=handle.key, task="double", version=1, tenant="acme", request={}, worker=worker)
+    put_call(store, "acme", record)
+    assert reader.read() == [], "somebody has cleaned up"
 
     def read(written: str) -> list[object]:
         with log.open("a") as file:
@@ -169,6 +167,9 @@ def test_output_is_given_in_whole_lines_each_once(
     assert read("") == []
     assert read("o\n\nthree\n") == ["two", "three"]
     assert read(f'{EVENT_PREFIX}{{"event": "ended"}}\n{EVENT_PREFIX}[1]\n') == ["ended", f"{EVENT_PREFIX}[1]"]
+    elsewhere = worker.model_copy(update={"host": "another-machine"})
+    put_call(store, "acme", record.model_copy(update={"worker": elsewhere}))
+    assert compute.events(handle).read() == [], "a file of that name here is of another call"
 
 
 def test_a_worker_ends_with_its_task_and_waits_for_no_thread_of_it(
