@@ -25,7 +25,7 @@ from video_pipeline.calls import (
     read_result,
 )
 from video_pipeline.compute.base import Handle, State, Status
-from video_pipeline.compute.commands import REASON, as_tree, end_call
+from video_pipeline.compute.commands import REASON, as_tree, end_call, state_of
 from video_pipeline.compute.modal_spawns import UNCLAIMED_LIMIT_S, SpawnNote, read_note, take_note
 from video_pipeline.keys import call_key
 from video_pipeline.settings import Settings
@@ -92,6 +92,13 @@ def test_a_call_whose_parent_is_not_in_the_list_stands_for_itself() -> None:
         (0, "own"),
         (0, "child"),
     ]
+
+
+def test_a_call_whose_worker_is_gone_without_a_word_is_shown_as_lost() -> None:
+    gone = record("key", at=1).model_copy(update={"heartbeat_at": 0.0})
+    assert state_of(gone) == "lost"
+    assert state_of(gone.model_copy(update={"state": "finished"})) == "finished"
+    assert state_of(record("key", at=1)) == "running"
 
 
 def run(backend: Backend, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:

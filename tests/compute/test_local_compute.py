@@ -250,6 +250,8 @@ def test_where_a_call_runs_is_described_for_people(compute: LocalCompute, store:
     handle = Handle("acme", "ab" * 16, "double", "local")
     known = {"backend": "local", "key": handle.key, "task": "double"}
     assert compute.describe(handle) == {**known, "state": "not claimed"}
+    of_nobody = Status("lost", detail="the worker did not claim the call: its process is gone\n")
+    assert compute.poll(handle) == of_nobody, "no attempt of it has ever been made here"
     worker = WorkerIdentity(host="a machine", pid=57, log_path="/a/log")
     record = CallRecord(
         key=handle.key, task="double", version=1, tenant="acme", request={}, worker=worker, attempt=2
