@@ -85,6 +85,10 @@ def test_a_call_that_nobody_has_claimed_yet_stands_below_the_one_that_waits_for_
     rows = shown(parent, record("claimed", parent="parent", at=2))
     assert rows == [(0, "parent"), (1, "claimed"), (1, "not-yet")]
     assert shown(record("parent", at=1, children=["anothers"], started=False)) == [(0, "parent")]
+    ended = record("parent", at=1, children=["ended too"]).model_copy(update={"state": "finished"})
+    assert shown(ended) == [(0, "parent")]
+    alone = record("alone", at=1).model_copy(update={"progress": {"stage": "frames"}})
+    assert shown(alone) == [(0, "alone")]
 
 
 def test_a_call_whose_parent_is_not_in_the_list_stands_for_itself() -> None:
@@ -264,6 +268,32 @@ def test_a_call_is_ended_on_the_backend_that_it_runs_on_and_buried_if_it_left_no
     store.put(call_key("acme", ended.key), ended.model_dump_json().encode())
     assert end_call(settings, store, [orphan], orphan) == 1, "it ran when it was listed"
     assert asked == [], "and has ended since"
+
+
+def test_with_a_call_end_those_that_it_started_and_none_beside_it(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(settings)
+    top, asked, child, below, beside, later = (f"{name}{name}" * 8 for name in "abcdef")
+    records = [
+        record(later, at=6),
+        record(beside, parent=top, at=5),
+        record(below, parent=child, at=4),
+        record(child, parent=asked, at=3),
+        record(asked, parent=top, at=2),
+        record(top, at=1),
+    ]
+    for one in records:
+        put_call(store, "acme", one)
+    ended: list[str] = []
+    double = SimpleNamespace(
+        backend="modal",
+        cancel=lambda handle, reason: ended.append(handle.key),
+        poll=lambda handle: Status("done"),
+    )
+    monkeypatch.setattr(compute, "open_compute", lambda settings, store: double)
+    assert end_call(settings, store, records, records[4]) == 3
+    assert ended == [asked, child, below]
 
 
 def test_a_cancel_of_a_call_that_was_ended_in_its_place_ends_what_waits_for_a_machine_for_it(
