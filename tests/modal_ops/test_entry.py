@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 from pathlib import Path
@@ -22,6 +23,7 @@ from video_pipeline.calls import (
     write_result,
 )
 from video_pipeline.claims import Claim
+from video_pipeline.compute.modal_spawns import SpawnNote, take_note
 from video_pipeline.errors import BadInput, Transient
 from video_pipeline.modal_ops import entry
 from video_pipeline.models import kept
@@ -89,10 +91,15 @@ def test_a_wrong_request_is_data_in_the_store_and_not_an_exception(settings: Set
     assert result.error.kind == "bad_input"
 
 
-def test_a_call_that_another_worker_holds_is_left_to_it(settings: Settings) -> None:
+@pytest.mark.parametrize("attempt", [1, 4])
+def test_a_call_that_another_worker_holds_is_left_to_it(attempt: int, settings: Settings) -> None:
+    """However often that one's containers died: they are not of this function call."""
     call = call_for(settings)
     hold(settings, call, WorkerIdentity(backend="modal", call_id="fc-other", host="ta-0"))
+    store = open_store(settings)
+    change_call(store, "acme", call["key"], lambda now: now.model_copy(update={"attempt": attempt}))
     assert entry.run_call_file(call) == {"exit_code": EXIT_TAKEN}
+    assert read_result(store, "acme", call["key"]) is None
 
 
 def test_an_input_that_modal_runs_again_takes_the_call_over_at_once(
@@ -137,7 +144,7 @@ def hold(settings: Settings, call: dict[str, Any], worker: WorkerIdentity) -> Cl
 def test_a_call_of_another_versions_caller_says_deploy(settings: Settings) -> None:
     answer = entry.run_call_file({**call_for(settings), "priority": 1})
     assert answer["exit_code"] == 1
-    assert answer["error"]["kind"] == "version_mismatch"
+    assert (answer["error"]["kind"], answer["error"]["input"]) == ("version_mismatch", "double")
     assert "priority" in answer["error"]["message"]
     assert "deploy" in answer["error"]["what_to_do"]
 
@@ -283,6 +290,7 @@ def test_a_call_that_cannot_begin_answers_with_the_error_as_data(settings: Setti
     answer = entry.run_call_file(call)
     assert (answer["exit_code"], answer["error"]["kind"]) == (1, "bad_input")
     assert "no_such_task" in answer["error"]["message"]
+    assert answer["error"]["input"] == "no_such_task"
     assert "Traceback" in answer["error"]["traceback"]
     assert read_call(open_store(settings), "acme", call["key"]) is None
 
@@ -323,6 +331,43 @@ def test_a_container_keeps_its_own_signal_handlers_after_a_call(settings: Settin
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def test_a_call_that_the_store_leaves_in_the_middle_gives_the_signal_handlers_back(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is raised for a retry, and the container lives on."""
+
+    def left(*_: object) -> int:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise Transient("the store does not answer")
+
+    monkeypatch.setattr(entry, "execute", left)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(Transient):
+            entry.run_call_file(call_for(settings))
+        assert signal.getsignal(signal.SIGTERM) is before
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_a_call_logs_from_the_level_that_was_deployed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A function that holds no network has nothing but its calls to set this up."""
+
+    def run(request: Behaviour, context: TaskContext) -> Outcome:
+        for level in ("info", "warning"):
+            getattr(logging.getLogger("films"), level)("%s of the task", level)
+        return Outcome()
+
+    monkeypatch.setattr("tests.doubles.tasks.run", run)
+    monkeypatch.setenv("LOGGER_LEVEL", "WARNING")
+    assert entry.run_call_file(call_for(settings)) == {"exit_code": 0}
+    told = capsys.readouterr()
+    assert "WARNING films: warning of the task" in told.out + told.err
+    assert "info of the task" not in told.out + told.err
 
 
 def test_a_warm_container_runs_the_next_call(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -411,6 +456,22 @@ def test_a_call_whose_containers_died_twice_is_worked_on(times: int, since: int,
     assert (result.status, result.attempt) == ("ok", since + times + 1)
 
 
+def test_attempts_of_an_earlier_function_call_are_not_counted_to_this_one(settings: Settings) -> None:
+    """It ended without a result, for its containers could not say what they died of; the note of the next
+    spawn tells how far it had come."""
+    call = call_for(settings)
+    lost(settings, call, 3)
+    store = open_store(settings)
+    note = SpawnNote(
+        key=call["key"], task="double", app="video-pipeline", state="spawned", call_id="fc-1", after_attempt=2
+    )
+    assert take_note(store, "acme", note, instead_of=None)
+    assert entry.run_call_file(call) == {"exit_code": 0}
+    result = read_result(store, "acme", call["key"])
+    assert result is not None
+    assert (result.status, result.attempt) == ("ok", 4)
+
+
 @pytest.mark.parametrize("since", [0, 5])
 def test_a_call_whose_containers_died_three_times_is_given_up_with_its_memory(
     since: int, settings: Settings
@@ -422,16 +483,27 @@ def test_a_call_whose_containers_died_three_times_is_given_up_with_its_memory(
     result = read_result(store, "acme", call["key"])
     assert result is not None
     assert result.error is not None
-    assert (result.error.kind, result.attempt) == ("preempted", since + 3)
+    assert (result.error.kind, result.error.input, result.attempt) == ("preempted", "double", since + 3)
     assert "more than its 512 MiB" in result.error.message
     found = read_call(store, "acme", call["key"])
     assert found is not None
     assert found[0].state == "finished"
 
 
+@pytest.mark.parametrize("error", [BadInput("these weights are damaged"), RuntimeError("no CUDA")])
 def test_a_warm_up_that_fails_is_told_and_raises_nothing(
-    settings: Settings, container: entry.Container, capsys: pytest.CaptureFixture[str]
+    error: Exception,
+    settings: Settings,
+    container: entry.Container,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Whatever it fails with: a driver that is not there is no error of ours."""
+
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr("tests.doubles.tasks.hold_damaged", fail)
     entry.warm_up("damaged_double")
-    assert "these weights are damaged" in (container.warm_error or "")
+    assert container.warm_error == f"{type(error).__name__}: {error}"
     assert "could not be loaded before its first call" in capsys.readouterr().err
