@@ -9,7 +9,7 @@ import pytest
 
 from video_pipeline.modal_ops import images
 from video_pipeline.modal_ops.specs import ImageName
-from video_pipeline.settings import load_settings
+from video_pipeline.settings import Settings, load_settings
 
 BUILDER_VERSION = "2025.06"
 
@@ -99,6 +99,57 @@ def test_of_a_users_package_all_goes_along_but_byte_code_and_what_is_hidden(
     name: str, left_out: bool
 ) -> None:
     assert images.is_byte_code_or_hidden(Path(name)) is left_out
+
+
+def test_both_images_have_the_python_that_is_pinned_and_not_that_of_who_deploys(
+    dockerfile: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert line_with(dockerfile("cpu"), "FROM python:").startswith("FROM python:3.11")
+    monkeypatch.setattr(images, "PYTHON", "3.12")
+    for name in ("cpu", "gpu"):
+        assert line_with(dockerfile(name), "FROM python:").startswith("FROM python:3.12")
+
+
+@pytest.fixture
+def films(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Settings with tasks of a user's own in two modules of one package, and one of ours among them."""
+    folder = tmp_path / "films"
+    (folder / "__pycache__").mkdir(parents=True)
+    for file in ("__init__.py", "grade.py", "looks.json", "__pycache__/grade.cpython-311.pyc"):
+        (folder / file).write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    return load_settings(task_modules="video_pipeline.demo,films.grade,films.cut")
+
+
+def test_a_users_package_goes_on_top_of_ours_once_and_each_with_its_own_filter(films: Settings) -> None:
+    class DoubleOfAnImage:
+        added: list[tuple[str, object]] = []  # noqa: RUF012  one list for the test's one image
+
+        def add_local_python_source(self, package: str, *, ignore: object) -> DoubleOfAnImage:
+            self.added.append((package, ignore))
+            return self
+
+    image = DoubleOfAnImage()
+    images.with_source(image, films)  # pyright: ignore[reportArgumentType]
+    assert image.added == [
+        ("video_pipeline", images.is_left_out),
+        ("films", images.is_byte_code_or_hidden),
+    ]
+
+
+def test_the_files_of_a_users_package_are_among_those_that_are_shipped(films: Settings) -> None:
+    """The record of a deployment hashes these."""
+    remote = {name for _, name in images.shipped_files(films)}
+    assert {name for name in remote if "films" in name} == {
+        f"/root/films/{name}" for name in ("__init__.py", "grade.py", "looks.json")
+    }
+    assert "/root/video_pipeline/modal_ops/entry.py" in remote
+
+
+@pytest.mark.parametrize("name", ["clips/.notes.py", "clips/__pycache__/cut.py", "clips/cut.pyc", "demo.py"])
+def test_of_our_package_byte_code_hidden_files_and_what_no_worker_needs_stay_at_home(name: str) -> None:
+    assert images.is_left_out(Path(name))
+    assert not images.is_left_out(Path("clips/cut.py"))
 
 
 def test_a_change_of_code_builds_no_image(dockerfile: Any) -> None:
