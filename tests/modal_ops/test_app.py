@@ -176,6 +176,36 @@ def test_modal_run_asks_for_what_the_earlier_runner_did_and_tells_wrong_input_by
     assert capsys.readouterr().err == (f"error: {ends}\n" if isinstance(ends, PipelineError) else "")
 
 
+def test_modal_run_passes_on_every_argument(monkeypatch: pytest.MonkeyPatch) -> None:
+    described(store="s3://bucket")
+    from video_pipeline.modal_ops import app as module
+
+    asked: list[Any] = []
+
+    def run_sample(function: Any, request: Any, settings: Settings, folder: Path) -> int:
+        asked.append((request, folder))
+        return 0
+
+    monkeypatch.setattr(module.run_sample, "run_sample", run_sample)
+    with pytest.raises(SystemExit):
+        module.main(
+            "https://example.org/a.mp4 https://example.org/b.mp4",
+            num_batches=3,
+            frames_per_sample=4,
+            frame_stride_seconds=0.5,
+            random_seed=7,
+            offset_max_seconds=-1,
+            tenant="acme",
+            sample="look",
+            output="out",
+        )
+    ((request, folder),) = asked
+    assert request.video_urls == ("https://example.org/a.mp4", "https://example.org/b.mp4")
+    assert (request.batches, request.frames_per_sample, request.random_seed) == (3, 4, 7)
+    assert (request.frame_stride_seconds, request.offset_max_seconds) == (0.5, None)
+    assert (request.tenant_id, request.sample_id, folder) == ("acme", "look", Path("out"))
+
+
 def test_a_directory_store_is_refused_before_anything_is_described() -> None:
     namespace: dict[str, Any] = {}
     with pytest.raises(BadInput, match="cannot see the directory"):

@@ -19,6 +19,7 @@ from video_pipeline.sampling.request import RunInferenceRequest, RunInferenceRes
 from video_pipeline.settings import Settings
 from video_pipeline.store import open_store
 from video_pipeline.store.base import ObjectStore
+from video_pipeline.tasks import find_task
 from video_pipeline.worker import EXIT_TAKEN
 
 PICTURE = "demo/server/samples/modal-run/result/frames/0.png"
@@ -133,6 +134,42 @@ def test_frames_and_reports_come_into_the_folder_and_the_cost_is_said_before(
     assert "for 2 frames (model of 2026-08-01, 9 runs, ledger); at most 4,320 s" in said.err
     assert "1 of 2 frames on" in said.out
     assert "note: read from the middle" in said.out
+
+
+def test_what_was_seen_what_failed_and_what_was_done_other_than_asked_is_printed(
+    settings: Settings,
+    store: ObjectStore,
+    request_: RunInferenceRequest,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    place = {"batch": 0, "frame": 0, "url": "https://example.org/a.mp4"}
+    cat = {"top": [{"index": 1, "label": "a cat", "confidence": 0.75}]}
+    gone = {"kind": "bad_input", "message": "404 Not Found", "input": "b.mp4", "what_to_do": None}
+    seen = {
+        **sampled(1),
+        "frames": [
+            {**place, "video": 0, "delivered": True, "seconds": 1.5, "prediction": cat},
+            {**place, "video": 1, "delivered": False, "error": gone},
+        ],
+        "degraded": ["decoded on the CPU"],
+        "wandb_run": "https://wandb.example/run",
+    }
+    page = "demo/server/calls/report.html"
+    store.put(page, b"what the worker attached")
+    function = DoubleOfAFunction(
+        store, {"exit_code": 0}, status="ok", result=seen, report_keys={"report.html": page}
+    )
+    assert run_sample(function, request_, settings, tmp_path) == 0
+    said = capsys.readouterr()
+    assert "batch 0  video 0  frame 0      1.500 s  75.0%  a cat" in said.out
+    assert "batch 0  video 1  frame 0  FAILED: 404 Not Found [b.mp4]" in said.err
+    for line in ("note: read from the middle", "note: decoded on the CPU", "W&B: https://wandb.example/run"):
+        assert line in said.out.splitlines()
+    assert (tmp_path / "report.html").read_bytes() == b"what the worker attached"
+    (call,) = function.calls
+    task = find_task("run_inference")
+    assert (call["version"], call["timeout_s"]) == (task.version, task.hardware.timeout_s)
 
 
 def test_a_sample_without_any_frame_is_a_failure_of_the_command(
