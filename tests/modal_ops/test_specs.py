@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 
+from video_pipeline import __version__
 from video_pipeline.compute.base import CallOptions
 from video_pipeline.errors import BadInput
 from video_pipeline.modal_ops import specs
@@ -41,6 +42,7 @@ def test_a_spec_asks_for_what_the_table_says(task: Task, settings: Settings) -> 
 @pytest.mark.parametrize("name", ["A10G", "a10g", "A10", "a10"])
 def test_the_a10_is_known_by_both_of_its_names(name: str) -> None:
     assert specs.gpu_name(name, input="gpu") == "A10"
+    assert specs.gpu_memory_gib(name) == 24
 
 
 def test_an_a100_without_a_size_is_the_smaller_one() -> None:
@@ -77,6 +79,8 @@ def test_the_probe_runs_in_the_image_of_tasks_without_a_gpu_and_in_that_of_tasks
     wanted = specs.spec_for(probe, settings, CallOptions(gpu="T4"))
     assert (wanted.name, wanted.image, wanted.gpu) == ("probe_with_gpu", "gpu", "T4")
     assert plain.task == with_gpu.task == wanted.task == "probe"
+    assert not plain.volumes
+    assert with_gpu.volumes == wanted.volumes == {"/models": "video-pipeline-models"}
 
 
 @pytest.mark.parametrize("task", BUILT_IN, ids=lambda task: task.name)
@@ -124,7 +128,11 @@ def test_a_part_of_a_second_is_not_taken_from_the_worker(settings: Settings) -> 
 def test_every_environment_has_an_app_of_its_own(env: str, name: str) -> None:
     settings = load_settings(env=env, store="s3://bucket")
     assert specs.app_name(settings) == name
-    assert specs.app_tags(settings)["environment"] == env
+    assert specs.app_tags(settings) == {
+        "project": "video-pipeline",
+        "environment": env,
+        "version": __version__,
+    }
 
 
 def test_a_worker_gets_the_settings_and_no_secret() -> None:
@@ -152,7 +160,11 @@ def test_a_workers_settings_are_those_of_who_deployed_it(monkeypatch: pytest.Mon
         max_usd_per_call=0.123456789,
         max_usd_per_run=1234567.5,
         modal_max_containers=7,
+        task_modules="films.tasks",
+        wasabi_endpoint_url="https://s3.example.com",
+        wasabi_region="eu-central-1",
         wandb_project="films",
+        wandb_mode="offline",
     )
     for name, value in specs.worker_environment(settings).items():
         monkeypatch.setenv(name, value)
