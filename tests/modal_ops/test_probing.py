@@ -313,3 +313,5 @@ def test_a_deployment_that_may_succeed_later_is_told_from_one_that_is_wrong(
     with pytest.raises(PipelineError, match=str(says)) as caught:
         module._deploy(settings)
     assert caught.value.kind == kind
+    about_secrets = "create the secrets" in (caught.value.what_to_do or "")
+    assert about_secrets == isinstance(says, errors.NotFoundError)
