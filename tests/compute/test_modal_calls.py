@@ -156,6 +156,19 @@ def test_a_call_that_modal_still_has_is_attached_to_and_one_it_has_done_with_is_
     assert compute.submit("double", REQUEST, CallOptions(repeat=1)).key != key_of(compute)
 
 
+def test_a_call_that_is_spawned_again_is_not_judged_by_the_look_before(
+    compute: ModalCompute, modal: DoubleOfModal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two looks a call stands as at the last one, and that one saw the lost spawn."""
+    monkeypatch.setattr("video_pipeline.compute.modal_state.LOOK_S", (3600.0, 3600.0))
+    handle = compute.submit("double", REQUEST)
+    modal.says = Outcome("failed", kind="preempted")
+    assert compute.poll(handle).state == "lost"
+    assert not compute.submit("double", REQUEST).attached
+    modal.says = PENDING
+    assert compute.poll(handle).state == "waiting"
+
+
 def test_a_living_worker_is_attached_to_whatever_note_there_is(
     compute: ModalCompute, modal: DoubleOfModal
 ) -> None:
@@ -216,6 +229,8 @@ def test_what_differs_from_the_deployed_function_is_asked_for(
     inference = {"tenant_id": "acme", "sample_id": "look", "video_urls": ["https://example.org/a.mp4"]}
     handle = compute.submit(task, inference if task == "run_inference" else {}, options)
     assert modal.spawned[0][0] == way
+    limit_s = options.timeout_s or find_task(task).hardware.timeout_s
+    assert modal.spawned[0][1].timeout_s == limit_s, "the worker keeps its own limit, shorter than Modal's"
     assert compute.describe(handle)["gpu"] == way.gpu
 
 
@@ -377,6 +392,23 @@ def test_a_cancel_of_a_dead_orchestrator_ends_what_it_started_and_writes_its_end
     assert ended is not None
     assert ended.error is not None
     assert ended.error.message == "cancelled: a person asked"
+
+
+def test_a_living_orchestrator_that_modal_knows_nothing_of_is_left_its_calls(
+    compute: ModalCompute, modal: DoubleOfModal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has been asked to end, and ends them itself."""
+    monkeypatch.setattr(modal_calls, "CANCEL_GRACE_S", 0.0)
+    child = compute.submit("double", {**REQUEST, "number": 1})
+    told = {"tenant": "acme", "key": child.key, "task": "double", "child": 1, "started": True}
+    alive = record(compute, progress={"children": [told]})
+    handle = Handle("acme", alive.key, "double", "modal")
+    compute.cancel(handle, "a person asked")
+    assert modal.cancelled == []
+    described = compute.describe(handle)
+    assert (described["state"], described["host"], described["attempt"]) == ("running", "ta-1", 1)
+    assert 0 <= described["heartbeat_age_s"] < 60
+    assert "call_id" not in described
 
 
 def test_a_worker_that_does_not_end_is_interrupted_by_modal_and_then_its_container_is_killed(

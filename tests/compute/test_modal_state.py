@@ -18,7 +18,7 @@ from video_pipeline.calls import (
     failed_result,
     write_result,
 )
-from video_pipeline.compute import modal_output, modal_state
+from video_pipeline.compute import modal_output, modal_spawns, modal_state
 from video_pipeline.compute.base import Handle, Status
 from video_pipeline.compute.modal import PENDING, LogPiece, Outcome, _kind_of_text
 from video_pipeline.compute.modal_output import OVERLAP, OutputReader
@@ -370,7 +370,10 @@ def test_the_next_call_of_modals_tells_its_log_from_its_beginning(
     output = reader(store, modal)
     modal.pieces = [piece("a line\n")]
     assert said(output) == ["a line"]
+    modal.pieces.append(piece("half a line, and its container"))
+    assert said(output) == []
     note(store, call_id="fc-2")
+    modal.pieces = [piece("a line\n")]
     assert said(output) == ["a line"]
 
 
@@ -405,6 +408,21 @@ def test_the_last_event_is_waited_for_only_where_the_call_has_ended_just_now(
         assert (sum(slept) >= modal_output.LAG_S) is waits is bool(slept)
 
 
+def test_the_last_event_of_the_next_call_of_modals_is_waited_for_though_one_came_before(
+    store: ObjectStore, modal: DoubleOfModal, slept: list[float]
+) -> None:
+    note(store)
+    now: list[Status] = [Status("running")]
+    output = OutputReader(store, modal, HANDLE, lambda: now[0])  # pyright: ignore[reportArgumentType]
+    modal.pieces = [piece('@video_pipeline {"event": "ended"}\n')]
+    assert said(output) == ["ended"]
+    note(store, call_id="fc-2")
+    modal.pieces = []
+    now[0] = Status("done", result=result(store, record(store, call_id="fc-2", state="finished"), "internal"))
+    assert said(output) == []
+    assert sum(slept) >= modal_output.LAG_S
+
+
 def test_a_result_that_no_call_of_modals_left_has_no_log_to_wait_for(
     store: ObjectStore, modal: DoubleOfModal, slept: list[float]
 ) -> None:
@@ -429,6 +447,26 @@ def test_of_several_callers_one_takes_the_note_and_nobody_changes_anothers(store
     found = read_note(store, "acme", KEY)
     assert found is not None
     assert (found[0].owner, found[0].state) == (second.owner, "spawning")
+
+
+def test_who_changes_a_note_that_was_just_changed_leaves_that_change_in_it(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A person cancels the call while its spawn is noted: neither the id nor the cancel may be lost."""
+    taken = note(store, state="spawning", call_id=None)
+    genuine = modal_spawns.take_note
+
+    def beaten(*arguments: Any, **options: Any) -> bool:
+        monkeypatch.setattr(modal_spawns, "take_note", genuine)
+        change_note(store, "acme", taken, cancelled="a person asked")
+        return genuine(*arguments, **options)
+
+    monkeypatch.setattr(modal_spawns, "take_note", beaten)
+    changed = change_note(store, "acme", taken, state="spawned", call_id=CALL)
+    assert (changed.state, changed.call_id, changed.cancelled) == ("spawned", CALL, "a person asked")
+    found = read_note(store, "acme", KEY)
+    assert found is not None
+    assert found[0] == changed
 
 
 def test_on_a_store_without_conditional_writes_the_last_note_stands(
