@@ -408,6 +408,22 @@ def test_the_last_event_is_waited_for_only_where_the_call_has_ended_just_now(
         assert (sum(slept) >= modal_output.LAG_S) is waits is bool(slept)
 
 
+def test_the_last_words_of_a_lost_call_are_read_at_once_and_no_end_is_waited_for(
+    store: ObjectStore, modal: DoubleOfModal, slept: list[float]
+) -> None:
+    """Its caller does not look again; and why a container died stands in its last lines."""
+    note(store)
+    now: list[Status] = [Status("running")]
+    output = OutputReader(store, modal, HANDLE, lambda: now[0])  # pyright: ignore[reportArgumentType]
+    modal.pieces = [piece("at work\n")]
+    assert said(output) == ["at work"]
+    modal.pieces.append(piece("No module named 'torch'\n"))
+    assert output.read() == [], "Modal is not asked at every look"
+    now[0] = Status("lost", detail="its container exited", died="internal")
+    assert [event.data["line"] for event in output.read()] == ["No module named 'torch'"]
+    assert slept == []
+
+
 def test_the_last_event_of_the_next_call_of_modals_is_waited_for_though_one_came_before(
     store: ObjectStore, modal: DoubleOfModal, slept: list[float]
 ) -> None:

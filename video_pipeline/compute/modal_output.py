@@ -57,7 +57,8 @@ class OutputReader:
 
     def read(self) -> list[Event]:
         status = self._status()
-        ended = status is not None and status.state == "done"
+        # A lost call is not looked at again: what its container said last is read now or never.
+        ended = status is not None and status.state in ("done", "lost")
         if not ended:
             return self._fetch() if time.monotonic() >= self._next_fetch else []
         events = self._fetch()
