@@ -206,6 +206,7 @@ def test_a_call_that_waits_for_a_machine_on_modal_is_shown_and_can_be_cancelled(
     notes["a3"].cancelled = "a person asked"
     notes["a4"].state = "failed"
     notes["a5"].at -= UNCLAIMED_LIMIT_S + 1
+    notes["a1"].at -= 60
     for tenant, note in [*(("acme", note) for note in notes.values()), ("films", notes["a1"])]:
         assert take_note(store, tenant, note, instead_of=None)
     for name, attempt in (("a2", 1), ("a6", 2)):
@@ -214,7 +215,7 @@ def test_a_call_that_waits_for_a_machine_on_modal_is_shown_and_can_be_cancelled(
     monkeypatch.setenv("VIDEO_PIPELINE_STORE", settings.store)
     assert cli.main(["calls", "list", "--tenant", "acme"]) == 0
     waiting = [line.split()[0] for line in capsys.readouterr().out.splitlines() if "  waiting  " in line]
-    assert sorted(waiting) == ["a1" * 16, "a2" * 16], "the second has waited before, and ended"
+    assert waiting == ["a2" * 16, "a1" * 16], "the newest first; it has waited before, and ended"
 
     store.put("Not a tenant/server/calls/notes.json", b"of somebody else")
     assert cli.main(["calls", "list"]) == 0
