@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,6 +26,7 @@ from video_pipeline.costs.stored import (
     save,
 )
 from video_pipeline.errors import BadInput
+from video_pipeline.modal_ops import foretold as module
 from video_pipeline.modal_ops.foretold import foretell
 from video_pipeline.modal_ops.guard import Foretold, check_cost, cost_of
 from video_pipeline.modal_ops.specs import spec_for
@@ -299,6 +302,68 @@ def test_a_source_that_is_no_video_is_said_by_its_name(settings: Settings, store
     learn(store, model(task, "A10"))
     with pytest.raises(BadInput, match="street"):
         ask(task, PASS, settings, store)
+
+
+@pytest.mark.parametrize("content", [None, b"no video at all"], ids=["a video", "none"])
+def test_a_source_in_a_bucket_is_closed_whatever_it_is(
+    content: bytes | None, settings: Settings, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if content is not None:
+        store.put(STREET, content)
+    opened: list[Any] = []
+    genuine = store.open_reader
+
+    def open_reader(key: str) -> Any:
+        opened.append(genuine(key))
+        return opened[-1]
+
+    monkeypatch.setattr(store, "local_path", lambda key: None)
+    monkeypatch.setattr(store, "open_reader", open_reader)
+    task = "crop_and_infer_caption_frame_extents"
+    learn(store, model(task, "A10"))
+    with suppress(BadInput):
+        ask(task, PASS, settings, store)
+    assert [reader.closed for reader in opened] == [True]
+
+
+@pytest.mark.parametrize(
+    ("task", "gpu", "request_"),
+    [
+        ("crop_and_infer_caption_frame_extents", "A10", PASS),
+        ("extract_clip", None, {**CLIP, "start": 0.5, "end": 2.5}),
+        ("render_overlay", None, {**CLIP, **LIGHT}),
+        ("detect_players_batch", "T4", {**CLIP, "rate": "5/2"}),
+    ],
+)
+def test_a_source_that_states_neither_length_nor_rate_has_no_prediction(
+    task: str,
+    gpu: str | None,
+    request_: dict[str, Any],
+    settings: Settings,
+    store: ObjectStore,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A recording that was cut off."""
+    unstated = SimpleNamespace(duration_seconds=None, average_rate=None, frame_count=None)
+    monkeypatch.setattr(module, "_probe", lambda store, key: unstated)
+    learn(store, model(task, gpu))
+    assert ask(task, request_, settings, store) is None
+
+
+@pytest.mark.parametrize(("counted", "frames"), [(97, 97), (None, 100)])
+def test_frames_of_a_whole_video_are_those_of_its_index_or_else_its_length_at_its_rate(
+    counted: int | None,
+    frames: int,
+    settings: Settings,
+    store: ObjectStore,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = SimpleNamespace(duration_seconds="4.004", average_rate="24975/1000", frame_count=counted)
+    monkeypatch.setattr(module, "_probe", lambda store, key: found)
+    learn(store, model("render_overlay", None))
+    overlay = ask("render_overlay", {**CLIP, **LIGHT}, settings, store)
+    assert overlay is not None
+    assert overlay.frames == frames
 
 
 def test_a_framed_clip_goes_by_the_deployments_own_plan_and_foretelling_writes_nothing(
