@@ -190,6 +190,21 @@ def test_an_error_that_would_come_again_is_given_back_and_any_other_is_worth_a_s
         assert note_of(compute, handle).after_attempt == 3, "an earlier attempt's result is not this one's"
 
 
+def test_who_comes_a_moment_later_than_another_attaches_to_what_that_one_spawns(
+    compute: ModalCompute, modal: DoubleOfModal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There was no note when it looked, and one when it wrote its own."""
+    others = SpawnNote(key=key_of(compute), task="double", app="video-pipeline", after_attempt=0)
+
+    def late(store: ObjectStore, tenant: str, note: SpawnNote, *, instead_of: str | None) -> bool:
+        assert take_note(store, tenant, others, instead_of=None)
+        return take_note(store, tenant, note, instead_of=instead_of)
+
+    monkeypatch.setattr(modal_calls, "take_note", late)
+    assert compute.submit("double", REQUEST).attached
+    assert modal.spawned == []
+
+
 def test_a_spawn_that_failed_hinders_nobody(compute: ModalCompute, modal: DoubleOfModal) -> None:
     modal.fails = Transient("Modal is away")
     with pytest.raises(Transient):
