@@ -441,6 +441,38 @@ def test_a_worker_that_does_not_end_is_interrupted_by_modal_and_then_its_contain
     assert found[0].cancel_requested == "a person asked"
 
 
+def test_a_worker_that_ends_at_modals_interrupt_keeps_its_container(
+    compute: ModalCompute, modal: DoubleOfModal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The container serves other calls."""
+    monkeypatch.setattr(modal_calls, "CANCEL_GRACE_S", 0.0)
+    handle = compute.submit("double", REQUEST)
+    at_work = record(compute)
+    genuine = modal.cancel
+
+    def interrupt(call_id: str, *, terminate: bool) -> None:
+        genuine(call_id, terminate=terminate)
+        ended(compute, at_work, "cancelled")
+
+    monkeypatch.setattr(modal, "cancel", interrupt)
+    compute.cancel(handle, "a person asked")
+    assert modal.cancelled == [("fc-1", False)]
+
+
+def test_a_worker_that_modal_has_lost_is_given_no_time_to_stop(
+    compute: ModalCompute, modal: DoubleOfModal
+) -> None:
+    handle = compute.submit("double", REQUEST)
+    record(compute)
+    modal.says = Outcome("failed", kind="preempted")
+    compute.cancel(handle, "a person asked")
+    assert modal.cancelled == []
+    buried = read_result(compute._store, "acme", handle.key)
+    assert buried is not None
+    assert buried.error is not None
+    assert buried.error.message == "cancelled: a person asked"
+
+
 def test_a_spawn_of_which_nobody_knows_whether_it_was_made_is_waited_for_and_then_made_again(
     compute: ModalCompute, modal: DoubleOfModal
 ) -> None:

@@ -246,5 +246,6 @@ def test_a_function_that_is_not_deployed_is_a_mismatch_of_versions(
     with pytest.raises(VersionMismatch, match="video-pipeline on Modal has no function probe") as caught:
         spawning(monkeypatch, app, Way("probe"), errors.NotFoundError("no function"))
     assert "modal_ops.deploy" in (caught.value.what_to_do or "")
-    with pytest.raises(Transient):
+    with pytest.raises(Transient) as away:
         spawning(monkeypatch, app, Way("probe"), errors.ConnectionError("no route"))
+    assert away.value.input == "probe"
