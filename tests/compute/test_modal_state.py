@@ -396,6 +396,24 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return naps
 
 
+def test_modal_is_left_alone_for_longer_where_it_did_not_give_the_log(
+    store: ObjectStore, modal: DoubleOfModal, slept: list[float]
+) -> None:
+    note(store)
+    output = reader(store, modal)
+    for pieces, asked in (([], 2), (Transient("away"), 0)):
+        modal.pieces = pieces
+        assert said(output) == []
+        modal.since.clear()
+        for _ in range(2):
+            slept.append(modal_output.FETCH_S)
+            assert output.read() == []
+        assert len(modal.since) == asked
+    slept.append(modal_output.AGAIN_AFTER_S)
+    modal.pieces = [piece("there again\n")]
+    assert [event.data["line"] for event in output.read()] == ["there again"]
+
+
 def test_the_last_event_is_waited_for_only_where_the_call_has_ended_just_now(
     store: ObjectStore, modal: DoubleOfModal, slept: list[float]
 ) -> None:

@@ -141,6 +141,7 @@ def ask_here(task: str, request: Mapping[str, Any], store: ObjectStore) -> Foret
     [
         ("crop_and_infer_caption_frame_extents", "A10", PASS, 420),
         ("crop_and_infer_caption_frame_extents", "A10", {**PASS, "frame_rate": "30000/1001"}, 1259),
+        ("crop_and_infer_caption_frame_extents", "A10", {**PASS, "frame_rate": "31/10"}, 131),
         ("read_captions", "A10", PASS, 420),
         ("run_inference", "B200", {**SAMPLE, "num_batches": 3, "frames_per_sample": 4}, 24),
         (
