@@ -156,6 +156,7 @@ def ask_here(task: str, request: Mapping[str, Any], store: ObjectStore) -> Foret
         ("detect_players_batch", "T4", {**CLIP, "rate": "5/2"}, 10),
         ("detect_players_batch", "T4", {**CLIP, "rate": "2", "start": 1, "stop": "0:02.6"}, 4),
         ("create_annotated_compilation", None, COMPILATION, 81),
+        ("create_annotated_compilation", None, {**COMPILATION, "fps": "60"}, 162),
     ],
 )
 def test_frames_come_from_the_request_or_the_index_of_its_source(
@@ -206,6 +207,9 @@ def test_a_framed_clip_is_foretold_by_the_published_model_as_its_task_does(
     as_it_is = ask("process_framing_ai_parallel", {**CLIP, **CROP}, settings, store)
     assert as_it_is is not None
     assert (as_it_is.chunks or 0) >= 1
+    long = ask("process_framing_ai_parallel", {**CLIP, **CROP, "source_key": STREET}, settings, store)
+    assert long is not None
+    assert (long.chunks or 0) > 2, "as many as pay, where the request leaves it open"
     assert several.usd is not None
     assert several.usd > one.seconds * 0.000164, "the calls that it starts are in it"
 
@@ -399,6 +403,7 @@ FORETOLD = Foretold(81.4, 15.2, 147.6, 0.0233, 1200, None, "2026-02-09", 6, "pub
         (replace(FORETOLD, usd=1.234, chunks=2), "$1.23, for 1,200 frames in 2 calls of its own (model"),
         (replace(FORETOLD, chunks=1), "in 1 call of its own (model"),
         (replace(FORETOLD, seconds=2.34, low=0.5), "about 2.3 s (0.5 to 148)"),
+        (replace(FORETOLD, seconds=9.97, usd=0.5), "about 10 s (15 to 148) once it runs, $0.50, for"),
         (replace(FORETOLD, beyond=("9 frames: measured were 10 to 20",)), "published; 9 frames: measured"),
     ],
 )
