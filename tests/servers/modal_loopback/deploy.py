@@ -132,6 +132,9 @@ class Deploy:
         return api_pb2.SecretGetOrCreateResponse(secret_id=secret_id, metadata=metadata)
 
     async def VolumeGetOrCreate(self, request: Any, container: Container | None) -> Any:
+        known = ("vo", request.deployment_name) in self._state.named
+        if not known and request.object_creation_type != api_pb2.OBJECT_CREATION_TYPE_CREATE_IF_MISSING:
+            raise GRPCError(Status.NOT_FOUND, f"Volume {request.deployment_name!r} not found")
         version = api_pb2.VOLUME_FS_VERSION_V1
         return api_pb2.VolumeGetOrCreateResponse(
             volume_id=self._named("vo", request),
