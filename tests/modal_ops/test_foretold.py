@@ -423,6 +423,7 @@ def test_the_cost_of_a_call_says_what_is_likely_and_what_is_the_most(settings: S
     assert facts["bound_usd"] == pytest.approx(bound.bound_usd, abs=1e-6)
     assert set(bound.facts()) == {"cost", "bound_seconds", "bound_usd"}
     assert "not counted" not in str(bound)
+    assert "not counted" not in str(replace(bound, foretold=FORETOLD)), "it works alone"
 
 
 def test_a_refusal_says_what_is_foretold_and_a_call_that_may_start_does_not_wait_for_it(
