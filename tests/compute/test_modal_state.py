@@ -153,7 +153,7 @@ def test_a_result_from_before_the_spawn_is_not_this_calls(store: ObjectStore, mo
     old = record(store, state="finished", attempt=2)
     result(store, old, "transient")
     note(store, after_attempt=2)
-    assert look(store, modal).state == "waiting"
+    assert look(store, modal) == Status("waiting", detail="Modal has not started it yet")
     new = record(store, state="finished", attempt=3)
     expected = result(store, new, "transient")
     assert look(store, modal) == Status("done", result=expected)
@@ -516,3 +516,4 @@ def test_on_a_store_without_conditional_writes_the_last_note_stands(
     )
     assert not take_note(store, "acme", first, instead_of=None)
     assert take_note(store, "acme", second, instead_of=None)
+    assert take_note(store, "acme", second, instead_of="an ETag of long ago"), "such a store takes none"
