@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.t2CharStringPen import T2CharStringPen
 from fontTools.pens.ttGlyphPen import TTGlyphPen
-from fontTools.ttLib import TTFont
+from fontTools.ttLib import TTCollection, TTFont
 from PIL import Image, features
 
 from video_pipeline.clips import font_choice, text_lines
@@ -270,6 +271,56 @@ def test_plain_faces_are_taken_before_bold_mono_and_serif_ones(installed: Path) 
     assert faces_for("她", input="name")["她"].path.stem == "ZSans"
 
 
+@pytest.mark.parametrize("style", ["Oblique", "Light", "Thin", "Black", "Condensed"])
+def test_a_plain_face_is_taken_before_one_of_another_weight_or_width(installed: Path, style: str) -> None:
+    for name in (f"ASans{style}", "ZSans"):
+        font_with(installed / f"{name}.ttf", "她")
+    assert faces_for("她", input="name")["她"].path.stem == "ZSans"
+
+
+def test_a_font_with_more_of_what_is_missing_is_taken_before_one_with_more_of_what_another_has(
+    installed: Path,
+) -> None:
+    font_with(installed / "SansA.ttf", "她abcdef")
+    font_with(installed / "SansB.ttf", "她提")
+    taken = {face.path for face in faces_for("abcdef她提", input="name").values()}
+    assert taken == {BUNDLED, installed / "SansB.ttf"}
+
+
+def test_a_font_with_its_ending_in_capitals_below_the_home_folder_is_found(
+    installed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(installed))
+    monkeypatch.setattr(font_choice, "FONT_DIRECTORIES", (Path("~/.fonts"),))
+    (installed / ".fonts" / "some").mkdir(parents=True)
+    font = font_with(installed / ".fonts" / "some" / "SANS.TTF", "她")
+    assert faces_for("她", input="name") == {"她": Face(font)}
+
+
+def test_of_a_collection_the_first_face_is_taken_and_drawn(installed: Path) -> None:
+    collection = TTCollection()
+    parts = installed / "parts"
+    parts.mkdir()
+    collection.fonts = [TTFont(font_with(parts / f"{name}.part", "她提")) for name in ("One", "Two")]
+    collection.save(installed / "Sans.ttc")
+    assert faces_for("她", input="name") == {"她": Face(installed / "Sans.ttc", 0)}
+    (line,), _ = Paragraph("她提", 20, input="name").lines(1000, 1)
+    assert line.width == 40
+
+
+def test_a_font_of_cubic_outlines_is_taken(installed: Path) -> None:
+    builder = FontBuilder(1000, isTTF=False)
+    builder.setupGlyphOrder([".notdef", "u5979"])
+    builder.setupCharacterMap({ord("她"): "u5979"})
+    pen = T2CharStringPen(1000, None)
+    builder.setupCFF("Sans", {}, dict.fromkeys((".notdef", "u5979"), pen.getCharString()), {})
+    builder.setupHorizontalMetrics(dict.fromkeys((".notdef", "u5979"), (1000, 0)))
+    builder.setupHorizontalHeader(ascent=900, descent=-200)
+    builder.setupPost()
+    builder.save(installed / "Sans.otf")
+    assert faces_for("她", input="name") == {"她": Face(installed / "Sans.otf")}
+
+
 def test_a_font_without_outlines_is_not_taken(installed: Path) -> None:
     font_with(installed / "ZSans.ttf", "她")
     with TTFont(font_with(installed / "ASans.ttf", "她")) as pictures:
@@ -281,12 +332,42 @@ def test_a_font_without_outlines_is_not_taken(installed: Path) -> None:
 def test_characters_that_no_font_has_are_named_with_what_to_install(installed: Path) -> None:
     font_with(installed / "Sans.ttf", "她")
     with pytest.raises(BadInput) as caught:
-        Annotator(Annotation("Rally", "她 and 提 and \a"), 640, 360)
+        Annotator(Annotation("Rally", "她 and 提 and \a and 她"), 640, 360)
     assert "提 (U+63D0)" in caught.value.message
     assert "U+0007" in caught.value.message
     assert "她" not in caught.value.message
     assert caught.value.input == "the notes of 'Rally'"
     assert "fonts-noto-cjk" in (caught.value.what_to_do or "")
+
+
+def test_of_many_characters_that_no_font_has_eight_are_named_and_the_others_counted(installed: Path) -> None:
+    with pytest.raises(BadInput) as caught:
+        faces_for("\a" + CHINESE[:10] + "a", input="name")
+    assert ": not printable (U+0007), 她 (U+5979), " in caught.value.message
+    assert caught.value.message.count("U+") == 8
+    assert caught.value.message.endswith(" and 2 more")
+
+
+@pytest.mark.parametrize(
+    "damaged", [b"ttcf\0\1", b"ttcf\0\1\0\0\0\0\0\1", b"OTTO\0\1", b"wOF2" + b"\0" * 60, b""]
+)
+def test_a_font_file_that_is_damaged_is_passed_over(installed: Path, damaged: bytes) -> None:
+    (installed / "ASans.ttf").write_bytes(damaged)
+    font = font_with(installed / "Sans.ttf", "她")
+    assert faces_for("她", input="name") == {"她": Face(font)}
+
+
+def test_a_character_that_a_font_has_is_not_named_behind_one_that_none_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    font = font_with(tmp_path / "Sans.ttf", "\ue001")
+    program = tmp_path / "fc-list"
+    program.write_text(f'#!/bin/sh\ncase "$1" in *e001*) echo "{font}";; esac\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    with pytest.raises(BadInput) as caught:
+        faces_for("\ue000\ue001", input="name")
+    assert caught.value.message.endswith("these characters: not printable (U+E000)")
 
 
 def test_fontconfig_is_asked_where_it_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -296,7 +377,7 @@ def test_fontconfig_is_asked_where_it_is_installed(tmp_path: Path, monkeypatch: 
     program.write_text(f'#!/bin/sh\necho "$1" >> {asked}\necho "{font}"\necho /no/such.pcf.gz\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    assert faces_for("\ue000", input="name") == {"\ue000": Face(font)}
+    assert faces_for("a\ue000", input="name") == {"a": Face(BUNDLED), "\ue000": Face(font)}
     assert asked.read_text() == ":charset=e000:outline=True\n"
 
 
@@ -308,6 +389,8 @@ def test_an_emoji_is_drawn_as_an_outline_and_refused_where_no_font_has_one(insta
 
 
 def test_marks_and_joined_emoji_stay_with_their_character() -> None:
+    assert clusters("कीa\u20dd") == ["की", "a\u20dd"]
+    assert clusters("می\u200cخو") == ["م", "ی\u200c", "خ", "و"]
     assert clusters("e\u0301a👍🏽👨\u200d👩x") == ["e\u0301", "a", "👍🏽", "👨\u200d👩", "x"]
 
 
