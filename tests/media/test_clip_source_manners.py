@@ -121,6 +121,16 @@ def test_times_rounded_to_the_nearest_tick_find_their_picture(media: MediaFactor
                 assert next(source.pictures(start, source.stop)).pts == picture.pts
 
 
+def test_a_stop_rounded_to_the_nearest_tick_leaves_out_the_picture_that_it_means(media: MediaFactory) -> None:
+    with ClipSource(media.path("vfr_mkv"), name="the video") as source:
+        times = [picture.pts for picture in source.pictures()]
+        for before, at in itertools.pairwise(times[5:30:4]):
+            for off in (Fraction(-4, 10), Fraction(0), Fraction(4, 10)):
+                start, stop = before * source.time_base, (at + off) * source.time_base
+                shown = [picture.pts for picture in source.pictures(start, stop)]
+                assert shown == [pts for pts in times if before <= pts < at]
+
+
 def test_damage_in_the_part_is_told_and_elsewhere_does_not_matter(media: MediaFactory) -> None:
     with ClipSource(media.path("corrupt_middle"), name="the video") as source:
         with pytest.raises(BadInput, match="damaged at"):
@@ -269,7 +279,25 @@ def test_the_rate_of_a_fragmented_video_of_uneven_steps_is_their_average(
 
 
 def test_of_pictures_with_equal_times_the_last_is_shown() -> None:
-    chosen = PictureRange(None, None, 40)
+    chosen = PictureRange(None, None, 50)
     taken = [chosen.push(pts) for pts in (0, 40, 40, 80)] + [chosen.finish(None)]
     assert [len(samples) for samples in taken] == [0, 1, 0, 1, 1]
     assert chosen.stops == {0: 40, 40: 80, 80: 120}
+
+
+def test_a_last_picture_without_a_duration_lasts_as_long_as_the_one_before_it_or_as_usual() -> None:
+    alone = PictureRange(None, None, 50)
+    assert [len(alone.push(0)), len(alone.finish(0))] == [0, 1]
+    assert alone.stops == {0: 50}
+    after_another = PictureRange(None, None, 50)
+    after_another.push(0)
+    after_another.push(40)
+    after_another.finish(None)
+    assert after_another.stops == {0: 40, 40: 80}
+
+
+def test_pictures_out_of_order_are_a_defect_of_what_decodes_them() -> None:
+    chosen = PictureRange(None, None, 40)
+    chosen.push(40)
+    with pytest.raises(ValueError, match="PTS 0 after 40"):
+        chosen.push(0)
