@@ -342,10 +342,25 @@ def test_more_pictures_than_a_call_takes_are_refused_before_any_is_read(
     [
         (0.1, Fraction(1, 10)), (12, Fraction(12)), ("12.5", Fraction(25, 2)), ("1:02.5", Fraction(125, 2)),
         ("1:00:00.25", Fraction(14401, 4)), ("1001/30", Fraction(1001, 30)), ("0:59", Fraction(59)),
+        ("12:34:56.789", Fraction(45_296_789, 1000)), ("100:59:09", Fraction(363_549)),
+        ("7:5", Fraction(425)), ("3600", Fraction(3600)), (1e6, Fraction(10**6)),
+        ("0.123456789", Fraction(123_456_789, 10**9)),
     ],
 )  # fmt: skip
 def test_moments_are_the_numbers_that_were_written(written: float | str, seconds: Fraction) -> None:
     assert moment(written) == seconds
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "1:60", "1:75.5", "1:123", "60:00", "1:60:00", "1:2:3:4", ":30", "1:", "1:-2", "1e3", "", "1 ", "1/0",
+        "-1/2", -0.1, 1_000_000.1, float("nan"), float("inf"),
+    ],
+)  # fmt: skip
+def test_what_is_no_time_of_a_clock_is_refused(written: float | str) -> None:
+    with pytest.raises(ValueError, match=r"is no time: write|is not between 0 and a million seconds"):
+        moment(written)
 
 
 @pytest.mark.parametrize(
@@ -364,6 +379,11 @@ def test_moments_are_the_numbers_that_were_written(written: float | str, seconds
 def test_a_request_that_is_wrong_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises((ValidationError, BadInput)):
         batch(**fields)
+
+
+@pytest.mark.parametrize(("written", "rate"), [("240", "240"), ("0.5", "1/2"), ("30000/1001", "30000/1001")])
+def test_a_rate_is_one_fraction_however_it_is_written(written: str, rate: str) -> None:
+    assert batch(rate=written).rate == rate
 
 
 def test_requests_come_as_json_and_name_what_they_read() -> None:

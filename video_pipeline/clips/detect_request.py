@@ -23,7 +23,8 @@ MAX_FRAMES = 20_000
 MAX_DRAWN = 2_000
 """Pictures drawn by one call: of 1920x1080, each takes 3 MB of the store."""
 
-_CLOCK = re.compile(r"(?:(?:(\d{1,3}):)?([0-5]?\d):)?(\d{1,6}(?:\.\d{1,9})?)")
+_CLOCK = re.compile(r"(?:(?:(\d{1,3}):)?([0-5]?\d):(?=[0-5]?\d(?!\d)))?(\d{1,6}(?:\.\d{1,9})?)")
+"""Behind minutes stand less than 60 seconds: 1:75 is a slip, and which one nobody knows."""
 _FRACTION = re.compile(r"\d{1,18}/[1-9]\d{0,17}")
 
 
