@@ -94,6 +94,49 @@ def test_weights_of_another_tenant_are_refused_too() -> None:
         framed(weights_key="other/weights.pth")
 
 
+OWN = "demo/server/weights/own.pth"
+
+
+@pytest.mark.parametrize(
+    ("model", "fields", "shipped"),
+    [
+        (ExtractClipRequest, {}, {"encoder"}),
+        (CreateAnnotatedCompilationRequest, {}, {"encoder"}),
+        *(
+            (model, fields, shipped)
+            for model in (ProcessFramingAiRequest, ProcessFramingAiParallelRequest, ProcessMultiClipRequest)
+            for fields, shipped in (({}, {"encoder", "upscaler"}), ({"weights_key": OWN}, {"encoder"}))
+        ),
+    ],
+)
+def test_a_clip_is_of_the_network_that_ships_unless_it_has_weights_of_its_own(
+    model: type[ClipTask], fields: dict[str, Any], shipped: set[str]
+) -> None:
+    assert set(read(model, **fields).shipped_inputs()) == shipped
+
+
+def test_pictures_are_of_the_detector_that_ships_unless_they_have_weights_of_their_own() -> None:
+    asked = {**NAMES, "source_key": KEY, "timestamps": [1]}
+    assert set(DetectPlayersBatchRequest.model_validate(asked).shipped_inputs()) == {"detector"}
+    assert not DetectPlayersBatchRequest.model_validate({**asked, "weights_key": OWN}).shipped_inputs()
+
+
+@pytest.mark.parametrize(
+    ("model", "fields", "read_by_name"),
+    [
+        (ExtractClipRequest, {}, {"source": KEY}),
+        (RenderOverlayRequest, {}, {"source": KEY}),
+        (ProcessFramingAiChunkRequest, {"weights_key": OWN}, {"source": KEY, "weights": OWN}),
+        (ProcessMultiClipRequest, {"weights_key": OWN}, {"clip 1": KEY, "clip 2": KEY, "weights": OWN}),
+        (CreateAnnotatedCompilationRequest, {}, {"clip 1": KEY}),
+    ],
+)
+def test_a_request_names_every_object_that_it_reads(
+    model: type[ClipTask], fields: dict[str, Any], read_by_name: dict[str, str]
+) -> None:
+    assert read(model, **fields).input_keys() == read_by_name
+
+
 @pytest.mark.parametrize("names", [{"tenant_id": "../up"}, {"clip_id": "a--b"}, {"clip_id": "A b"}])
 def test_names_that_could_leave_their_folder_are_refused(names: dict[str, str]) -> None:
     with pytest.raises(BadInput, match=r"is not a valid (tenant|clip) name"):
@@ -136,6 +179,22 @@ def test_a_crop_needs_a_key_frame_and_an_area() -> None:
 def test_a_part_that_ends_before_it_starts_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=r"it ends at \d.0 s, not after it starts at \d.0 s"):
         framed(**fields)
+
+
+@pytest.mark.parametrize("end", [1.0, 0.5])
+def test_a_part_of_a_compilation_that_ends_before_it_starts_is_refused(end: float) -> None:
+    part = {"source_key": KEY, "name": "A", "start": 1.0, "end": end}
+    with pytest.raises(ValidationError, match=f"it ends at {end} s, not after it starts at 1.0 s"):
+        read(CreateAnnotatedCompilationRequest, clips=[part])
+
+
+@pytest.mark.parametrize("end", [1.0, 0.5])
+def test_a_cut_and_a_region_that_end_before_they_start_are_refused(end: float) -> None:
+    with pytest.raises(ValidationError, match=f"it ends at {end} s, not after it starts at 1.0 s"):
+        read(ExtractClipRequest, start=1.0, end=end)
+    region = {"start_time": 1.0, "end_time": end, "keyframes": [light(0)]}
+    with pytest.raises(ValidationError, match=f"it ends at {end} s, not after it starts at 1.0 s"):
+        read(RenderOverlayRequest, highlight_regions=[region])
 
 
 def test_segments_may_touch_but_not_overlap() -> None:
