@@ -286,7 +286,7 @@ def test_only_sounds_that_are_heard_together_keep_their_power(transition: Transi
 
 def test_a_transition_shorter_than_a_frame_is_one_frame_and_one_of_half_a_frame_more_is_rounded_up() -> None:
     clip = whole(Fraction(0), Fraction(1), Fraction(10))
-    for seconds, frames in ((0.01, 1), (0.14, 1), (0.15, 2), (0.3, 3)):
+    for seconds, frames in ((0.01, 1), (0.14, 1), (0.15, 2), (0.25, 3), (0.3, 3)):
         assert join([clip, clip], "dissolve", seconds, ["a", "b"]).frames == 20 - frames
     programme = join([clip, clip], "fade", 0.3, ["a", "b"])
     assert [(placed.fade_in, placed.fade_out) for placed in programme.clips] == [(0, 1), (2, 0)]
