@@ -32,6 +32,8 @@ GPU_ONLY: dict[str, tuple[str, dict[str, Any]]] = {
         {"precision": "float16", "compile": "default", "cudnn_benchmark": True},
     ),
 }
+ON_EVERY_TYPE = ("plain", "float16")
+"""The others run on two types only."""
 MEASURES = ("steady_ms", "wall_s")
 
 
@@ -66,7 +68,7 @@ def experiment(place: Place, options: Options) -> Experiment:
     works, comparisons = [], []
     for kind in on_types:
         for name, (what, fields) in switches.items():
-            if kind not in (None, "T4", "L4") and name not in ("plain", "float16"):
+            if kind not in (None, "T4", "L4") and name not in ON_EVERY_TYPE:
                 continue
             works.append(_work(_named(name, kind), what, kind, sport, size, fields))
             comparisons += _comparisons(name, kind)
@@ -90,12 +92,16 @@ def _named(name: str, kind: str | None) -> str:
 
 
 def _comparisons(name: str, kind: str | None) -> list[Comparison]:
-    """A switch against none on the same GPU; a GPU type against T4."""
-    against = _named("plain", kind) if name != "plain" else _named("plain", "T4") if kind else None
-    if against is None or against == _named(name, kind):
-        return []
+    """A switch against none on the same GPU; a GPU type against T4, plain and as the product runs on it."""
+    against = [_named("plain", kind)] if name != "plain" else []
+    if kind not in (None, "T4") and name in ON_EVERY_TYPE:
+        against.append(_named(name, "T4"))
     measures = (*MEASURES, "usd") if kind else MEASURES
-    return [Comparison(name=_named(name, kind), baseline=against, measure=measure) for measure in measures]
+    return [
+        Comparison(name=_named(name, kind), baseline=other, measure=measure)
+        for other in against
+        for measure in measures
+    ]
 
 
 def _work(

@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import sys
 
-from experiments import requests
+from experiments import gpus, requests
 from experiments.films import sport_of
 from experiments.harness import Experiment, Options, Work, main
 from experiments.place import Place
 from experiments.schema import Comparison
 
 COUNTS = (2, 4, 8)
+NETWORK_WIDTH = 153
+"""Pixels of the crops where there is a GPU, as in E6 there: narrower than what comes out."""
 
 
 def experiment(place: Place, options: Options) -> Experiment:
-    """Chunks are whole segments of two seconds, so 8 chunks need 16 s. The overlay is not made in chunks by
+    """Where calls have a GPU each frame goes through the network, for which alone it pays to have several.
+    Chunks are whole segments of two seconds, so 8 chunks need 16 s. The overlay is not made in chunks by
     the product; films of a half, a fourth and an eighth of its length tell what its chunks would take."""
     seconds = 4.0 if options.quick else 16.0
     counts = (2,) if options.quick else COUNTS
     whole = place.put(sport_of(place.folder, seconds))
-    fields = requests.framed(seconds)
+    through_network = gpus.absent(place) is None
+    network = {"width": NETWORK_WIDTH, "upscale": "auto"} if through_network else {}
+    fields = requests.framed(seconds, **network)
+    how = "through the network" if through_network else "without the network"
     works = [
         Work(
             name="framing_sequential",
-            what=f"{seconds:g} s re-framed without the network, in one call",
+            what=f"{seconds:g} s re-framed {how}, in one call",
             steps=[requests.clip("process_framing_ai", whole, **fields)],
             equal_outputs="framed clip",
             output=requests.clip_hash,

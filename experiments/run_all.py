@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(argv)
     options = ["--seed", str(asked.seed)]
     options += ["--compute", asked.compute] if asked.compute else []
-    options += ["--repeats", str(asked.repeats)] if asked.repeats else []
+    options += ["--repeats", str(asked.repeats)] if asked.repeats is not None else []
     options += ["--quick"] if asked.quick else []
     worst = 0
     for name in asked.only:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments import run_all
+from experiments import gpus, run_all
+from experiments.films import SPORT
 from experiments.harness import Experiment, Options
 from experiments.place import Place
 from experiments.read import all_series
@@ -88,6 +89,81 @@ def test_the_baseline_covers_every_function_of_the_table(place: Place) -> None:
     found = importlib.import_module("experiments.e1_baseline").experiment(place, Options())
     assert {work.name for work in found.works} == {task.name for task in BUILT_IN}
     assert all(work.steps[0].task == work.name for work in found.works)
+
+
+def with_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where GPU types can be chosen; what is asked of them is looked at, and nothing run."""
+    monkeypatch.setattr("experiments.gpus.absent", lambda place: None)
+    monkeypatch.setattr("experiments.gpus.types_not_reached", lambda place: "")
+
+
+def test_gpu_types_are_held_against_a_t4_in_what_the_product_runs_on_them(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU that is half precision; float32 alone would choose by what nobody runs."""
+    with_gpus(monkeypatch)
+    found = _experiment("e6_gpu_comparison", place)
+    works = {work.name: work for work in found.works}
+    compared = {(one.name, one.baseline, one.measure) for one in found.comparisons}
+    assert {name for one in compared for name in one[:2]} <= set(works)
+    for kind in gpus.TYPES[1:]:
+        for how in ("plain", "float16"):
+            assert (
+                works[f"{kind.lower()}_{how}"].steps[0].gpu == works[f"{kind.lower()}_{how}"].hardware == kind
+            )
+            for measure in ("steady_ms", "wall_s", "usd"):
+                assert (f"{kind.lower()}_{how}", f"t4_{how}", measure) in compared
+        assert (f"{kind.lower()}_float16", f"{kind.lower()}_plain", "steady_ms") in compared
+    assert ("l4_batch_4", "l4_plain", "usd") in compared
+    assert not any(name == baseline for name, baseline, _ in compared)
+    assert {name for name in works if name.startswith("h100_")} == {"h100_plain", "h100_float16"}
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["no GPU", "GPUs"])
+def test_several_calls_are_asked_about_with_the_network_where_there_are_gpus(
+    place: Place, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    """How many GPUs pay is a question about what needs them."""
+    monkeypatch.setattr("experiments.gpus.absent", lambda place: None if there else "none")
+    monkeypatch.setattr("experiments.e7_parallel.sport_of", lambda folder, seconds: SPORT)
+    works = {work.name: work for work in _experiment("e7_parallel", place).works}
+    for name in ("framing_sequential", "framing_2_chunks", "framing_4_chunks", "framing_8_chunks"):
+        request = works[name].steps[0].request("a-name")
+        assert request["upscale"] == ("auto" if there else "never")
+        widths = [crop["width"] < request["output_width"] for crop in request["keyframes"]]
+        assert all(widths), "narrower than what comes out"
+        assert request.get("num_chunks") == works[name].chunks
+    how = "through" if there else "without"
+    assert works["framing_sequential"].what == f"16 s re-framed {how} the network, in one call"
+
+
+def test_the_series_passes_its_options_on_and_its_exit_code_is_the_worst(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ran: list[tuple[str, list[str]]] = []
+    written: list[bool] = []
+    codes = {"e2_frame_reading": 1}
+
+    def run_one(name: str, options: list[str]) -> int:
+        ran.append((name, options))
+        return codes.get(name, 0)
+
+    monkeypatch.setattr(run_all, "run_one", run_one)
+    monkeypatch.setattr("experiments.findings.write", lambda: written.append(True))
+    asked = ["--compute", "modal", "--repeats", "5", "--seed", "7"]
+    assert run_all.main([*asked, "--only", "e2_frame_reading", "e1_baseline"]) == 1
+    passed = ["--seed", "7", "--compute", "modal", "--repeats", "5"]
+    assert ran == [("e2_frame_reading", passed), ("e1_baseline", passed)]
+    assert written == [True]
+    ran.clear()
+    assert run_all.main(["--quick"]) == 1
+    assert ran == [(name, ["--seed", "0", "--quick"]) for name in EXPERIMENTS]
+    assert written == [True], "quick series are no findings"
+    ran.clear()
+    assert run_all.main(["--only", "e1_baseline", "--repeats", "0"]) == 0
+    assert ran == [("e1_baseline", ["--seed", "0", "--repeats", "0"])], (
+        "refused there, not taken for none said"
+    )
 
 
 @pytest.mark.slow

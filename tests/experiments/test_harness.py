@@ -213,6 +213,12 @@ def test_quick_runs_never_go_among_the_results(capsys: pytest.CaptureFixture[str
     assert "no results" in capsys.readouterr().err
 
 
+def test_no_repeats_at_all_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        harness.main("fan_out_overhead", ["--repeats", "0", "--out", str(tmp_path)])
+    assert "--repeats must be at least 1" in capsys.readouterr().err
+
+
 def test_the_command_writes_the_series_and_prints_the_table(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
