@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.schema import ENOUGH_REPEATS, Comparison, Series
+from experiments.schema import ENOUGH_REPEATS, Comparison, Configuration, Series
 from experiments.statistics import Summary, difference, summary
 from experiments.tables import difference_of, money, number, spread, summary_of, table, values_of
 from video_pipeline.tasks import BUILT_IN
@@ -37,12 +37,16 @@ WORKFLOWS: Mapping[str, tuple[str, ...]] = {
 }
 """By the configurations of E1, each once."""
 
+BACKENDS = ("local", "modal")
+"""What a configuration that asks for no hardware has as its own."""
+
 NOT_TESTED = "not tested"
 NO_CHOICE = "nothing to choose from: no other hardware was tested on the same work"
 NO_CHOICES = (
     "No function was tested on two kinds of hardware, so these results choose none. "
-    "`python -m experiments.run_all --only e3_cpu_vs_gpu e6_gpu_comparison` on a machine with a GPU, or with "
-    "`--compute modal`, makes those that do; what an earlier suite published of GPU types is at the end."
+    "`python -m experiments.run_all --only e3_cpu_vs_gpu` on a machine with a GPU holds four of them against "
+    "the CPU; `--only e6_gpu_comparison --compute modal` holds GPU types against each other, on the network "
+    "of `process_framing_ai`. What an earlier suite published of GPU types is at the end."
 )
 
 
@@ -76,7 +80,7 @@ def _wanted(gpu: str | None) -> str:
 
 def _tested(series: Sequence[Series], task: str) -> list[str]:
     found = {
-        _name_of(part, configuration.hardware)
+        f"{_kind_of(part, configuration)} ({_where(part)})"
         for part in series
         for configuration in part.configurations
         if configuration.tasks == (task,) and part.ok_runs(configuration.name)
@@ -84,11 +88,17 @@ def _tested(series: Sequence[Series], task: str) -> list[str]:
     return sorted(found)
 
 
-def _name_of(series: Series, hardware: str) -> str:
-    if hardware == "local":
-        hardware = "CPU" if not series.environment.gpus else "this machine"
-    where = f"{series.environment.cores} cores here" if series.environment.backend == "local" else "Modal"
-    return f"{hardware} ({where})"
+def _kind_of(series: Series, configuration: Configuration) -> str:
+    """The GPU that its calls had, or a CPU; of a fan-out what its own call ran on. Where calls do not tell,
+    what the configuration asked for."""
+    own = [call.usage for run in series.ok_runs(configuration.name) for call in run.calls if not call.child]
+    gpus = {str(name) for usage in own if (name := usage.get("gpu_type") or usage.get("gpu_name"))}
+    asked = configuration.hardware if configuration.hardware not in BACKENDS else "CPU"
+    return ", ".join(sorted(gpus)) or asked
+
+
+def _where(series: Series) -> str:
+    return f"{series.environment.cores} cores here" if series.environment.backend == "local" else "Modal"
 
 
 def _hardware_of(series: Series, comparison: Comparison, task: str) -> tuple[str, str] | None:
@@ -97,7 +107,7 @@ def _hardware_of(series: Series, comparison: Comparison, task: str) -> tuple[str
     one, other = by_name.get(comparison.name), by_name.get(comparison.baseline)
     if one is None or other is None or one.tasks != (task,) or other.tasks != (task,):
         return None
-    return (one.hardware, other.hardware) if one.hardware != other.hardware else None
+    return (_kind_of(series, one), _kind_of(series, other)) if one.hardware != other.hardware else None
 
 
 def _choice(tested: Sequence[str], compared: Sequence[tuple[Series, Comparison]]) -> str:

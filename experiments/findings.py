@@ -7,6 +7,7 @@ Belongs here: the document. Does not belong here: figures (`answers.py`, `tables
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,7 +36,8 @@ the product's compute. Seconds are those inside the worker; "s waited" is what t
 container start included; CPU seconds are of all processes. Intervals are 95 %, Student's t. Differences are
 taken repeat by repeat, and one is said (less, more) only where its interval leaves 0 out: of twenty
 comparisons of equals, one is said by chance. Runs that failed count nowhere and are listed. Outputs that had
-to be equal were compared byte for byte."""
+to be equal were compared byte for byte. Milliseconds of a frame beside phases are of the time in which frames
+were made; where no least and most stand with them, of the whole call."""
 
 
 def document(series: Sequence[Series]) -> str:
@@ -69,7 +71,9 @@ def _series_section(series: Sequence[Series]) -> str:
     basis = sorted({f"{found.environment.backend}: {found.cost_basis}" for found in series})
     dates = sorted({found.environment.prices_as_of for found in series})
     return (
-        f"## Series\n\n{table(head, rows)}\n\nCosts are by the price list of {', '.join(dates)}. "
+        f"## Series\n\n{table(head, rows)}\n\n"
+        "`load before` is the load average of the minute before: where one series follows another, what the "
+        f"one before took is in it. Costs are by the price list of {', '.join(dates)}. "
         + ". ".join(f"On {line}" for line in basis)
         + "."
     )
@@ -182,12 +186,17 @@ def _not_tested_section(series: Sequence[Series]) -> str:
             where = (part.experiment, part.environment.backend, found.reason)
             reasons.setdefault(where, []).append(found.what)
     lines = [
-        f"- {', '.join(what)} ({experiment}, {backend}): {reason}"
+        f"- {', '.join(map(_as_one, what))} ({experiment}, {backend}): {reason}"
         for (experiment, backend, reason), what in reasons.items()
     ]
     if "modal" not in {part.environment.backend for part in series}:
         lines.append("- Everything on Modal: no series has been run there.")
-    return "## Not tested\n\n" + "\n".join(lines)
+    return "## Not tested\n\n" + ("\n".join(lines) or "Every series ran all that it asks about.")
+
+
+def _as_one(what: str) -> str:
+    """In quotation marks where it would look like several in a list."""
+    return f'"{what}"' if re.search("[,;]", what) else what
 
 
 def _published_section() -> str:

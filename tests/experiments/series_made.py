@@ -105,3 +105,9 @@ def series(
         unequal=tuple(unequal),
         **{**told, **fields},
     )
+
+
+def cells(table: str) -> list[list[str]]:
+    """A table of Markdown as its cells: the head, then each row."""
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    return [rows[0], *rows[2:]]

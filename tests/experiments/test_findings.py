@@ -18,7 +18,8 @@ from experiments.read import all_series
 from experiments.run_all import EXPERIMENTS
 from experiments.schema import Comparison, Configuration, NotTested, Unequal, write_series
 from experiments.tables import configurations_table, difference_of, money, number
-from tests.experiments.series_made import call, series
+from tests.experiments.series_made import call, cells, environment, run, series
+from video_pipeline.costs import published, published_hardware
 
 
 def test_the_document_in_the_tree_is_what_the_results_make() -> None:
@@ -66,6 +67,109 @@ def test_failed_runs_unequal_outputs_and_what_was_not_tested_are_listed() -> Non
     assert "**unequal outputs** in framed clip: 2 different ones, in runs 0 against 2" in text
     assert "- GPU L4 (e7_parallel, local): no account" in text
     assert "Everything on Modal" in text
+
+
+def test_without_results_the_document_says_how_to_make_some_and_keeps_what_was_published() -> None:
+    text = document([])
+    assert "No experiment has been run yet: `python -m experiments.run_all`." in text
+    assert "## In short" not in text
+    assert published.report().strip() in text
+    assert published_hardware.report().strip() in text
+
+
+def test_a_series_stands_with_where_when_and_how_often_it_ran() -> None:
+    dirty = environment(backend="modal", changed_files=2, load_average_before=2.5, prices_as_of="2026-08-01")
+    unknown = environment(changed_files=None)
+    text = document(
+        [
+            series("x", {"a": [1.0, None, 1.0]}),
+            series("y", {"a": [1.0, 1.0]}, environment=unknown),
+            series("z", {"a": [1.0] * 3}, environment=dirty, cost_basis="another basis"),
+        ]
+    )
+    _, x, y, z = cells(text.partition("## Series\n\n")[2].partition("\n\n")[0])
+    machine = "a made-up processor, 2 cores"
+    assert x == ["x", "local", "2026-01-02", "3", "3 (1 failed)", "yes", machine, "0.1", "0123456789ab"]
+    assert y[3:6] == ["2", "2 (0 failed)", "not enough to conclude"]
+    assert y[-1] == "0123456789ab"
+    assert z[1] == "modal"
+    assert z[-2:] == ["2.5", "0123456789ab with changes"]
+    assert (
+        "by the price list of 2026-07-01, 2026-08-01. On local: a basis. On modal: another basis.\n" in text
+    )
+    assert "E1 has not been run." in text
+
+
+def test_costs_of_too_few_repeats_are_marked() -> None:
+    text = document([series("e1_baseline", {"probe": [1.0, 1.0]})])
+    assert "### On local (2 repeats: not enough to conclude)" in text
+    assert "E1 has not been run." not in text
+
+
+def test_what_a_series_did_other_than_asked_is_listed() -> None:
+    made = series("x", {"a": [1.0] * 3})
+    told = made.runs[1].model_copy(update={"degraded": ("without sound",)})
+    text = document([made.model_copy(update={"runs": (made.runs[0], told, made.runs[2])})])
+    assert "- **done other than asked**: a, repeat 2: without sound" in text
+
+
+def test_what_runs_told_beside_time_is_a_mean_or_all_that_was_told() -> None:
+    """Of the runs that count; a configuration that told nothing has no row."""
+    told = [
+        {"steps": 1.0, "device": "cpu", "sure": True, "same": 7.0},
+        {"steps": 2.0, "device": "cuda", "sure": False, "same": 7.0},
+        {"steps": 3.0, "device": "cpu", "sure": True, "same": 7.0},
+    ]
+    made = series("x", {"a": [1.0] * 3, "b": [1.0] * 3, "c": [1.0] * 3, "d": [1.0] * 3, "e": [1.0] * 3})
+    runs = tuple(
+        one.model_copy(update={"values": told[one.repeat] if one.configuration == "a" else values})
+        for one in made.runs
+        for values in [{"steps": 5.0 if one.repeat else "none"} if one.configuration in "bcd" else {}]
+    )
+    failed = run("a", 3, 99, None, values={"steps": 99.0, "device": "broken"})
+    text = document([made.model_copy(update={"runs": (*runs, failed)})])
+    (found,) = [part for part in text.split("\n\n") if part.startswith("| configuration | steps")]
+    assert cells(found) == [
+        ["configuration", "steps", "device", "sure", "same"],
+        ["a", "2.00 (-0.484 to 4.48)", "cpu, cuda", "True, False", "7"],
+        *([name, "none, 5", "", "", ""] for name in "bcd"),
+    ]
+
+
+def test_more_values_than_configurations_stand_below_each_other() -> None:
+    values = {"a": {"one": 1.0, "two": "2 of 3"}}
+    text = document([series("x", {"a": [1.0] * 3}, values=values)])
+    (found,) = [part for part in text.split("\n\n") if part.startswith("| told")]
+    assert cells(found) == [["told", "a"], ["one", "1"], ["two", "2 of 3"]]
+
+
+def test_figures_derived_from_a_series_stand_in_its_part_and_take_the_fan_out_of_its_own_backend() -> None:
+    pieces = series("e7_parallel", {"overlay_sequential": [8.0] * 3, "overlay_piece_of_4": [3.0] * 3})
+    told = tuple(one.model_copy(update={"facts": {"pieces": 4.0}}) for one in pieces.configurations)
+    pieces = pieces.model_copy(update={"configurations": told})
+    elsewhere = series("fan_out_overhead", {"fan_out_4": [5.0] * 3}, environment=environment(backend="modal"))
+    here = series("fan_out_overhead", {"fan_out_4": [1.0] * 3})
+    assert "| 4      | 3.00 (3.00 to 3.00) | 1.00 (1.00 to 1.00) " in document([elsewhere, here, pieces])
+    assert "| 4      | 3.00 (3.00 to 3.00) | not measured " in document([elsewhere, pieces])
+    grown = series("profile", {"cut_5_s": [1.0] * 3})
+    told = tuple(one.model_copy(update={"facts": {"video_seconds": 5.0}}) for one in grown.configurations)
+    assert "How time grows (a line through all runs):\n\n| work " in document(
+        [grown.model_copy(update={"configurations": told})]
+    )
+
+
+def test_what_was_not_tested_is_told_by_its_reason_and_each_of_it_looks_like_one() -> None:
+    missing = [
+        NotTested(what="batch 4", reason="no GPU"),
+        NotTested(what="half precision, batch 4", reason="no GPU"),
+        NotTested(what="GPU L4", reason="no account"),
+    ]
+    text = document([series("x", {"a": [1.0] * 3}, not_tested=missing)])
+    assert (
+        '- batch 4, "half precision, batch 4" (x, local): no GPU\n- GPU L4 (x, local): no account\n' in text
+    )
+    modal = series("x", {"a": [1.0] * 3}, environment=environment(backend="modal"))
+    assert "## Not tested\n\nEvery series ran all that it asks about.\n" in document([modal])
 
 
 def test_a_difference_is_said_only_where_there_is_one() -> None:
@@ -260,3 +364,39 @@ def test_the_least_and_the_most_of_a_frame_stand_with_its_mean_and_a_phase_that_
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
     assert rows[0] == ["configuration", "work", "encode", "ms a frame (least to most)"]
     assert rows[2:] == [["a", "30.0", "—", "4.00 (1.50 to 9.00)"], ["b", "—", "7.00", "—"]]
+
+
+def test_phases_are_of_the_runs_that_count_and_a_call_without_any_has_no_row() -> None:
+    made = series("x", {"a": [1.0, 1.0], "idle": [1.0, 1.0], "short": [1.0, 1.0]})
+    usage = {
+        "a": {"startup_overhead_ms": 10.0, "phases": {"upload": {"wall_ms": 30.0}}, "ms_per_frame_mean": 4.0},
+        "idle": {"startup_overhead_ms": 99.0, "ms_per_frame_mean": 9.0},
+        "short": {"phases": {"upload": {"wall_ms": 5.0}}, "ms_per_frame_mean": 2.0, "ms_per_frame_min": 2.0},
+    }
+    fan_out = {"map_dispatch_ms": 50.0}
+    runs = tuple(
+        one.model_copy(
+            update={"calls": (call(usage[one.configuration] | fan_out), call(fan_out, child=True))}
+        )
+        for one in made.runs
+    )
+    failed = run("a", 2, 99, None, calls=(call({"phases": {"upload": {"wall_ms": 9000.0}}}),))
+    text = phases_table(made.model_copy(update={"runs": (*runs, failed)}))[1]
+    assert cells(text) == [
+        ["configuration", "start", "upload", "ms a frame (least to most)"],
+        ["a", "10.0", "30.0", "4.00"],
+        ["short", "—", "5.00", "2.00"],
+    ]
+    told = tuple(
+        one.model_copy(
+            update={
+                "calls": (
+                    call({"orchestrator_startup_ms": 5.0}),
+                    call({"orchestrator_startup_ms": 7.0}, child=True),
+                )
+            }
+        )
+        for one in made.runs
+    )
+    rows = cells(fan_outs_table(made.model_copy(update={"runs": told}))[1])
+    assert [row[:3] for row in rows[1:]] == [[name, "5.00", "—"] for name in ("a", "idle", "short")]

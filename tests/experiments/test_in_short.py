@@ -8,7 +8,7 @@ from experiments.answers import hardware
 from experiments.findings import document
 from experiments.in_short import gpus_in_short, in_short
 from experiments.schema import Comparison, Configuration, Series
-from tests.experiments.series_made import series
+from tests.experiments.series_made import run, series
 
 
 def facts(made: Series, facts: Mapping[str, Mapping[str, float | str]]) -> Series:
@@ -28,8 +28,8 @@ def test_decided_measures_of_a_pair_are_told_together_and_open_pairs_by_name_alo
         "x", {"a": [10.0, 11.0, 12.0], "b": [5.0, 5.5, 6.0], "c": [12.0, 9.0, 13.0]}, comparisons=comparisons
     )
     assert in_short([made]) == (
-        "- What is asked? (x, local on 2 cores) `b` took 0.500x the time, 0.500x the cost of `a`. "
-        "Not decided: `c` against `a`."
+        "- What is asked? (x, local on 2 cores) `b` took 0.500x the time, 0.500x the cost of `a` "
+        "(not decided: gpu_seconds). Not decided: `c` against `a`."
     )
 
 
@@ -50,11 +50,21 @@ def test_a_failed_run_decides_nothing() -> None:
     assert "Nothing was decided." in in_short([made])
 
 
+def test_what_is_decided_of_a_pair_is_never_told_without_what_is_not() -> None:
+    """Compiling took seven times the time of 16 pictures, and not one of them took longer."""
+    comparisons = [Comparison(name="b", baseline="a", measure=measure) for measure in ("steady_ms", "wall_s")]
+    values = {"a": {"steady_ms": 46.0}, "b": {"steady_ms": 46.0}}
+    made = series("x", {"a": [2.0] * 3, "b": [14.0] * 3}, comparisons=comparisons, values=values)
+    assert "`b` took 7.00x the time of `a` (not decided: the time per picture)." in in_short([made])
+    assert "Not decided" not in in_short([made])
+
+
 def test_growth_is_told_as_speed_beside_what_a_call_takes_first() -> None:
     times = {"cut_5_s": [1.5, 1.5, 1.5], "cut_30_s": [4.0, 4.0, 4.0], "other": [9.0, 9.0, 9.0]}
-    lengths = {"cut_5_s": {"video_seconds": 5.0}, "cut_30_s": {"video_seconds": 30.0}}
-    said = in_short([facts(series("profile", times), lengths)])
-    assert said.endswith("cut 10.0x as fast as the video plays, after 1.00 s.")
+    times |= {"less_5_s": [4.0, 4.0, 4.0], "less_30_s": [1.5, 1.5, 1.5]}
+    facts_of = {name: {"video_seconds": float(name.split("_")[1])} for name in times if name != "other"}
+    said = in_short([facts(series("profile", times), facts_of)])
+    assert said.endswith("on 2 cores) cut 10.0x as fast as the video plays, after 1.00 s.")
 
 
 def test_moments_are_added_over_films_and_not_where_repeats_told_different_things() -> None:
@@ -63,7 +73,7 @@ def test_moments_are_added_over_films_and_not_where_repeats_told_different_thing
         "theirs": {"cfr: moments right": "3 of 12", "cfr: pictures counted": "60 of 60"},
     }
     made = series("e2", {"ours": [1.0] * 3, "theirs": [1.0] * 3}, values=values)
-    assert "`ours` 23 of 24 moments right, `theirs` 3 of 12 moments right." in in_short([made])
+    assert "`ours` 23 of 24 moments right (1 one later), `theirs` 3 of 12 moments right." in in_short([made])
     torn = tuple(
         run.model_copy(update={"values": {"cfr: moments right": f"{run.repeat} of 12"}})
         if run.configuration == "theirs"
@@ -71,6 +81,8 @@ def test_moments_are_added_over_films_and_not_where_repeats_told_different_thing
         for run in made.runs
     )
     assert "theirs" not in in_short([made.model_copy(update={"runs": torn})])
+    failed = run("theirs", 3, 9, None, values={"cfr: moments right": "0 of 12"})
+    assert in_short([made.model_copy(update={"runs": (*made.runs, failed)})]) == in_short([made])
 
 
 def test_a_fan_out_is_told_by_its_calls() -> None:
@@ -95,7 +107,9 @@ def test_as_long_as_no_series_has_seen_a_gpu_it_is_said_where_to_look_and_that_n
     said = gpus_in_short([made])
     assert f"{in_short([made])}\n{said}\n" in document([made])
     # Six pairs of 1, 2, 4 and 8 GPUs, one of types, six of switches.
-    assert said.endswith("of their 13 pairs they decide none.")
+    assert "they decide none of 13 pairs: " in said
+    assert "449 frames took 310 s on 1, 160.8 s on 2, 87 s on 4, 103.3 s on 8 x T4" in said
+    assert "L4 took 1.40x the time of T4" in said
     modal = made.model_copy(update={"environment": made.environment.model_copy(update={"backend": "modal"})})
     assert gpus_in_short([modal]) == gpus_in_short([made, modal]) == ""
     assert "(x, modal)" in in_short([modal])

@@ -25,6 +25,26 @@ def test_rows_hold_figures_values_and_where_they_were_measured(tmp_path: Path) -
     assert table["ms_per_frame"].tolist()[0] == 100.0
     assert set(table["cores"]) == {2}
     assert set(table["enough"]) == {True}
+    assert set(table["commit"]) == {"0123456789ab"}
+    assert set(table["processor"]) == {"a made-up processor"}
+
+
+def test_rows_of_several_configurations_have_ids_facts_tasks_and_hardware_of_their_own(
+    tmp_path: Path,
+) -> None:
+    made = series("e1", {"a": [1.0, 2.0], "b": [3.0, 4.0]})
+    one, other = made.configurations
+    told = (
+        one.model_copy(update={"facts": {"pieces": 2.0}, "hardware": "T4"}),
+        other.model_copy(update={"tasks": ("extract_clip", "probe")}),
+    )
+    table = runs(write_series(made.model_copy(update={"configurations": told}), tmp_path))
+    assert table["run_id"].tolist() == [f"e1-local-{order}" for order in range(4)]
+    assert table["repeat"].tolist() == [0, 0, 1, 1]
+    assert table["hardware"].tolist() == ["T4", "local"] * 2
+    assert table["tasks"].tolist() == ["probe", "extract_clip probe"] * 2
+    assert table["pieces"].dropna().tolist() == [2.0, 2.0]
+    assert set(table["enough"]) == {False}
 
 
 def test_failed_runs_are_there_only_for_those_who_ask(tmp_path: Path) -> None:

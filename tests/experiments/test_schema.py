@@ -19,8 +19,8 @@ def test_a_series_comes_back_as_it_was_written(tmp_path: Path) -> None:
     made = series(
         "e1", {"a": [1.0, 2.0, None], "b": [3.0, 4.0, 5.0]}, unequal=[Unequal(group="g", outputs={"x": (1,)})]
     )
-    path = write_series(made, tmp_path / "deep")
-    assert path == tmp_path / "deep" / "e1-local.json"
+    path = write_series(made, tmp_path / "deep" / "deeper")
+    assert path == tmp_path / "deep" / "deeper" / "e1-local.json"
     assert read_series(path) == made
 
 
@@ -45,6 +45,8 @@ def test_a_field_that_nobody_knows_is_refused(tmp_path: Path) -> None:
 def test_failed_runs_are_not_among_those_that_count_and_are_listed() -> None:
     made = series("e1", {"a": [2.0, None, 1.0]})
     assert [found.wall_s for found in made.ok_runs("a")] == [2.0, 1.0]
+    turned = made.model_copy(update={"runs": made.runs[::-1]})
+    assert [found.wall_s for found in turned.ok_runs("a")] == [2.0, 1.0], "in order of repeat"
     assert [(found.order, found.reason) for found in made.failed_runs()] == [(1, "internal: it broke")]
 
 
@@ -61,6 +63,9 @@ def test_a_figure_is_found_by_its_name() -> None:
     assert found.measured("steady_ms") == 4.5
     assert found.measured("device") is None
     assert found.measured("sure") is None
+    assert run("a", 0, 0, 2.0, values={"frames": 4.5}).measured("frames") == 4.5, "what the experiment told"
+    for frames in (0, None):
+        assert run("a", 0, 0, 2.0, frames=frames).measured("ms_per_frame") is None
 
 
 def test_the_json_schema_is_printed() -> None:

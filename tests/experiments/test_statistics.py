@@ -26,6 +26,14 @@ def test_a_known_interval() -> None:
     assert interval([9.0, 10.0, 11.0]) == pytest.approx((10 - 2.48414, 10 + 2.48414), abs=1e-4)
 
 
+def test_two_values_have_an_interval_and_a_deviation() -> None:
+    # s = sqrt(2), t(1) = 12.7062.
+    assert interval([1.0, 3.0]) == pytest.approx((2 - 12.7062, 2 + 12.7062), abs=1e-4)
+    found = summary([1.0, 3.0])
+    assert found is not None
+    assert found.deviation == pytest.approx(math.sqrt(2))
+
+
 def test_equal_values_have_an_interval_of_no_width_and_one_value_has_none() -> None:
     assert interval([2.0, 2.0, 2.0]) == (2.0, 2.0)
     assert interval([2.0]) is None
@@ -125,4 +133,11 @@ def test_only_repeats_that_both_have_are_paired() -> None:
     found = difference({0: 1.0, 2: 3.0, 3: 3.0, 4: 3.1}, {1: 9.0, 2: 5.0, 3: 5.1, 4: 5.0}, enough=3)
     assert found.pairs == 3
     assert found.verdict == "less"
+    assert found.ratio == pytest.approx((3.0 + 3.0 + 3.1) / (5.0 + 5.1 + 5.0))
     assert difference({0: 1.0}, {1: 1.0}, enough=1).pairs == 0
+
+
+def test_against_nothing_there_is_no_ratio() -> None:
+    """GPU seconds of a CPU."""
+    found = difference({0: 1.0, 1: 1.1, 2: 0.9}, {0: 0.0, 1: 0.0, 2: 0.0}, enough=3)
+    assert (found.verdict, found.ratio) == ("more", None)
