@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from benchmarks import waiting_tasks
+from benchmarks import chunk_choice, waiting_tasks
 from benchmarks.chunk_choice import RATES, Run, _mixed, judge
 from benchmarks.waiting_tasks import CHUNK, Waited, WaitingChunk, WaitingClip
 from tests.costs.runs_made import known
+from video_pipeline.costs.model import HeldOut
+from video_pipeline.costs.plan import choose_chunks
 from video_pipeline.costs.predict import Coefficients, predict
 from video_pipeline.errors import Cancelled
 from video_pipeline.streaming.cancel import CancellationToken
@@ -52,6 +55,109 @@ def test_a_deadline_that_is_missed_shows_in_its_own_figure() -> None:
     late = judge(hopeful, sweep_of(model(), 500), 500, 8)[3]
     assert late.value > 5
     assert not late.holds
+
+
+def test_each_choice_is_held_against_the_best_of_its_own_kind() -> None:
+    """Chosen by a model that is wrong in both directions: what is lost is told by hand."""
+    blind = model(s_per_frame=0.02, chunk_fixed_s=0.0, join_s=0.0, join_s_per_chunk=0.0)
+    sweep = sweep_of(model(), 500, (1.0,))
+    found = judge(blind, sweep, 500, 8)
+    seconds = {run.chunks: run.wall_s for run in sweep}
+    usd = {run.chunks: run.usd for run in sweep}
+    deadline = found[0].detail["deadline_s"]
+    fastest = choose_chunks(blind, 500, "fastest", max_chunks=8)
+    assert deadline == pytest.approx(1.3 * fastest.prediction.seconds, abs=0.005)
+    assert all(seconds[count] > deadline for count in seconds), (
+        "no count keeps it: the fastest is held against"
+    )
+    quickest = min(COUNTS, key=seconds.__getitem__)
+    asked = [choose_chunks(blind, 500, goal, max_chunks=8).chunks for goal in ("fastest", "cheapest")]
+    kept = choose_chunks(
+        blind, 500, "deadline", deadline_s=1.3 * fastest.prediction.seconds, max_chunks=8
+    ).chunks
+    assert [figure.detail["chosen"] for figure in found] == [*asked, kept, kept]
+    lost = [
+        seconds[asked[0]] / min(seconds.values()),
+        usd[asked[1]] / min(usd.values()),
+        usd[kept] / usd[quickest],
+        seconds[kept] / (1.3 * fastest.prediction.seconds),
+    ]
+    assert [figure.value for figure in found] == pytest.approx([max(0.0, 100 * (one - 1)) for one in lost])
+    assert [figure.unit for figure in found] == ["%"] * 4
+    assert [figure.target for figure in found] == [5.0] * 4
+
+
+def test_a_plan_within_a_deadline_is_judged_by_its_own_cost() -> None:
+    """A choice that costs more than the cheapest in time, and is not the cheapest of all either."""
+    sweep = sweep_of(model(), 500, (1.0,))
+    kept = judge(model(), sweep, 500, 8)[2]
+    cheapest = judge(model(), sweep, 500, 8)[1]
+    assert kept.detail["chosen"] != cheapest.detail["chosen"]
+    dearer = [
+        Run(
+            run.frames,
+            run.chunks,
+            run.wall_s,
+            run.gpu_seconds * (2 if run.chunks == kept.detail["chosen"] else 1),
+        )
+        for run in sweep
+    ]
+    assert judge(model(), dearer, 500, 8)[2].value > 5
+    assert judge(model(), dearer, 500, 8)[1].value == pytest.approx(0)
+
+
+def test_one_run_that_took_long_does_not_condemn_a_choice() -> None:
+    sweep = sweep_of(model(), 500)
+    chosen = {figure.detail["chosen"] for figure in judge(model(), sweep, 500, 8)}
+    slow = [Run(500, count, 10_000.0, 10_000.0) for count in chosen]
+    assert all(figure.value <= 2.5 for figure in judge(model(), [*sweep, *slow], 500, 8))
+
+
+def test_turns_of_waiting_clips_are_calls_of_their_own_in_orders_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[tuple[int, int, str]] = []
+
+    def wait(place: object, frames: int, chunks: int, name: str) -> Run:
+        asked.append((frames, chunks, name))
+        return Run(frames, chunks, 1.0, 1.0)
+
+    monkeypatch.setattr(chunk_choice, "_wait", wait)
+    found = chunk_choice._waited(cast("Any", None), (100, 400), (1, 2, 4, 8), 2, "fitted")
+    assert len(found) == len({name for _, _, name in asked}) == 16
+    first, second = [row[:2] for row in asked[:8]], [row[:2] for row in asked[8:]]
+    assert sorted(first) == sorted(second)
+    assert first != second
+
+
+def test_the_error_is_of_runs_that_the_fit_left_out_in_percent(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, int, str]] = []
+
+    def framed(place: object, key: str, seconds: int, chunks: int, name: str) -> Run:
+        asked.append((seconds, chunks, name))
+        return Run(10 * seconds, chunks, 1.0, 1.0)
+
+    def fitted(runs: list[Run], **options: Any) -> SimpleNamespace:
+        assert len(runs) == len(asked) == 18
+        assert options == {"task": "process_framing_ai_parallel", "segment_frames": 20, "at_once": 2}
+        return SimpleNamespace(
+            coefficients=model(),
+            by_configuration=HeldOut(0.05, 0.1, ((40, 1, 2.0, 2.2), (40, 2, 4.0, 4.0))),
+            by_run=HeldOut(0.125, 0.125, ((40, 1, 4.0, 3.5),)),
+        )
+
+    monkeypatch.setattr(chunk_choice, "desk", lambda: nullcontext(SimpleNamespace(put=lambda film: "key")))
+    monkeypatch.setattr(chunk_choice, "sport_small", lambda: None)
+    monkeypatch.setattr(chunk_choice, "_framed", framed)
+    monkeypatch.setattr(chunk_choice, "_fit_of", fitted)
+    monkeypatch.setattr(chunk_choice, "usable_cores", lambda: 2)
+    by_configuration, by_run = chunk_choice.fit_error(repeats=2)
+    assert len({name for _, _, name in asked}) == 18, "each run is a call of its own"
+    assert by_configuration.what.endswith("error on a configuration held out")
+    assert (by_configuration.value, by_configuration.runs) == (5.0, pytest.approx([10.0, 0.0]))
+    assert by_run.what.endswith("error on a quarter of the runs held out")
+    assert (by_run.value, by_run.runs) == (12.5, pytest.approx([12.5]))
+    assert {figure.unit for figure in (by_configuration, by_run)} == {"%"}
 
 
 def test_every_turn_runs_each_configuration_once_in_an_order_of_its_own() -> None:
