@@ -5,7 +5,6 @@ Belongs here: figures made of several configurations. Does not belong here: the 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -137,7 +136,6 @@ def operations(baseline: Series) -> str:
     rows = []
     for configuration in baseline.configurations:
         runs = baseline.ok_runs(configuration.name)
-        frames = {run.frames for run in runs}
         per_frame = summary([value for run in runs if (value := run.ms_per_frame) is not None])
         cost = summary_of(baseline, configuration.name, "usd")
         rows.append(
@@ -146,7 +144,7 @@ def operations(baseline: Series) -> str:
                 configuration.what,
                 str(len(runs)),
                 spread(summary_of(baseline, configuration.name, "wall_s")),
-                spread(per_frame) if frames != {None} else "—",
+                spread(per_frame),
                 cost_spread(cost),
             ]
         )
@@ -245,11 +243,10 @@ def lines_of_growth(series: Series) -> dict[str, Line | None]:
         for run in series.ok_runs(configuration.name):
             if run.wall_s is not None:
                 points.setdefault(kind, []).append((float(configuration.facts["video_seconds"]), run.wall_s))
-    found: dict[str, Line | None] = {}
-    for kind, pairs in points.items():
-        one = line([length for length, _ in pairs], [seconds for _, seconds in pairs])
-        found[kind] = one if one is not None and math.isfinite(one.slope_half) else None
-    return found
+    return {
+        kind: line([length for length, _ in pairs], [seconds for _, seconds in pairs])
+        for kind, pairs in points.items()
+    }
 
 
 def growth(series: Series) -> str:

@@ -51,7 +51,7 @@ class Difference:
     verdict: Verdict
 
 
-def interval(values: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float] | None:
+def interval(values: Sequence[float]) -> tuple[float, float] | None:
     """The interval of the mean, or None with fewer than two values."""
     from scipy.stats import t
 
@@ -60,13 +60,11 @@ def interval(values: Sequence[float], confidence: float = CONFIDENCE) -> tuple[f
     mean, half = statistics.fmean(values), 0.0
     deviation = statistics.stdev(values)
     if deviation > 0:
-        half = float(t.ppf((1 + confidence) / 2, len(values) - 1)) * deviation / math.sqrt(len(values))
+        half = float(t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * deviation / math.sqrt(len(values))
     return mean - half, mean + half
 
 
-def interval_of_sum(
-    values: Sequence[float], others: Sequence[float], confidence: float = CONFIDENCE
-) -> tuple[float, float] | None:
+def interval_of_sum(values: Sequence[float], others: Sequence[float]) -> tuple[float, float] | None:
     """The interval of the sum of two means that were measured apart; None where one has fewer than two
     values. With v = s^2 / n of each: sum +- t(df) sqrt(v1 + v2), df = (v1 + v2)^2 / (v1^2 / (n1 - 1) +
     v2^2 / (n2 - 1))."""
@@ -78,16 +76,16 @@ def interval_of_sum(
     variance, half = sum(part for part, _ in parts), 0.0
     if variance > 0:
         degrees = variance**2 / sum(part**2 / degrees for part, degrees in parts)
-        half = float(t.ppf((1 + confidence) / 2, degrees)) * math.sqrt(variance)
+        half = float(t.ppf((1 + CONFIDENCE) / 2, degrees)) * math.sqrt(variance)
     middle = statistics.fmean(values) + statistics.fmean(others)
     return middle - half, middle + half
 
 
-def summary(values: Sequence[float], confidence: float = CONFIDENCE) -> Summary | None:
+def summary(values: Sequence[float]) -> Summary | None:
     """What `values` say together; None if there are none."""
     if not values:
         return None
-    found = interval(values, confidence)
+    found = interval(values)
     return Summary(
         n=len(values),
         mean=statistics.fmean(values),
@@ -106,7 +104,6 @@ def difference(
     *,
     enough: int,
     added: Sequence[float] = (),
-    confidence: float = CONFIDENCE,
 ) -> Difference:
     """Ours minus theirs, both by repeat. A difference is called (`less`, `more`) only where the interval of
     the paired differences leaves 0 out and there are at least `enough` pairs. `added` were measured in a
@@ -119,8 +116,8 @@ def difference(
     beneath = statistics.fmean(theirs[repeat] for repeat in both)
     ratio = (statistics.fmean(ours[repeat] for repeat in both) + more) / beneath if beneath else None
     mean = statistics.fmean(differences) + more
-    alone = interval(differences, confidence)
-    found = interval_of_sum(differences, added, confidence) if added else alone
+    alone = interval(differences)
+    found = interval_of_sum(differences, added) if added else alone
     low, high = found or (None, None)
     if len(both) < enough or (added and len(added) < enough) or low is None or high is None:
         verdict: Verdict = "not enough repeats"
