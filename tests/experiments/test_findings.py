@@ -124,7 +124,9 @@ def test_what_runs_told_beside_time_is_a_mean_or_all_that_was_told() -> None:
     runs = tuple(
         one.model_copy(update={"values": told[one.repeat] if one.configuration == "a" else values})
         for one in made.runs
-        for values in [{"steps": 5.0 if one.repeat else "none"} if one.configuration in "bcd" else {}]
+        for values in [
+            {"steps": 4.0 + one.repeat if one.repeat else "none"} if one.configuration in "bcd" else {}
+        ]
     )
     failed = run("a", 3, 99, None, values={"steps": 99.0, "device": "broken"})
     text = document([made.model_copy(update={"runs": (*runs, failed)})])
@@ -132,7 +134,7 @@ def test_what_runs_told_beside_time_is_a_mean_or_all_that_was_told() -> None:
     assert cells(found) == [
         ["configuration", "steps", "device", "sure", "same"],
         ["a", "2.00 (-0.484 to 4.48)", "cpu, cuda", "True, False", "7"],
-        *([name, "none, 5", "", "", ""] for name in "bcd"),
+        *([name, "none, 5, 6", "", "", ""] for name in "bcd"),
     ]
 
 
@@ -381,8 +383,9 @@ def test_phases_are_of_the_runs_that_count_and_a_call_without_any_has_no_row() -
         for one in made.runs
     )
     failed = run("a", 2, 99, None, calls=(call({"phases": {"upload": {"wall_ms": 9000.0}}}),))
-    text = phases_table(made.model_copy(update={"runs": (*runs, failed)}))[1]
-    assert cells(text) == [
+    counted = made.model_copy(update={"runs": (*runs, failed)})
+    assert "Where the time goes: milliseconds" in document([counted])
+    assert cells(phases_table(counted)[1]) == [
         ["configuration", "start", "upload", "ms a frame (least to most)"],
         ["a", "10.0", "30.0", "4.00"],
         ["short", "—", "5.00", "2.00"],
@@ -398,5 +401,7 @@ def test_phases_are_of_the_runs_that_count_and_a_call_without_any_has_no_row() -
         )
         for one in made.runs
     )
-    rows = cells(fan_outs_table(made.model_copy(update={"runs": told}))[1])
+    made = made.model_copy(update={"runs": told})
+    assert "What fanning out takes, in milliseconds:" in document([made])
+    rows = cells(fan_outs_table(made)[1])
     assert [row[:3] for row in rows[1:]] == [[name, "5.00", "—"] for name in ("a", "idle", "short")]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +15,12 @@ import pytest
 from experiments import costing, harness
 from experiments.harness import Experiment, Options, Step, Work, order_of, run_series, unequal_outputs
 from experiments.place import Place
-from experiments.rows import check_length, was_there
-from experiments.tasks import FAN_OUT, TRIVIAL
-from tests.experiments.series_made import call, run
+from experiments.rows import Results, check_length, figures_of, frames_of, was_there
+from experiments.schema import NotTested, Unequal
+from experiments.tasks import FAN_OUT, TRIVIAL, TrivialResult
+from tests.experiments.series_made import BEGAN, call, run, series
+from video_pipeline.calls import ResultRecord, WorkerIdentity
+from video_pipeline.compute.base import CallOptions, Handle
 from video_pipeline.errors import Internal
 from video_pipeline.modal_ops.guard import prices
 from video_pipeline.telemetry.usage import Usage
@@ -205,6 +211,179 @@ def test_the_calls_of_a_fan_out_are_rows_and_their_machine_time_counts(place: Pl
     assert found.chunks == 2
     assert found.wall_s == pytest.approx(found.calls[0].usage["wall_s"], abs=1e-3)
     assert found.machine_s == pytest.approx(sum(call.usage["machine_s"] for call in found.calls), abs=1e-3)
+
+
+def test_the_figures_of_a_run_are_of_its_calls_and_of_those_they_started() -> None:
+    """The caller's clock and the run's own time are of its own calls; what is paid is of all."""
+    usage = {"wall_s": 4.0, "machine_s": 5.0, "cpu_user_s": 2.0, "cpu_system_s": 1.0, "gpu_seconds": 0.5}
+    small, large = usage | {"peak_memory_mib": 100.0}, usage | {"peak_memory_mib": 300.0}
+    calls = [
+        call(small).model_copy(update={"usd": 0.25}),
+        call(small).model_copy(update={"usd": 0.25}),
+        call(large, child=True).model_copy(update={"usd": 1.5}),
+    ]
+    results = [{"frames": 3, "degraded": ["without sound"]}, {"delivered": 4, "degraded": None}]
+    work = replace(_double("a"), values=lambda told: {"first": told[0]["frames"]})
+    assert figures_of(work, calls, results, 9.00001) == {
+        "status": "ok",
+        "wall_s": 8.0,
+        "caller_wall_s": 9.0,
+        "machine_s": 15.0,
+        "cpu_s": 9.0,
+        "gpu_seconds": 1.5,
+        "peak_memory_mib": 300.0,
+        "frames": 7,
+        "chunks": 1,
+        "usd": 2.0,
+        "values": {"first": 3},
+        "degraded": ("without sound",),
+    }
+    named = replace(work, frames=lambda told: 99, chunks=4)
+    found = figures_of(named, calls, results, 9.0)
+    assert (found["frames"], found["chunks"]) == (99, 4)
+    assert figures_of(work, calls[:2], results, 9.0)["chunks"] == 1
+
+
+@pytest.mark.parametrize(
+    ("results", "frames"),
+    [
+        ([{"frames": 3}], 3),
+        ([{"frame_count": 3}, {"frame_count": 4}], 7),
+        ([{"delivered": 3}], 3),
+        ([{"detected_pictures": 3}], 3),
+        ([{"frames": ["a", "b"]}], None),
+        ([{}], None),
+    ],
+)
+def test_frames_are_counted_by_whatever_name_a_task_has_for_them(
+    results: list[dict[str, Any]], frames: int | None
+) -> None:
+    assert frames_of(results) == frames
+
+
+class Calls:
+    """The double of `run_call`: notes what is asked and in what environment, and answers as workers do."""
+
+    def __init__(self, usage: Usage | None = None) -> None:
+        self.usage = usage or Usage(wall_s=2.0, machine_s=2.5, cpu_user_s=1.0)
+        self.asked: list[tuple[str, str, str | None]] = []
+        self.options: list[CallOptions] = []
+
+    def __call__(self, compute: object, task: str, request: Any, options: CallOptions, **told: Any):
+        self.asked.append((task, request["name"], os.environ.get("A_SWITCH")))
+        self.options.append(options)
+        key = f"{len(self.asked):032x}"
+        record = ResultRecord(
+            key=key,
+            task=task,
+            version=1,
+            status="ok",
+            result={"name": request["name"]},
+            worker=WorkerIdentity(host="here", pid=1),
+            started_at=BEGAN,
+            finished_at=BEGAN,
+            usage=self.usage,
+        )
+        return Handle("experiments", key, task, "local"), record
+
+
+def _step(variables: Mapping[str, str | None] | None = None, gpu: str | None = None, note: str = "") -> Step:
+    return Step(TRIVIAL, lambda name: {"tenant_id": "experiments", "name": name + note}, gpu, variables or {})
+
+
+def test_what_runs_before_does_not_count_and_variables_are_of_their_step_alone(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = Calls()
+    monkeypatch.setattr(harness, "run_call", calls)
+    steps = [_step({"A_SWITCH": "on"}, "L4"), _step(note="-second")]
+    work = Work(name="a_name", what="", steps=steps, before=[_step(note="-before")])
+    found = harness._run(work, place, repeat=2, order=3, series_id=7)
+    assert found.reason is None
+    name = "a-name-7003"
+    assert calls.asked == [
+        (TRIVIAL, f"{name}-before", None),
+        (TRIVIAL, name, "on"),
+        (TRIVIAL, f"{name}-second", None),
+    ]
+    assert [(one.gpu, one.repeat, one.max_attempts) for one in calls.options] == [
+        (None, 7003, 1),
+        ("L4", 7003, 1),
+        (None, 7003, 1),
+    ]
+    assert [row.gpu for row in found.calls] == ["L4", None]
+    assert (found.repeat, found.order, found.wall_s, found.machine_s) == (2, 3, 4.0, 5.0)
+
+
+def test_what_a_run_made_is_deleted_when_it_has_been_looked_at(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hundreds of runs would fill the disk."""
+    monkeypatch.setattr(harness, "run_call", Calls())
+    monkeypatch.setattr(TrivialResult, "output_keys", lambda result: [f"made/{result.name}"], raising=False)
+    place.store.put("made/a-7000", b"clip")
+    place.store.put("made/other", b"clip")
+    seen: list[bytes] = []
+
+    def output(results: Results, place: Place) -> str:
+        seen.append(place.store.get("made/a-7000"))
+        return "a text"
+
+    work = Work(name="a", what="", steps=[_step()], equal_outputs="all", output=output)
+    found = harness._run(work, place, repeat=0, order=0, series_id=7)
+    assert found.reason is None
+    assert seen == [b"clip"]
+    assert place.store.head("made/a-7000") is None
+    assert place.store.head("made/other") is not None
+    assert found.output == hashlib.sha256(b"a text").hexdigest()
+
+
+def test_a_run_of_another_length_than_its_configuration_says_is_no_result(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(harness, "run_call", Calls(Usage(wall_s=2.0, video_seconds=90.0)))
+    work = Work(name="a", what="", steps=[_step()], facts={"video_seconds": 6.0})
+    found = harness._run(work, place, repeat=0, order=0, series_id=7)
+    assert (found.status, found.reason) == ("failed", "internal: 90 s of video were made, not 6 s [a]")
+
+
+def test_the_exit_code_says_whether_a_run_failed_or_outputs_differ(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert harness.report(series("x", {"a": [1.0] * 3})) == 0
+    assert harness.report(series("x", {"a": [1.0, None, 1.0]})) == 1
+    assert "failed: a #2: internal: it broke" in capsys.readouterr().out
+    unequal = [Unequal(group="clip", outputs={"x": (0,), "y": (1,)})]
+    missing = [NotTested(what="GPU L4", reason="no account")]
+    assert harness.report(series("x", {"a": [1.0] * 2}, unequal=unequal, not_tested=missing)) == 1
+    printed = capsys.readouterr().out
+    assert "What is asked? not enough to conclude" in printed
+    assert "unequal outputs in clip" in printed
+    assert "not tested here: GPU L4: no account" in printed
+
+
+def test_a_series_goes_where_it_is_asked_to_and_a_quick_one_nowhere_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str | None, Options]] = []
+
+    def execute(module: str, compute: str | None, options: Options):
+        asked.append((compute, options))
+        return series(module, {"a": [1.0] * 3}, quick=options.quick)
+
+    monkeypatch.setattr(harness, "execute", execute)
+    monkeypatch.setattr(harness, "RESULTS", tmp_path / "results")
+    assert harness.main("fan_out_overhead", ["--quick"]) == 0
+    assert not list(tmp_path.iterdir())
+    assert harness.main("fan_out_overhead", ["--seed", "4", "--compute", "modal"]) == 0
+    assert (tmp_path / "results" / "fan_out_overhead-local.json").exists()
+    assert harness.main("fan_out_overhead", ["--out", str(tmp_path / "there"), "--repeats", "5"]) == 0
+    assert (tmp_path / "there" / "fan_out_overhead-local.json").exists()
+    assert asked == [
+        (None, Options(quick=True, repeats=1)),
+        ("modal", Options(repeats=3, seed=4)),
+        (None, Options(repeats=5)),
+    ]
 
 
 def test_quick_runs_never_go_among_the_results(capsys: pytest.CaptureFixture[str]) -> None:

@@ -69,11 +69,14 @@ def test_growth_is_told_as_speed_beside_what_a_call_takes_first() -> None:
 
 def test_moments_are_added_over_films_and_not_where_repeats_told_different_things() -> None:
     values = {
-        "ours": {"cfr: moments right": "12 of 12", "vfr: moments right": "11 of 12 (1 one later)"},
+        "ours": {
+            "cfr: moments right": "10 of 12 (2 one later)",
+            "vfr: moments right": "11 of 12 (1 one later)",
+        },
         "theirs": {"cfr: moments right": "3 of 12", "cfr: pictures counted": "60 of 60"},
     }
     made = series("e2", {"ours": [1.0] * 3, "theirs": [1.0] * 3}, values=values)
-    assert "`ours` 23 of 24 moments right (1 one later), `theirs` 3 of 12 moments right." in in_short([made])
+    assert "`ours` 21 of 24 moments right (3 one later), `theirs` 3 of 12 moments right." in in_short([made])
     torn = tuple(
         run.model_copy(update={"values": {"cfr: moments right": f"{run.repeat} of 12"}})
         if run.configuration == "theirs"

@@ -56,7 +56,7 @@ def test_failed_runs_are_there_only_for_those_who_ask(tmp_path: Path) -> None:
 
 
 def test_a_path_without_results_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadInput):
+    with pytest.raises(BadInput, match="there are no results"):
         runs(tmp_path / "nowhere")
 
 
