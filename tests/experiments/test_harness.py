@@ -20,7 +20,7 @@ from experiments.schema import NotTested, Unequal
 from experiments.tasks import FAN_OUT, TRIVIAL, TrivialResult
 from tests.experiments.series_made import BEGAN, call, run, series
 from video_pipeline.calls import ResultRecord, WorkerIdentity
-from video_pipeline.compute.base import CallOptions, Handle
+from video_pipeline.compute.base import CallOptions, Event, Handle
 from video_pipeline.errors import Internal
 from video_pipeline.modal_ops.guard import prices
 from video_pipeline.telemetry.usage import Usage
@@ -84,6 +84,7 @@ def test_a_run_that_fails_is_a_row_with_its_reason_and_the_others_go_on(place: P
     assert {found.configuration for found in made.failed_runs()} == {"bad", "dies"}
     assert len(made.ok_runs("good")) == 2
     reasons = {found.configuration: found.reason for found in made.failed_runs()}
+    assert str(reasons["bad"]).startswith("bad_input: "), "a failed call's own kind, not its caller's"
     assert "this input is wrong" in str(reasons["bad"])
     assert "preempted" in str(reasons["dies"])
     assert all(found.wall_s is None for found in made.failed_runs())
@@ -180,6 +181,12 @@ def test_a_run_of_another_length_than_it_is_named_for_fails() -> None:
     check_length(work, [call({})])
     with pytest.raises(Internal, match="90 s of video were made, not 6 s"):
         check_length(work, [call({"video_seconds": 90.0})])
+    # Half a second of a short one, a tenth of a long one.
+    for said, near, far in ((1.0, 0.6, 0.4), (120.0, 109.0, 107.0)):
+        work = replace(work, facts={"video_seconds": said})
+        check_length(work, [call({"video_seconds": near})])
+        with pytest.raises(Internal):
+            check_length(work, [call({"video_seconds": far})])
 
 
 def test_calls_side_by_side_on_one_machine_cost_what_they_used_of_it(place: Place) -> None:
@@ -188,7 +195,7 @@ def test_calls_side_by_side_on_one_machine_cost_what_they_used_of_it(place: Plac
     shared = alone.model_copy(update={"wall_s": 20, "machine_s": 20})
     assert costing.usd("probe", None, alone, place.settings) == pytest.approx(20 * 0.0000131)
     assert costing.usd("probe", None, shared, place.settings) == pytest.approx(20 * 0.0000131)
-    fat = alone.model_copy(update={"peak_memory_mib": 2048.0})
+    fat = alone.model_copy(update={"peak_memory_mib": 2048.0, "wall_s": 8})
     assert costing.usd("probe", None, fat, place.settings) == pytest.approx(
         20 * 0.0000131 + 10 * 2 * 0.00000222
     )
@@ -264,7 +271,10 @@ def test_frames_are_counted_by_whatever_name_a_task_has_for_them(
 class Calls:
     """The double of `run_call`: notes what is asked and in what environment, and answers as workers do."""
 
-    def __init__(self, usage: Usage | None = None) -> None:
+    def __init__(
+        self, usage: Usage | None = None, result: Mapping[str, Any] | None = None, started: str | None = None
+    ) -> None:
+        self.result, self.started = result or {}, started
         self.usage = usage or Usage(wall_s=2.0, machine_s=2.5, cpu_user_s=1.0)
         self.asked: list[tuple[str, str, str | None]] = []
         self.options: list[CallOptions] = []
@@ -273,12 +283,14 @@ class Calls:
         self.asked.append((task, request["name"], os.environ.get("A_SWITCH")))
         self.options.append(options)
         key = f"{len(self.asked):032x}"
+        if self.started is not None:
+            told["on_event"](Event("fan_out", {"call": self.started, "tenant": "experiments"}))
         record = ResultRecord(
             key=key,
             task=task,
             version=1,
             status="ok",
-            result={"name": request["name"]},
+            result={"name": request["name"], **self.result},
             worker=WorkerIdentity(host="here", pid=1),
             started_at=BEGAN,
             finished_at=BEGAN,
@@ -296,6 +308,7 @@ def test_what_runs_before_does_not_count_and_variables_are_of_their_step_alone(
 ) -> None:
     calls = Calls()
     monkeypatch.setattr(harness, "run_call", calls)
+    monkeypatch.setattr(costing, "usd", lambda task, gpu, usage, settings: 1.0 if gpu is None else 2.5)
     steps = [_step({"A_SWITCH": "on"}, "L4"), _step(note="-second")]
     work = Work(name="a_name", what="", steps=steps, before=[_step(note="-before")])
     found = harness._run(work, place, repeat=2, order=3, series_id=7)
@@ -311,7 +324,7 @@ def test_what_runs_before_does_not_count_and_variables_are_of_their_step_alone(
         ("L4", 7003, 1),
         (None, 7003, 1),
     ]
-    assert [row.gpu for row in found.calls] == ["L4", None]
+    assert [(row.gpu, row.usd) for row in found.calls] == [("L4", 2.5), (None, 1.0)]
     assert (found.repeat, found.order, found.wall_s, found.machine_s) == (2, 3, 4.0, 5.0)
 
 
@@ -345,6 +358,23 @@ def test_a_run_of_another_length_than_its_configuration_says_is_no_result(
     work = Work(name="a", what="", steps=[_step()], facts={"video_seconds": 6.0})
     found = harness._run(work, place, repeat=0, order=0, series_id=7)
     assert (found.status, found.reason) == ("failed", "internal: 90 s of video were made, not 6 s [a]")
+
+
+@pytest.mark.parametrize(
+    ("calls", "reason"),
+    [
+        ({"result": {"made": False}}, "the output was there already"),
+        ({"started": "f" * 32}, "a call of the fan-out left no result"),
+    ],
+)
+def test_a_run_that_made_nothing_or_lost_a_part_is_no_result(
+    place: Place, monkeypatch: pytest.MonkeyPatch, calls: dict[str, Any], reason: str
+) -> None:
+    monkeypatch.setattr(harness, "run_call", Calls(**calls))
+    monkeypatch.setattr(harness, "_forget", lambda work, results, place: None)
+    found = harness._run(Work(name="a", what="", steps=[_step()]), place, repeat=0, order=0, series_id=7)
+    assert found.status == "failed"
+    assert reason in str(found.reason)
 
 
 def test_the_exit_code_says_whether_a_run_failed_or_outputs_differ(
