@@ -7,13 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from experiments import gpus, run_all
+from experiments import e2_frame_reading, gpus, run_all
+from experiments.e3_cpu_vs_gpu import GPU_TASKS
 from experiments.films import SPORT
 from experiments.harness import Experiment, Options
+from experiments.in_short import in_short
 from experiments.place import Place
 from experiments.read import all_series
 from experiments.run_all import EXPERIMENTS
 from experiments.tasks import FAN_OUT, TRIVIAL
+from tests.experiments.series_made import series
 from video_pipeline.tasks import BUILT_IN, find_task
 
 MAKES_FILMS = pytest.mark.slow
@@ -135,6 +138,123 @@ def test_several_calls_are_asked_about_with_the_network_where_there_are_gpus(
         assert request.get("num_chunks") == works[name].chunks
     how = "through" if there else "without"
     assert works["framing_sequential"].what == f"16 s re-framed {how} the network, in one call"
+
+
+def test_a_function_with_a_gpu_is_held_against_itself_without_one(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("experiments.gpus.absent", lambda place: None)
+    found = _experiment("e3_cpu_vs_gpu", place)
+    works = {work.name: work for work in found.works}
+    assert {work.name.rpartition("_")[0] for work in found.works} == {*GPU_TASKS, "render_overlay"}
+    for task in GPU_TASKS:
+        on_cpu, on_gpu = works[f"{task}_cpu"], works[f"{task}_gpu"]
+        assert on_cpu.steps[0].request("a") == on_gpu.steps[0].request("a"), "the same work"
+        assert on_cpu.steps[0].variables == {"CUDA_VISIBLE_DEVICES": ""}, "a GPU that is there is hidden"
+        assert on_gpu.steps[0].variables == {}
+        assert (on_cpu.hardware, on_gpu.hardware) == ("CPU", "GPU")
+        assert on_cpu.equal_outputs != on_gpu.equal_outputs, "GPUs round differently"
+    assert [(one.name, one.baseline) for one in found.comparisons] == [
+        (f"{task}_gpu", f"{task}_cpu") for task in GPU_TASKS
+    ]
+    assert [one.what for one in found.not_tested] == ["render_overlay on a GPU"]
+
+
+def test_on_modal_a_function_with_a_gpu_is_not_asked_for_without_one(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no such function to call."""
+    monkeypatch.setattr(place, "settings", place.settings.model_copy(update={"compute": "modal"}))
+    found = _experiment("e3_cpu_vs_gpu", place)
+    assert {work.name for work in found.works} == {
+        *(f"{task}_gpu" for task in GPU_TASKS),
+        "render_overlay_cpu",
+    }
+    assert not found.comparisons
+    assert {one.what for one in found.not_tested} == {
+        *(f"{task} on a CPU" for task in GPU_TASKS),
+        "render_overlay on a GPU",
+    }
+    assert not any(step.variables for work in found.works for step in work.steps)
+
+
+def test_one_call_for_many_clips_is_asked_for_what_a_call_for_each_makes(place: Place) -> None:
+    works = {work.name: work for work in _experiment("b1_multi_clip", place).works}
+    for number in (1, 2, 4):
+        (together,) = works[f"one_call_{number}"].steps
+        each = [step.request("a") for step in works[f"one_each_{number}"].steps]
+        request = together.request("a")
+        assert len(each) == number
+        shared = {
+            key: request[key] for key in ("output_width", "output_height", "fps", "upscale", "encoding")
+        }
+        assert [{**clip, **shared} for clip in request["clips"]] == [
+            {key: value for key, value in one.items() if key not in ("tenant_id", "clip_id")} for one in each
+        ]
+        assert len({one["trim_start"] for one in each}) == number, "no two parts are one call"
+
+
+def test_a_profile_asks_for_as_much_video_as_it_says(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its line is through these lengths."""
+    films: list[float] = []
+    monkeypatch.setattr(
+        "experiments.profile.small_sport_of", lambda folder, seconds: films.append(seconds) or SPORT
+    )
+    for work in _experiment("profile", place).works:
+        request, said = work.steps[0].request("a"), work.facts["video_seconds"]
+        kind = work.name.partition("_")[0]
+        if kind == "extract":
+            assert request["end"] - request["start"] == pytest.approx(said - 0.2)
+        elif kind == "overlay":
+            assert {region["end_time"] for region in request["highlight_regions"]} == {said}
+        else:
+            assert request["trim_end"] - request["trim_start"] == said
+    assert set(films) == {5.0, 30.0, 120.0}
+
+
+def test_a_piece_of_an_overlay_is_of_the_length_that_a_chunk_would_have(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("experiments.gpus.absent", lambda place: "none")
+    lengths: list[float] = []
+    monkeypatch.setattr(
+        "experiments.e7_parallel.sport_of", lambda folder, seconds: lengths.append(seconds) or SPORT
+    )
+    works = [work for work in _experiment("e7_parallel", place).works if work.name.startswith("overlay")]
+    assert lengths == [16.0, 16.0, 8.0, 4.0, 2.0], "the whole for framing, then each piece's"
+    for work, length in zip(works, lengths[1:], strict=True):
+        assert work.facts["pieces"] == 16.0 / length
+        request = work.steps[0].request("a")
+        assert {region["end_time"] for region in request["highlight_regions"]} == {length}
+
+
+def test_a_fan_out_is_asked_for_as_many_calls_as_it_is_named_for(place: Place) -> None:
+    works = _experiment("fan_out_overhead", place).works[1:]
+    for work, count in zip(works, (1, 2, 4, 8), strict=True):
+        assert (work.name, work.chunks) == (f"fan_out_{count}", count)
+        assert work.steps[0].request("a")["children"] == count
+
+
+def test_what_a_reader_told_is_read_again_by_the_first_lines_of_the_findings() -> None:
+    read = {
+        "asked": 12,
+        "right": 3,
+        "one_later": 8,
+        "counted": 60,
+        "pictures": 60,
+        "ranges": 0,
+        "ranges_right": 0,
+    }
+    told = e2_frame_reading._answers([{"films": {"cfr": read, "vfr": {**read, "one_later": 0, "ranges": 6}}}])
+    assert told == {
+        "cfr: moments right": "3 of 12 (8 one later)",
+        "cfr: pictures counted": "60 of 60",
+        "vfr: moments right": "3 of 12",
+        "vfr: pictures counted": "60 of 60",
+        "vfr: parts right": "0 of 6",
+    }
+    made = series("e2_frame_reading", {"a": [1.0] * 3}, values={"a": told})
+    assert "`a` 6 of 24 moments right (8 one later)." in in_short([made])
 
 
 def test_the_series_passes_its_options_on_and_its_exit_code_is_the_worst(
