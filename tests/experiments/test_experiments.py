@@ -192,6 +192,7 @@ def test_one_call_for_many_clips_is_asked_for_what_a_call_for_each_makes(place: 
             {key: value for key, value in one.items() if key not in ("tenant_id", "clip_id")} for one in each
         ]
         assert len({one["trim_start"] for one in each}) == number, "no two parts are one call"
+        assert [one["trim_end"] - one["trim_start"] for one in each] == pytest.approx([0.2] * number)
 
 
 def test_a_profile_asks_for_as_much_video_as_it_says(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,7 +202,7 @@ def test_a_profile_asks_for_as_much_video_as_it_says(place: Place, monkeypatch: 
         "experiments.profile.small_sport_of", lambda folder, seconds: films.append(seconds) or SPORT
     )
     for work in _experiment("profile", place).works:
-        request, said = work.steps[0].request("a"), work.facts["video_seconds"]
+        request, said = work.steps[0].request("a"), float(work.facts["video_seconds"])
         kind = work.name.partition("_")[0]
         if kind == "extract":
             assert request["end"] - request["start"] == pytest.approx(said - 0.2)
@@ -240,7 +241,7 @@ def test_what_a_reader_told_is_read_again_by_the_first_lines_of_the_findings() -
         "asked": 12,
         "right": 3,
         "one_later": 8,
-        "counted": 60,
+        "counted": 61,
         "pictures": 60,
         "ranges": 0,
         "ranges_right": 0,
@@ -248,9 +249,9 @@ def test_what_a_reader_told_is_read_again_by_the_first_lines_of_the_findings() -
     told = e2_frame_reading._answers([{"films": {"cfr": read, "vfr": {**read, "one_later": 0, "ranges": 6}}}])
     assert told == {
         "cfr: moments right": "3 of 12 (8 one later)",
-        "cfr: pictures counted": "60 of 60",
+        "cfr: pictures counted": "61 of 60",
         "vfr: moments right": "3 of 12",
-        "vfr: pictures counted": "60 of 60",
+        "vfr: pictures counted": "61 of 60",
         "vfr: parts right": "0 of 6",
     }
     made = series("e2_frame_reading", {"a": [1.0] * 3}, values={"a": told})
