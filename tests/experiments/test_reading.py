@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -29,6 +30,13 @@ def test_the_products_reader_gives_every_picture_at_its_moment(films: dict[str, 
     assert found.ranges_right == found.ranges > 0
 
 
+def test_a_picture_too_many_is_counted(films: dict[str, Path]) -> None:
+    truth = _truth(films["cfr"])
+    fewer = replace(truth, pts=truth.pts[:-1], lumas=truth.lumas[:-1])
+    found = _read("clip_source", films["cfr"], fewer, random.Random(3), 1)
+    assert (found.pictures, found.counted) == (len(truth.pts) - 1, len(truth.pts))
+
+
 def test_the_films_are_what_they_are_called(films: dict[str, Path]) -> None:
     vfr = _truth(films["vfr"])
     assert len(set(np.diff(vfr.pts))) > 2
@@ -48,8 +56,9 @@ def _made() -> Truth:
 def test_a_reader_that_is_late_is_found_out() -> None:
     truth = _made()
     asked = [Fraction(10, 1000), Fraction(130, 1000), Fraction(199, 1000)]
-    late = _judged(truth, asked, 5, lambda moment: truth.lumas[min(4, truth.shown_at(moment) + 1)])
+    late = _judged(truth, asked, 6, lambda moment: truth.lumas[min(4, truth.shown_at(moment) + 1)])
     assert (late.right, late.one_later, late.asked) == (1, 2, 3)  # the last picture has none after it
+    assert (late.pictures, late.counted) == (5, 6), "what there are, and what the reader says"
     assert late.wrong[0] == "0.010 s: 1, not 0"
 
 
