@@ -115,6 +115,15 @@ def test_an_empty_store_is_told_what_to_do_and_fails_nothing(
     assert "published" in shown["gpu_plan"]["coefficients_from"]
 
 
+def test_a_ledger_without_any_price_is_a_morning_like_any_other(
+    instance: dg.DagsterInstance, store: ObjectStore, folder: Path
+) -> None:
+    enter(store, 1, task="of_an_installation", backend="local")
+    result, shown = run(instance, folder)
+    assert result.success
+    assert "1 job of of_an_installation (local)" in shown["cost_projection"]["nothing_yet"]
+
+
 def test_framing_with_and_without_the_network_is_told_apart_in_what_the_assets_show(
     instance: dg.DagsterInstance, store: ObjectStore, folder: Path
 ) -> None:

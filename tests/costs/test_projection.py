@@ -273,6 +273,32 @@ def test_where_no_price_is_known_failures_add_nothing_to_what_the_model_says(sto
     assert (workload.failed_part, workload.values_usd, workload.durations_s) == (0.0, (), (10.0,))
 
 
+def test_a_job_that_nothing_prices_is_left_out_by_name_and_takes_no_other_one_with_it(
+    store: DirectoryStore,
+) -> None:
+    """A task of an installation's own, that tells how long its video was; and one that does not."""
+    enter_job(store, 1, 0)
+    usage = {"frames": 300, "video_seconds": 10.0}
+    for number, task, told in ((2, "tells", usage), (3, "tells", usage), (4, "is_silent", {})):
+        enter(store, number, task=task, backend="local", usage=told)
+    found = project(mix_of(load(store)), [], draws=50)
+    assert found.rows["task"].tolist() == ["render_overlay"]
+    silent, tells = found.left_out
+    assert silent == "1 job of is_silent (local): neither a length nor a price is known"
+    assert tells.startswith("2 jobs of tells (local): nothing was measured of tells")
+    assert found.markdown().endswith(f"- **Left out**: {silent}.\n- **Left out**: {tells}.\n")
+
+
+@pytest.mark.parametrize("usage", [{}, {"frames": 300, "video_seconds": 10.0}])
+def test_a_ledger_of_jobs_that_nothing_prices_has_no_month(
+    store: DirectoryStore, usage: dict[str, Any]
+) -> None:
+    enter(store, 1, task="of_an_installation", backend="local", usage=usage)
+    with pytest.raises(BadInput, match="1 job of of_an_installation") as error:
+        project(mix_of(load(store)), [], draws=50)
+    assert error.value.input == "ledger"
+
+
 def test_jobs_whose_lengths_are_not_known_cost_what_they_did_though_there_is_a_model(
     store: DirectoryStore,
 ) -> None:

@@ -221,11 +221,13 @@ def cost_projection(context: dg.AssetExecutionContext, store: StoreResource) -> 
         page = dashboard_page(rows, known, read_plan(objects), link_of=_link_of(objects))
         dashboard = save(objects, "dashboard", {"html": page.encode()}).files["html"]
         shown: dict[str, Any] = {"dashboard": link(objects, dashboard)}
-        if not (rows["status"] == "ok").any():
-            text = "no call has ended well yet: there is no mix to project"
-            context.log.info(text)
-            return dg.MaterializeResult(metadata={"nothing_yet": text, **shown})
-        found = project(mix_of(rows), known)
+        try:
+            found = project(mix_of(rows), known)
+        except BadInput as error:
+            if error.input != "ledger":
+                raise
+            context.log.info(error.message)
+            return dg.MaterializeResult(metadata={"nothing_yet": error.message, **shown})
         files = {"csv": found.csv(), "md": found.markdown()}
         pointer = save(objects, "projection", {name: text.encode() for name, text in files.items()})
     except PipelineError as error:

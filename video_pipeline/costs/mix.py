@@ -19,6 +19,7 @@ from pydantic import Field, ValidationError, model_validator
 from video_pipeline.costs.stored import Frame
 from video_pipeline.errors import BadInput, problems_of
 from video_pipeline.strict import StrictModel
+from video_pipeline.wording import counted
 
 DAYS = 365.25 / 12
 """Of a month."""
@@ -99,10 +100,12 @@ class Workload(StrictModel):
 
 
 class Mix(StrictModel):
-    """All of a month's work. `source` says in words where it comes from."""
+    """All of a month's work. `source` says in words where it comes from, `left_out` what of that is not in
+    it, and why."""
 
     workloads: tuple[Workload, ...] = Field(min_length=1)
     source: str = "said in a file"
+    left_out: tuple[str, ...] = ()
 
 
 def read_mix(path: Path) -> Mix:
@@ -144,8 +147,8 @@ def _only_what_people_say(workload: object) -> None:
 def mix_of(ledger: Frame) -> Mix:
     """The ledger's own mix: every job (a call that no other started) by its task and backend, and by whether
     the network enlarged it, with the lengths and costs as they were. What did not end well counts as
-    `failed_part`, of all jobs of the task: one that failed early does not tell which kind it was. `BadInput`
-    for a ledger without a job."""
+    `failed_part`, of all jobs of the task: one that failed early does not tell which kind it was. Jobs that
+    have neither a length nor a price are left out, and named. `BadInput` for a ledger without any other."""
     import pandas as pd
 
     from video_pipeline.costs.enlarging import enlarged_rows
@@ -168,7 +171,8 @@ def mix_of(ledger: Frame) -> Mix:
         backend=jobs["key"].map(of_key["backend"].last()),
         upscale=jobs["key"].map(of_key["enlarged"].max()).map({True: "auto", False: "never"}),
     )
-    workloads = []
+    workloads: list[Workload] = []
+    left_out: list[str] = []
     by_task: Frame = jobs.groupby(["task", "backend"])
     for (task, backend), group in by_task:
         good = group[group["status"] == "ok"]
@@ -181,6 +185,8 @@ def mix_of(ledger: Frame) -> Mix:
             known = seconds.notna() & (seconds > 0) & frames.notna() & (frames > 0)
             priced = alike["usd_on_modal"].dropna()
             if not known.any() and not len(priced):
+                what = f"{counted(len(alike), 'job')} of {task} ({backend})"
+                left_out.append(f"{what}: neither a length nor a price is known")
                 continue
             rate = float((frames[known] / seconds[known]).median()) if known.any() else 30.0
             daily = alike.groupby("day").size().reindex(span, fill_value=0)
@@ -197,8 +203,15 @@ def mix_of(ledger: Frame) -> Mix:
                     failed_part=lost / paid if paid > 0 else 0.0,
                 )
             )
+    if not workloads:
+        raise BadInput(
+            f"the ledger has no job to reckon with: there is no mix to project. {'; '.join(left_out)}",
+            input="ledger",
+            what_to_do="run some work that has a price, or give a mix in a file",
+        )
     first, last = span[0], span[-1]
     return Mix(
         workloads=tuple(workloads),
         source=f"the ledger's jobs from {first:%Y-%m-%d} to {last:%Y-%m-%d} (UTC)",
+        left_out=tuple(left_out),
     )

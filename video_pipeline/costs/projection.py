@@ -33,6 +33,7 @@ from video_pipeline.costs.projection_table import Projection
 from video_pipeline.costs.refit import rates_of
 from video_pipeline.costs.stored import find
 from video_pipeline.errors import BadInput
+from video_pipeline.wording import counted
 
 DRAWS, SEED = 4000, 0
 POINTS = 60
@@ -52,8 +53,10 @@ def project(
     draws: int = DRAWS,
     seed: int = SEED,
 ) -> Projection:
-    """A month of `mix` with the coefficients `known`, at today's prices times `region_factor`. `BadInput`
-    naming a task that has neither a model nor costs of its own."""
+    """A month of `mix` with the coefficients `known`, at today's prices times `region_factor`. What a ledger
+    has and nothing prices is left out, and named: one such job is no reason to foretell no other. `BadInput`
+    naming a task that has neither a model nor costs of its own in a mix that was said, and where nothing of a
+    ledger is left."""
     import pandas as pd
 
     from video_pipeline.modal_ops.guard import prices
@@ -61,7 +64,22 @@ def project(
     if not region_factor > 0:
         raise BadInput("a region's factor is above 0", input="region_factor")
     world = _World(draws, seed, mix)
-    made = [_Row.of(workload, known, region_factor, world) for workload in mix.workloads]
+    made: list[_Row] = []
+    left_out = list(mix.left_out)
+    for workload in mix.workloads:
+        try:
+            made.append(_Row.of(workload, known, region_factor, world))
+        except BadInput as error:
+            if not workload.daily:
+                raise
+            what = f"{counted(sum(workload.daily), 'job')} of {named(workload.task, workload.enlarged)}"
+            left_out.append(f"{what} ({workload.backend}): {error.message}")
+    if not made:
+        raise BadInput(
+            f"nothing of the ledger has a price: {'; '.join(left_out)}",
+            input="ledger",
+            what_to_do="run some work that has a price, or give a mix in a file",
+        )
     total = np.sum([row.both for row in made], axis=0)
     sure = all(row.sure for row in made)
     low, high = np.percentile(total, [2.5, 97.5]) if sure else (None, None)
@@ -74,6 +92,7 @@ def project(
         source=mix.source,
         prices_as_of=prices().as_of,
         region_factor=region_factor,
+        left_out=tuple(left_out),
     )
 
 

@@ -20,7 +20,8 @@ class Projection:
     video; nan where the ledger does not tell), `frames_mean`, `chunks` (the fewest and most, as text),
     `machine_hours`, `usd`, `usd_low`, `usd_high` (95 %; nan where the model has no interval), `usd_per_call`,
     `interval_from` (model, mix), `basis` and `notes`. `total` are the same figures of all of it; `draws` (n,)
-    the sums that the interval is read from."""
+    the sums that the interval is read from. `left_out` says which work of the ledger is not in it,
+    and why."""
 
     rows: Frame
     usd: float
@@ -30,6 +31,7 @@ class Projection:
     source: str
     prices_as_of: str
     region_factor: float
+    left_out: tuple[str, ...] = ()
 
     def csv(self) -> str:
         return self.rows.to_csv(index=False, float_format="%.6g")
@@ -71,7 +73,8 @@ class Projection:
         notes = {
             f"- {row['work']}: {row['basis']} {row['notes']}".rstrip() for row in self.rows.to_dict("records")
         }
-        return "\n".join([*lines, *sorted(notes)]) + "\n"
+        missing = (f"- **Left out**: {line}." for line in self.left_out)
+        return "\n".join([*lines, *sorted(notes), *missing]) + "\n"
 
 
 def _usd(value: float) -> str:
