@@ -108,6 +108,10 @@ def test_what_a_deployment_has_measured_takes_the_place_of_what_was_published(
         (["--mix", "/nowhere.json"], "cannot read the mix"),
         (["--mix", "ledger"], "the ledger has no job"),
         (["--mix", "ledger", "--duration", "3"], "--duration does not go with --mix"),
+        (["--mix", "ledger", "--chunks", "0"], "--chunks does not go with --mix"),
+        (["--mix", "ledger", "--backend", "local"], "--backend does not go with --mix"),
+        (["--mix", "ledger", "--fps", "25"], "--fps does not go with --mix"),
+        (["--task", "process_framing_ai", "--duration", "3", "--csv", "a.csv"], "no table to write"),
     ],
 )
 def test_wrong_input_is_one_line_that_names_it(

@@ -35,7 +35,7 @@ def add_cost_commands(commands: argparse._SubParsersAction[argparse.ArgumentPars
         help="a month of the workloads in a JSON or CSV file, or of what the ledger has",
     )
     cost.add_argument("--duration", type=float, metavar="SECONDS", help="of the video")
-    cost.add_argument("--fps", type=float, default=30.0, help="frames a second that are worked on (30)")
+    cost.add_argument("--fps", type=float, help="frames a second that are worked on (30)")
     cost.add_argument(
         "--goal", choices=["cheapest", "fastest", "deadline"], help="what chunks are chosen for"
     )
@@ -66,6 +66,12 @@ def run_cost(arguments: argparse.Namespace) -> int:
     known = known_coefficients(read_models(open_store(settings)))
     if arguments.mix is not None:
         return _project(arguments, settings, known, factor)
+    if arguments.csv is not None:
+        raise BadInput(
+            "one call has no table to write", input="--csv", what_to_do="use it with --mix, or leave it out"
+        )
+    if arguments.fps is None:
+        arguments.fps = 30.0
     if arguments.duration is None:
         raise BadInput("the length is missing", input="--duration", what_to_do="give the video's seconds")
     frames = _frames(arguments.duration, arguments.fps)
@@ -227,8 +233,8 @@ def _project(
 
     given = [
         name
-        for name in ("duration", "goal", "deadline", "gpu", "chunks", "upscale")
-        if getattr(arguments, name)
+        for name in ("duration", "fps", "goal", "deadline", "gpu", "backend", "chunks", "upscale")
+        if getattr(arguments, name) is not None
     ]
     if given:
         raise BadInput(
