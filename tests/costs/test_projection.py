@@ -117,6 +117,72 @@ def test_a_regions_factor_multiplies_everything() -> None:
     assert "region factor 1.5" in dear.markdown()
 
 
+def test_a_row_is_of_the_machine_and_rate_that_were_said_and_tells_what_one_call_costs() -> None:
+    """A T4's model beside an L4's of twice the seconds; clips of 10 s and 40 s at 25 frames a second."""
+    frames = {"frames_range": (300, 1000), "task": "process_multi_clip"}
+    known = [
+        coefficients(gpu="T4", **frames),
+        coefficients(gpu="L4", s_per_frame=0.2, startup_s=20.0, **frames),
+        coefficients(gpu="L4", backend="local", s_per_frame=7.0, **frames),
+    ]
+    said = {"duration_s": None, "durations_s": (10.0, 40.0), "fps": 25.0, "task": "process_multi_clip"}
+    found = project(mix(**said, gpu="L4", backend="modal", failed_part=0.25), known, draws=50)
+    (row,) = found.rows.to_dict("records")
+    c = known[1].model_copy(update={"rates": rates_of("process_multi_clip", "L4")})
+    short, long = (predict(c, count, 1) for count in (250, 1000))
+    assert short.usd is not None
+    assert long.usd is not None
+    assert (row["gpu"], row["seconds_mean"], row["frames_mean"], row["chunks"]) == ("L4", 25, 625, "1")
+    assert row["usd_per_call"] == pytest.approx(1.25 * (short.usd + long.usd) / 2)
+    assert row["usd"] == pytest.approx(100 * row["usd_per_call"])
+    assert row["notes"] == "1 of 2 lengths lie outside of what was measured."
+    assert f"| {row['usd_per_call']:.5f} | " in found.markdown()
+    (alone,) = project(mix(**said, backend="local"), known, draws=50).rows["notes"]
+    assert alone.endswith("Seconds of a machine of one's own at Modal's prices: no forecast of Modal.")
+
+
+def test_chunks_are_the_models_choice_for_each_length_unless_they_are_said() -> None:
+    c = coefficients(
+        task="process_framing_ai", gpu="T4", chunks_range=(1, 4), startup_s=0.0, chunk_fixed_s=20.0,
+        terms=("s_per_frame", "chunk_fixed_s"),
+    )  # fmt: skip
+    said = {"task": "process_framing_ai", "duration_s": None, "durations_s": (60.0, 1.0)}
+    for chunks, shown in ((None, "1 to 4"), (2, "2")):
+        assert project(mix(**said, chunks=chunks), [c], draws=50).rows["chunks"].tolist() == [shown]
+
+
+def test_an_interval_that_neither_makes_alone_is_said_to_come_from_both() -> None:
+    """The model's error is 10 %, and so is that of a hundred calls."""
+    both = coefficients(covariance=((0.0, 0.0), (0.0, 0.0)), run_sd=0.0, relative_sd=0.1)
+    assert project(mix(), [both]).rows["interval_from"].tolist() == ["model and mix"]
+
+
+def test_no_draw_of_a_coefficient_lies_below_nothing() -> None:
+    """A fixed cost of which nothing is known but its mean: half of the months have the work alone."""
+    facts = {"terms": ("s_per_frame", "chunk_fixed_s"), "startup_s": 0.0, "degrees": 1000}
+    sure = {"run_sd": 0.0, "relative_sd": 0.0, "covariance": ((0.0, 0.0), (0.0, 1e8))}
+    vague = coefficients(**facts, **sure, chunk_fixed_s=10.0)
+    work = project(mix(per_month=1e6), [coefficients(**facts)], draws=50).usd
+    found = project(mix(per_month=1e6), [vague], draws=400)
+    assert float(np.min(found.draws)) == pytest.approx(work, rel=0.01)
+    assert 0.4 < float(np.mean(found.draws < 1.01 * work)) < 0.6
+
+
+def test_a_thousand_lengths_cost_what_they_do_one_by_one() -> None:
+    lengths = tuple(float(seconds) for seconds in range(1, 1001))
+    found = project(mix(duration_s=None, durations_s=lengths), [coefficients()], draws=50)
+    assert found.rows["seconds_mean"].tolist() == [pytest.approx(500.5)]
+    assert found.usd == pytest.approx(
+        project(mix(duration_s=500.5), [coefficients()], draws=50).usd, rel=1e-3
+    )
+
+
+def test_a_machine_without_a_price_is_named_and_costs_no_nothing() -> None:
+    with pytest.raises(BadInput, match="no price is known of render_overlay on X99") as error:
+        project(mix(), [coefficients(gpu="X99")], draws=50)
+    assert error.value.input == "render_overlay"
+
+
 @pytest.mark.parametrize(
     ("said", "mean", "low", "high"),
     [
@@ -155,6 +221,19 @@ def test_long_clips_weigh_as_much_as_they_cost() -> None:
             "from the ledger",
         ),
         ("[" * 100_000, "mix.json", "recursion"),
+        ('[{"task": "t", "per_month": 5, "duration_s": 2, "daily": [1]}]', "mix.json", "from the ledger"),
+        ('[{"task": "t", "per_month": 5, "duration_s": 2, "durations_s": [1]}]', "mix.json", "in one way"),
+        (
+            '[{"task": "t", "per_month": 5, "duration_from_s": 3, "duration_to_s": 2}]',
+            "mix.json",
+            "the shorter first",
+        ),
+        (
+            '[{"task": "t", "per_month": 5, "durations_s": [1], "duration_sd_s": 2}]',
+            "mix.json",
+            "goes with duration_s",
+        ),
+        ("task,per_month,duration_s\nt,5,3,4\n", "mix.csv", "line 2"),
         ("task,per_month,duration_s\nt,5\n", "mix.csv", "line 2"),
         ("task,per_month,duration_s\nt,many,3\n", "mix.csv", "per_month"),
     ],
@@ -174,7 +253,9 @@ def test_json_and_csv_say_the_same(tmp_path: Path) -> None:
     rows = [{"task": "render_overlay", "per_month": 40, "duration_s": 12.5}]
     (tmp_path / "a.json").write_text(json.dumps({"workloads": rows}))
     (tmp_path / "a.csv").write_text("task,per_month,duration_s,gpu\nrender_overlay,40,12.5,\n")
-    assert read_mix(tmp_path / "a.json") == read_mix(tmp_path / "a.csv")
+    # As spreadsheets write them: with a mark at the beginning, and blanks.
+    (tmp_path / "B.CSV").write_text("task, per_month,duration_s\nrender_overlay , 40,12.5\n", "utf-8-sig")
+    assert read_mix(tmp_path / "a.json") == read_mix(tmp_path / "a.csv") == read_mix(tmp_path / "B.CSV")
 
 
 def test_a_task_that_nothing_is_known_of_is_named() -> None:
@@ -208,6 +289,36 @@ def test_the_ledgers_mix_is_its_jobs_by_day_with_their_lengths(store: DirectoryS
     assert sorted(workload.durations_s) == [10, 11, 12, 13]
     assert workload.fps == 30
     assert workload.failed_part == pytest.approx(40 / (40 * 4 + 40), rel=1e-6)
+
+
+def test_a_clip_whose_frame_rate_is_another_is_as_long_as_its_frames_take_at_the_usual_one(
+    store: DirectoryStore,
+) -> None:
+    """A model knows frames: 600 of them are twice the work of 300, whatever their rate."""
+    for number in range(3):
+        enter_job(store, number, 0)
+    usage = {"wall_s": 40.0, "frames": 600, "video_seconds": 10.0}
+    enter(store, 3, usage=usage)
+    (workload,) = mix_of(load(store)).workloads
+    assert (workload.fps, sorted(workload.durations_s)) == (30, [10, 10, 10, 20])
+
+
+def test_what_failed_at_home_counts_at_modals_prices_like_what_went_well(store: DirectoryStore) -> None:
+    for number, status in enumerate(("ok", "ok", "error")):
+        failed = {} if status == "ok" else {"error_kind": "internal"}
+        usage = {"wall_s": 40.0, "frames": 300, "video_seconds": 10.0}
+        enter(store, number, backend="local", status=status, usage=usage, **failed)
+    (workload,) = mix_of(load(store)).workloads
+    assert workload.failed_part == pytest.approx(0.5)
+
+
+def test_a_chunk_whose_starter_left_no_entry_is_no_job_of_the_mix(store: DirectoryStore) -> None:
+    enter_job(store, 1, 0)
+    enter(store, 2, day=5, task="process_framing_ai_chunk", parent="f" * 32, usage={"frames": 300})
+    found = mix_of(load(store))
+    assert [workload.task for workload in found.workloads] == ["render_overlay"]
+    assert found.workloads[0].daily == (1,)
+    assert found.source == "the ledger's jobs from 2026-11-02 to 2026-11-02 (UTC)"
 
 
 def test_what_no_model_foretells_costs_what_it_did(store: DirectoryStore) -> None:

@@ -12,13 +12,14 @@ import pytest
 from tests.costs.ledgers import enter, enter_runs
 from tests.costs.runs_made import known
 from video_pipeline import keys
+from video_pipeline.costs import refit as module
 from video_pipeline.costs.drift import Drift, drift
 from video_pipeline.costs.experiment_results import experiment_runs
 from video_pipeline.costs.ledger import load
 from video_pipeline.costs.plan import shipped_plan
 from video_pipeline.costs.planning import choices, plan_from
 from video_pipeline.costs.predict import LIMIT
-from video_pipeline.costs.refit import coefficients_note, ledger_runs, refit
+from video_pipeline.costs.refit import coefficients_note, ledger_runs, rates_of, refit
 from video_pipeline.costs.stored import (
     FittedModels,
     current,
@@ -29,6 +30,7 @@ from video_pipeline.costs.stored import (
     save,
 )
 from video_pipeline.errors import BadInput
+from video_pipeline.machine import usable_cores
 from video_pipeline.store.base import ObjectStore
 from video_pipeline.store.directory import DirectoryStore
 from video_pipeline.telemetry.usage import Usage
@@ -136,6 +138,99 @@ def test_chunks_are_calls_side_by_side_and_their_workers_are_counted_together(st
     assert runs.loc[400, "chunks"] == runs.loc[10, "chunks"] == 1
 
 
+def test_workers_are_busy_from_their_start_on_and_what_failed_is_no_work_of_the_clip(
+    store: DirectoryStore,
+) -> None:
+    whole = {"frames": 600, "video_seconds": 20.0, "chunks": 2, "map_dispatch_ms": 1.0}
+    key = enter(store, 1, task="process_framing_ai_parallel", usage=whole)
+    chunk: dict[str, Any] = {"task": "process_framing_ai_chunk", "parent": key}
+    usage = {"frames": 300, "wall_s": 200.0, "machine_s": 205.0}
+    for number in (2, 3):
+        enter(store, number, **chunk, usage=usage)
+    enter(store, 4, **chunk, status="error", error_kind="lost", usage={**usage, "machine_s": 70.0})
+    (row,) = ledger_runs(load(store)).to_dict("records")
+    assert row["gpu_seconds"] == 410
+
+
+def test_runs_without_frames_are_none_and_a_task_that_never_tells_a_length_has_runs(
+    store: DirectoryStore,
+) -> None:
+    enter(store, 1, task="detect_players", usage={"frames": 30, "wall_s": 3.0})
+    enter(store, 2, task="detect_players", usage={"wall_s": 4.0})
+    enter(store, 3, task="detect_players", usage={"frames": 0, "wall_s": 5.0})
+    enter(store, 4, usage={"frames": 30, "video_seconds": 1.0, "wall_s": 6.0})
+    enter(store, 5, usage={"frames": 3, "wall_s": 7.0})
+    assert ledger_runs(load(store))["wall_s"].tolist() == [3, 6]
+
+
+def test_as_few_runs_as_may_be_are_a_model_and_one_fewer_are_none(store: DirectoryStore) -> None:
+    enter_runs(store, (100, 200, 400, 800, 900), repeats=1)
+    assert "5 runs of 5 lengths; wanted are 6 of 3" in refit(load(store)).not_fitted[0]
+    enter_runs(store, (100, 200, 400), repeats=2, first=50, task="extract_clip")
+    (model,) = refit(load(store)).models
+    assert (model.coefficients.task, model.coefficients.n_runs) == ("extract_clip", 6)
+    assert model.held_out_run is not None
+    assert 0 < model.held_out_run < 0.15
+
+
+def test_a_model_is_of_the_newest_runs_and_shows_the_newest_of_those(
+    store: DirectoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Experiments in no order: nine runs, the first three of them of a machine that was ten times as slow."""
+    monkeypatch.setattr(module, "MOST_RUNS", 6)
+    monkeypatch.setattr(module, "MOST_POINTS", 2)
+    enter_runs(store, (100, 200, 400))
+    ledger = load(store).iloc[:9]
+    slow = ledger["wall_s"].where(ledger.index >= 3, 10 * ledger["wall_s"])
+    (model,) = refit(ledger.assign(wall_s=slow).iloc[::-1]).models
+    assert model.coefficients.n_runs == 6
+    assert model.coefficients.s_per_frame == pytest.approx(0.05, rel=0.15)
+    assert [point.wall_s for point in model.points] == ledger["wall_s"].tolist()[-2:]
+
+
+def test_a_machine_of_ones_own_works_on_as_many_chunks_as_it_has_cores_and_modal_on_all(
+    store: DirectoryStore,
+) -> None:
+    for number, backend in enumerate(("local", "modal")):
+        enter_runs(store, (150, 300, 600), repeats=2, first=50 * number, backend=backend)
+    local, modal = (model.coefficients for model in refit(load(store)).models)
+    assert (local.backend, local.at_once) == ("local", usable_cores())
+    assert (modal.backend, modal.at_once) == ("modal", None)
+
+
+def test_chunks_are_segments_of_the_clips_frame_rate_where_all_have_one(store: DirectoryStore) -> None:
+    task = "process_framing_ai"
+    enter_runs(store, (150, 300, 600), repeats=2, task=task)
+    (model,) = refit(load(store)).models
+    assert model.coefficients.segment_frames == 60
+    enter(store, 60, task=task, day=30, usage={"frames": 300, "video_seconds": 12.0, "wall_s": 19.0})
+    (model,) = refit(load(store)).models
+    assert model.coefficients.segment_frames is None
+
+
+def test_parts_that_took_longer_than_the_whole_cost_a_task_its_imbalance_and_not_its_model(
+    store: DirectoryStore,
+) -> None:
+    """One call with all the frames took next to nothing for each: it did other work than the parts."""
+    for number, frames in enumerate((100, 400, 900) * 2):
+        whole = {"frames": frames, "video_seconds": frames / 30}
+        enter(store, number, day=number, task="process_framing_ai", usage={**whole, "wall_s": 5.0})
+        fan = {**whole, "chunks": 2, "map_dispatch_ms": 1.0, "wall_s": 5.0 + 0.1 * frames}
+        enter(store, 50 + number, day=number, task="process_framing_ai_parallel", usage=fan)
+    (model,) = refit(load(store)).models
+    assert model.coefficients.n_runs == 12
+    assert model.coefficients.imbalance == 1
+
+
+def test_a_gpu_is_priced_as_itself_and_one_without_a_price_has_none() -> None:
+    table, dearer = rates_of("process_multi_clip", None), rates_of("process_multi_clip", "H100")
+    assert table is not None
+    assert dearer is not None
+    assert dearer.whole_usd_per_s > 2 * table.whole_usd_per_s
+    assert rates_of("process_multi_clip", "a GPU of nobody's list") is None
+    assert rates_of("of_an_installation", None) is None
+
+
 def test_experiments_are_used_where_the_ledger_has_too_few_and_give_way_when_it_has_enough(
     store: DirectoryStore, tmp_path: Path
 ) -> None:
@@ -167,6 +262,44 @@ def test_tasks_that_experiments_alone_have_are_in_no_model(tmp_path: Path) -> No
     assert len(experiment_runs(tmp_path)) == 9
     path.write_text(path.read_text().replace("render_overlay", "experiment_network"))
     assert experiment_runs(tmp_path).empty
+
+
+def test_a_run_of_an_experiment_is_one_call_and_what_it_gave_to_others(tmp_path: Path) -> None:
+    def call(task: str, wall_s: float, **fields: Any) -> dict[str, Any]:
+        usage = {"wall_s": wall_s, "machine_s": wall_s + 1, "frames": 100, **fields.pop("usage", {})}
+        return {"task": task, "version": 1, "started_at": "2026-10-01T10:00:00Z", "usage": usage, **fields}
+
+    def fan(wall_s: float, chunks: int = 2) -> dict[str, Any]:
+        usage = {"chunks": chunks, "map_dispatch_ms": 9.0}
+        return call("process_framing_ai_parallel", wall_s, usage=usage)
+
+    chunk = call("process_framing_ai_chunk", 7.0, child=True, gpu="T4", usage={"model_load_time_ms": 2.0})
+    runs = [
+        [fan(10.0), chunk, chunk],
+        # Whose chunks they were, nobody knows: the fan-outs are left out, what stands beside them is not.
+        [fan(20.0), fan(21.0), call("process_framing_ai", 22.0), chunk],
+        # Given on whole: a call that stands in the file itself.
+        [fan(30.0, chunks=1), call("process_framing_ai", 31.0, child=True)],
+        # Files are chunks too, and no calls.
+        [call("crop_and_infer_caption_frame_extents", 40.0, gpu="A10", usage={"chunks": 31})],
+        [call("render_overlay", 50.0, usage={"frames": 0}), call("render_overlay", 0.0)],
+    ]
+    document = {"schema_version": 1, "environment": {"backend": "modal"}}
+    told = [{"status": "ok", "calls": calls} for calls in runs]
+    (tmp_path / "e.json").write_text(json.dumps({**document, "runs": told}))
+    found = experiment_runs(tmp_path).set_index("wall_s").astype(object)
+    assert found.index.tolist() == [10, 22, 40]
+    assert found["chunks"].tolist() == [2, 1, 1]
+    assert found["gpu"].fillna("-").tolist() == ["T4", "-", "A10"]
+    assert found["enlarged"].tolist()[:2] == [True, False]
+    assert found.loc[10, "gpu_seconds"] == 16
+
+
+def test_a_file_that_is_no_text_is_named_among_the_results(tmp_path: Path) -> None:
+    (tmp_path / "e.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(BadInput, match="not a result of an experiment") as error:
+        experiment_runs(tmp_path)
+    assert error.value.input == str(tmp_path / "e.json")
 
 
 def test_results_as_experiments_write_them_are_read(tmp_path: Path) -> None:
@@ -317,6 +450,22 @@ def test_predictions_that_are_more_than_15_percent_off_have_drifted(store: Direc
     foretold(store, 100, [100] * 50)
     found = drift(load(store))
     assert (found.calls, found.error) == (50, 0), "the newest 50 hold"
+
+
+def test_each_task_is_told_how_far_its_own_predictions_lay(store: DirectoryStore) -> None:
+    foretold(store, 0, [150] * 3)
+    for number in (10, 11, 12, 13):
+        enter(store, number, usage={"wall_s": 80.0, "predicted_s": 100.0})
+    found = drift(load(store))
+    assert [(task, calls) for task, calls, *_ in found.by_task] == [
+        ("process_framing_ai_parallel", 3),
+        ("render_overlay", 4),
+    ]
+    assert [row[2:] for row in found.by_task] == [
+        (pytest.approx(1 / 3), pytest.approx(0.5)),
+        (pytest.approx(0.25), pytest.approx(-0.2)),
+    ]
+    assert "20 % shorter than predicted (median)" in str(found)
 
 
 def test_predictions_that_are_just_at_the_limit_have_not_drifted_and_one_of_nothing_is_none(
