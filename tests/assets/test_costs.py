@@ -9,11 +9,16 @@ import dagster as dg
 import pytest
 
 from tests.costs.ledgers import enter, enter_runs
+from tests.costs.runs_made import known
 from tests.costs.test_refit import foretold, series
+from video_pipeline.assets import costs_tables as tables
 from video_pipeline.compute import open_compute
 from video_pipeline.compute.follow import run_call
+from video_pipeline.costs.drift import Drift
 from video_pipeline.costs.ledger import load
-from video_pipeline.costs.stored import current, read_models, read_plan
+from video_pipeline.costs.planning import choices
+from video_pipeline.costs.predict import Estimate
+from video_pipeline.costs.stored import FittedModel, FittedModels, current, read_models, read_plan
 from video_pipeline.definitions import build_definitions
 from video_pipeline.settings import load_settings
 from video_pipeline.store.base import ObjectStore
@@ -169,6 +174,9 @@ def test_predictions_that_drifted_fail_the_check_and_not_the_run(
     assert found.severity == dg.AssetCheckSeverity.WARN
     assert "50 % longer than predicted" in (found.description or "")
     assert found.metadata["median_error"].value == pytest.approx(1 / 3)
+    assert found.metadata["median_bias"].value == pytest.approx(0.5)
+    assert "| process_framing_ai_parallel | 6 | 33 % | +50 % |" in str(found.metadata["by_task"].value)
+    assert "not_fitted of cost_model" in str(found.metadata["what_to_do"].value)
 
 
 def test_a_wrong_folder_is_a_failure_a_person_can_read(
@@ -178,3 +186,82 @@ def test_a_wrong_folder_is_a_failure_a_person_can_read(
     (failed,) = [event for event in result.all_events if event.event_type_value == "STEP_FAILURE"]
     assert failed.step_key == "cost_model"
     assert "there is no such folder" in str(failed.event_specific_data)
+
+
+# Tables
+
+
+def cells(value: dg.MetadataValue) -> list[list[str]]:
+    """A table's rows below its head."""
+    lines = str(value.value).splitlines()[2:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_tasks_are_listed_by_what_they_cost_with_what_was_paid_beside_it(store: ObjectStore) -> None:
+    enter(store, 1, usage={"wall_s": 36.0})
+    enter(store, 2, task="detect_players", backend="local", usage={"wall_s": 3600.0})
+    enter(store, 3, task="detect_players", backend="local", status="error", error_kind="internal")
+    rows: Any = load(store)
+    dear, cheap = cells(tables.by_task(rows))
+    usd, on_modal = rows["usd"], rows["usd_on_modal"]
+    assert cheap == ["render_overlay", "1", "0", "0.010", f"{usd[0]:.4f}", f"{on_modal[0]:.4f}"]
+    assert dear == ["detect_players", "2", "1", "1.003", "0.0000", f"{on_modal[1] + on_modal[2]:.4f}"]
+
+
+def test_the_latest_attempts_come_first_and_what_is_not_known_is_a_dash(store: ObjectStore) -> None:
+    for number in range(tables.PREVIEW + 2):
+        usage = {"frames": 300, "predicted_s": 12.0} if number % 2 else {}
+        enter(store, number, usage={"wall_s": 10.0 + number, **usage})
+    enter(store, 90, backend="local", status="error", error_kind="timeout", usage={"gpu_type": "T4"})
+    rows: Any = load(store)
+    found = cells(tables.latest_attempts(rows))
+    assert len(found) == tables.PREVIEW
+    assert [row[2] for row in found] == ["timeout", *["ok"] * (tables.PREVIEW - 1)]
+    assert [row[3] for row in found[:3]] == ["10.0", "26.0", "25.0"]
+    assert found[0][6] == "T4 (local)"
+    usd = [f"{value:.4f}" for value in rows["usd_on_modal"][::-1]]
+    assert found[1][4:8] == ["-", "-", "CPU (modal)", usd[1]]
+    assert found[2][4:8] == ["12.0", "300", "CPU (modal)", usd[2]]
+    assert found[1][8] == f"{tables.PREVIEW + 1:032x}"[:12]
+
+
+def test_a_model_says_how_far_off_it_was_on_what_it_had_not_seen() -> None:
+    estimates = {
+        "s_per_frame": Estimate(value=0.1, se=0.01, low=0.08, high=0.12),
+        "startup_s": Estimate(value=0.0),
+    }
+    c = known(enlarged=True, estimates=estimates, held_out_error=0.07)
+    models = (
+        FittedModel(coefficients=c, used=True, held_out_run=0.03),
+        FittedModel(coefficients=c, used=False, held_out_run=0.9),
+    )
+    plain = known(gpu=None, estimates=estimates)
+    value = ["s_per_frame", "0.1", "0.08 to 0.12"]
+    rest = ["", "", "", "startup_s", "0", "-", "", ""]
+    runs = "12 (experiments, 2026-01-01)"
+    assert cells(tables.coefficients_table((c, plain), FittedModels(models=models))) == [
+        ["t, enlarged", "T4 (modal)", runs, *value, "7 %", "3 %"],
+        rest,
+        ["t", "CPU (modal)", runs, *value, "-", "-"],
+        rest,
+    ]
+
+
+def test_a_choice_says_what_was_measured_and_which_deadline_is_not_kept() -> None:
+    """A start of a day, which no count makes shorter; 5 s to 15 s were measured."""
+    facts = {"startup_s": 86_400.0, "frames_range": (150, 450), "chunks_range": (1, 4)}
+    c = known(task="process_framing_ai", enlarged=True, **facts)
+    alone = known(task="render_overlay", gpu=None, chunks_range=(1, 1))
+    found = cells(tables.choices_table(choices([c, alone])))
+    assert [(row[0], row[1], row[2], row[-1]) for row in found] == [
+        ("process_framing_ai, enlarged", "T4 (modal)", str(seconds), measured)
+        for seconds, measured in ((5, "yes"), (15, "yes"), (30, "no"), (60, "no"), (120, "no"), (300, "no"))
+    ]
+    assert all("(not kept)" in row[6] for row in found)
+    assert not any("(not kept)" in cell for row in found for cell in row[3:6])
+    assert found[0][3].startswith("1: 86415 s, ")
+
+
+def test_how_far_off_and_in_which_direction_is_told_by_task() -> None:
+    found = Drift(9, 0.2, 0.1, (("a", 4, 0.25, -0.2), ("b", 5, 1 / 3, 0.5)))
+    assert cells(tables.drift_table(found)) == [["a", "4", "25 %", "-20 %"], ["b", "5", "33 %", "+50 %"]]
