@@ -59,6 +59,8 @@ def test_goals_choose_differently_and_a_deadline_that_cannot_be_kept_is_said(
     assert re.search(r"^ +8 .*<- chosen", fastest, re.MULTILINE)
     kept = said(capsys, *FRAMING, "60", "--deadline", "700")
     assert "at most 700 s" in kept
+    assert said(capsys, *FRAMING, "60", "--goal", "deadline", "--deadline", "700") == kept
+    assert "  outside of what was measured: 18000 frames" in said(capsys, *FRAMING, "600")
     assert "for want of one" in said(capsys, *FRAMING, "60", "--deadline", "20")
 
 
@@ -77,7 +79,11 @@ def test_what_a_deployment_has_measured_takes_the_place_of_what_was_published(
     save(store, "models", {"json": refit(load(store)).model_dump_json().encode()})
     text = said(capsys, "cost", "--task", "render_overlay", "--duration", "20")
     assert "12 calls in the ledger" in text
+    assert "There is no other count to choose." in text
+    assert "Work: what version 1 was asked for, all requests alike." in text
     assert table(text)[1][0] == pytest.approx(34, rel=0.05)
+    assert main(["cost", "--task", "render_overlay", "--duration", "20", "--chunks", "2"]) == 2
+    assert "render_overlay was never measured in several chunks" in capsys.readouterr().err
     assert "no forecast of Modal" not in text
     enter_runs(store, first=100, backend="local")
     save(store, "models", {"json": refit(load(store)).model_dump_json().encode()})
@@ -158,6 +164,22 @@ def test_what_was_paid_and_what_local_seconds_would_cost_are_two_sums(
     text = said(capsys, "ledger")
     assert f"2 attempts, 0 of which failed: 200 machine seconds, {paid:.4f} USD paid. " in text
     assert f"at Modal's rates: {alone:.4f} USD in all, no forecast." in text
+
+
+def test_an_attempt_is_told_with_what_was_foretold_paid_and_made(
+    store: ObjectStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    usage = {"wall_s": 50.0, "machine_s": 53.0, "predicted_s": 44.4, "frames": 300, "chunks": 7}
+    enter(store, 1, backend="local", usage=usage)
+    enter(store, 2, status="error", error_kind="timeout", usage={"wall_s": 9.0})
+    rows: Any = load(store)
+    usd, on_modal = rows["usd"], rows["usd_on_modal"]
+    text = said(capsys, "ledger")
+    lines = [line.split() for line in text.splitlines()]
+    first = ["ok", "50.0", "44.4", "300", "7", "0.0000", f"{on_modal[0]:.4f}", "0" * 12]
+    assert lines[1][3:] == first
+    assert lines[2][3:] == ["timeout", "9.0", "-", "-", "-", f"{usd[1]:.4f}", f"{usd[1]:.4f}", "0" * 12]
+    assert "62 machine seconds" in text
 
 
 def test_the_ledger_is_told_by_task_and_day_and_written_whole(

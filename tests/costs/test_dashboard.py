@@ -93,6 +93,44 @@ def test_what_was_spent_and_what_local_calls_would_cost_are_never_one_sum(ledger
     assert figures["local_usd_on_modal"] == pytest.approx(local["usd_on_modal"].sum(), abs=1e-6)
 
 
+def test_headline_figures_are_in_hours_dollars_and_parts_of_the_time(tmp_path: Path) -> None:
+    """Of 15.5 s from submission to result, 4 were waiting, 2 the start and 2 the model's load."""
+    made = [
+        entry(
+            1, machine_s=11.5, gpu_type="T4", gpu_count=1, gpu_seconds=5400.0, model_load_time_ms=2000.0,
+            queued_ms=5500.0, startup_overhead_ms=6000.0, predicted_s=12.0,
+        ),
+        entry(2, status="error", error_kind="lost", predicted_s=500.0),
+        entry(3, predicted_s=11.0),
+        entry(4, predicted_s=9.0),
+    ]  # fmt: skip
+    rows = ledger_of(tmp_path, made)
+    figures = dashboard_figures(rows)
+    assert figures["gpu_hours"] == 1.5
+    assert figures["cold_start_share"] == pytest.approx(8 / 15.5, abs=1e-4)
+    assert figures["prediction_error"] == 0.1
+    assert (figures["attempts"], figures["failed_attempts"]) == (4, 1)
+    assert figures["prices_as_of"] == rows["prices_as_of"][0]
+    data = data_of(dashboard_page(rows))
+    assert data["prices"] == [[rows["prices_as_of"][0], "any", 4]]
+    assert sums(data)["cold"] == sums(data)["timed"] == 1
+
+
+def test_only_addresses_become_links_and_long_names_are_cut(tmp_path: Path) -> None:
+    addresses = ["https://a", "http://b", "file:///c", "javascript:alert(1)", "data:text/html,x", None]
+    made = [
+        entry(number, at=FIRST + timedelta(minutes=number), predicted_s=5.0, host="h" * 500)
+        for number in range(len(addresses))
+    ]
+    told = {key_of(number): address for number, address in enumerate(addresses)}
+    data = data_of(dashboard_page(ledger_of(tmp_path, made), link_of=lambda tenant, key: told[key]))
+    place = data["point_columns"].index("link")
+    newest_first = [row[place] for row in data["points"]]
+    assert newest_first == [None, None, None, "file:///c", "http://b", "https://a"]
+    host = data["slow"][0][data["slow_columns"].index("host")]
+    assert (len(host), host[-1]) == (160, "…")
+
+
 def test_no_text_can_leave_the_data(ledger: pd.DataFrame) -> None:
     evil = "</script><script>alert(1)</script><!--\u2028"
     rows = ledger.assign(host=evil, task=evil, error_kind=evil, gpu_type=evil, partition=evil, tenant=evil)
@@ -315,6 +353,9 @@ def test_models_and_plan_are_shown_as_they_are(ledger: pd.DataFrame) -> None:
     data = data_of(dashboard_page(ledger, plan.coefficients, plan))
     for told, c in zip(data["coefficients"], plan.coefficients, strict=True):
         assert (told["task"], told["s_per_frame"], told["source"]) == (c.name, c.s_per_frame, c.source)
+        assert told["estimates"] == {name: [one.low, one.high] for name, one in c.estimates.items()}
+    notes = [list(table.notes) for table in (plan.framing_ai, plan.overlay)]
+    assert [table["notes"] for table in data["plan"]] == notes
     assert [row[1] for row in data["plan"][0]["rows"]] == [row.chunks for row in plan.framing_ai.rows]
 
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.costs.ledgers import enter, enter_runs
@@ -148,8 +149,12 @@ def test_workers_are_busy_from_their_start_on_and_what_failed_is_no_work_of_the_
     for number in (2, 3):
         enter(store, number, **chunk, usage=usage)
     enter(store, 4, **chunk, status="error", error_kind="lost", usage={**usage, "machine_s": 70.0})
-    (row,) = ledger_runs(load(store)).to_dict("records")
-    assert row["gpu_seconds"] == 410
+    # One call that asked another for something is no fan-out.
+    asking = enter(store, 6, usage={"frames": 300, "video_seconds": 10.0, "wall_s": 20.0})
+    enter(store, 5, task="detect_players", parent=asking)
+    found = ledger_runs(load(store)).set_index("wall_s")["gpu_seconds"]
+    assert found[10.0] == 410
+    assert np.isnan(found[20.0])
 
 
 def test_runs_without_frames_are_none_and_a_task_that_never_tells_a_length_has_runs(
@@ -212,7 +217,7 @@ def test_parts_that_took_longer_than_the_whole_cost_a_task_its_imbalance_and_not
     store: DirectoryStore,
 ) -> None:
     """One call with all the frames took next to nothing for each: it did other work than the parts."""
-    for number, frames in enumerate((100, 400, 900) * 2):
+    for number, frames in enumerate((120, 480, 960) * 2):
         whole = {"frames": frames, "video_seconds": frames / 30}
         enter(store, number, day=number, task="process_framing_ai", usage={**whole, "wall_s": 5.0})
         fan = {**whole, "chunks": 2, "map_dispatch_ms": 1.0, "wall_s": 5.0 + 0.1 * frames}
