@@ -94,26 +94,27 @@ def test_what_was_spent_and_what_local_calls_would_cost_are_never_one_sum(ledger
 
 
 def test_headline_figures_are_in_hours_dollars_and_parts_of_the_time(tmp_path: Path) -> None:
-    """Of 15.5 s from submission to result, 4 were waiting, 2 the start and 2 the model's load."""
+    """Of 15.5 s from submission to result, 4 were waiting, 2 the start and 2 the model's load; a warm call's
+    10 s were work alone."""
     made = [
         entry(
             1, machine_s=11.5, gpu_type="T4", gpu_count=1, gpu_seconds=5400.0, model_load_time_ms=2000.0,
             queued_ms=5500.0, startup_overhead_ms=6000.0, predicted_s=12.0,
         ),
         entry(2, status="error", error_kind="lost", predicted_s=500.0),
-        entry(3, predicted_s=11.0),
+        entry(3, cold=False, queued_ms=0.0, startup_overhead_ms=0.0, predicted_s=11.0),
         entry(4, predicted_s=9.0),
     ]  # fmt: skip
     rows = ledger_of(tmp_path, made)
     figures = dashboard_figures(rows)
     assert figures["gpu_hours"] == 1.5
-    assert figures["cold_start_share"] == pytest.approx(8 / 15.5, abs=1e-4)
+    assert figures["cold_start_share"] == pytest.approx(8 / 25.5, abs=1e-4)
     assert figures["prediction_error"] == 0.1
     assert (figures["attempts"], figures["failed_attempts"]) == (4, 1)
     assert figures["prices_as_of"] == rows["prices_as_of"][0]
     data = data_of(dashboard_page(rows))
     assert data["prices"] == [[rows["prices_as_of"][0], "any", 4]]
-    assert sums(data)["cold"] == sums(data)["timed"] == 1
+    assert (sums(data)["cold"], sums(data)["timed"]) == (1, 2)
 
 
 def test_only_addresses_become_links_and_long_names_are_cut(tmp_path: Path) -> None:

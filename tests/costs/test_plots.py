@@ -189,7 +189,9 @@ def test_runs_of_seconds_and_of_hours_are_both_to_be_told(figures: list[Any]) ->
 
 def test_a_month_is_drawn_by_workload_with_its_interval_and_as_a_sum(figures: list[Any]) -> None:
     said = [
-        Workload(task="render_overlay", per_month=calls, duration_s=20.0, backend=backend)
+        Workload.model_validate(
+            {"task": "render_overlay", "per_month": calls, "duration_s": 20.0, "backend": backend}
+        )
         for calls, backend in ((900, "modal"), (100, "local"))
     ]
     found = project(Mix(workloads=tuple(said)), [coefficients(), coefficients(backend="local")], draws=500)

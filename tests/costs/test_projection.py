@@ -305,7 +305,7 @@ def test_a_clip_whose_frame_rate_is_another_is_as_long_as_its_frames_take_at_the
 
 def test_what_failed_at_home_counts_at_modals_prices_like_what_went_well(store: DirectoryStore) -> None:
     for number, status in enumerate(("ok", "ok", "error")):
-        failed = {} if status == "ok" else {"error_kind": "internal"}
+        failed: dict[str, Any] = {} if status == "ok" else {"error_kind": "internal"}
         usage = {"wall_s": 40.0, "frames": 300, "video_seconds": 10.0}
         enter(store, number, backend="local", status=status, usage=usage, **failed)
     (workload,) = mix_of(load(store)).workloads
