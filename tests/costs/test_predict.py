@@ -151,3 +151,11 @@ def test_predicting_and_planning_import_no_scipy_and_no_pandas() -> None:
         "assert not {'scipy', 'pandas', 'torch'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_clip_that_ends_within_a_segment_is_as_long_as_it_is_and_gets_the_chunks_that_it_has() -> None:
+    """Of 100 frames in segments of 60: two, of which the second has 40."""
+    c = known(segment_frames=60, chunks_range=(1, 2))
+    assert predict(c, 100, 1).seconds == pytest.approx(10 + 0.1 * 100)
+    found = predict(c, 100, 8)
+    assert (found.chunks, found.extrapolated) == (2, ())
