@@ -81,7 +81,7 @@ def told(store: ObjectStore, which: list[tuple[str, str]]) -> str:
     rows = ledger.load(store)
     chosen = [pair in which for pair in zip(rows["partition"], rows["task"], strict=True)]
     columns = ["partition", "task", "key", "attempt", "status", "error_kind", "started_at", "finished_at"]
-    return rows[chosen][columns].to_string()
+    return str(rows.loc[chosen, columns].to_string())
 
 
 def published(store: ObjectStore, films: list[str]) -> list[str]:
