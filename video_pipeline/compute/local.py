@@ -181,9 +181,6 @@ class LocalCompute:
         if call is None or not self._is_new(call[0]):
             cancelled = self._cancelled.get(handle.key)
             return never_began(handle.key, handle.task, status.detail, WorkerIdentity(), cancelled=cancelled)
-        result = read_result(self._store, handle.tenant, handle.key)
-        if result is not None and self._is_of(call[0], result):
-            return result
         error = error_in_its_place(
             handle.task,
             status.died,
