@@ -65,6 +65,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason="needs a Modal account: run with --run-modal"))
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Names of tests are printed, and stand in the environment of whatever a test starts: of a long value
+    they have the beginning."""
+    if isinstance(val, str | bytes) and len(val) > 100:
+        return f"{val[:40]!r} and {len(val) - 40} more"
+    return None
+
+
 @pytest.fixture(autouse=True)
 def _no_settings_leak_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No test sees the developer's own environment, and none writes to their home."""
