@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from itertools import pairwise
 
 import pytest
 
@@ -53,6 +54,25 @@ def test_a_fragmented_file_read_in_one_pass_is_read_front_to_back(media: MediaFa
     assert pictures == 1260
     assert reader.places[opening:] == sorted(reader.places[opening:])
     assert reader.served < len(data) * 1.05
+
+
+@pytest.mark.parametrize(
+    ("variant", "front_to_back"),
+    [("h264_fragmented_pictures", False), ("h264_fragmented_cmaf", True), ("h264_fragmented_small", True)],
+)
+def test_times_do_not_move_once_a_fragment_with_a_lower_offset_is_read(
+    media: MediaFactory, variant: str, front_to_back: bool
+) -> None:
+    def times(one_pass: bool) -> list[int]:
+        opened = open_video(media.path(variant), name="v", one_pass=one_pass)
+        found = [packet.pts for packet in opened.container.demux(opened.stream) if packet.size]
+        assert opened.reader.seekable() != (one_pass and front_to_back)
+        opened.close()
+        return sorted(pts for pts in found if pts is not None)
+
+    found = times(one_pass=True)
+    assert found == times(one_pass=False)
+    assert len({after - before for before, after in pairwise(found)}) == 1
 
 
 @pytest.mark.parametrize("variant", ["h264_mkv", "vp9", "msmpeg4_avi", "h264_faststart"])

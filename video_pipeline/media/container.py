@@ -24,6 +24,7 @@ import av.video
 
 from video_pipeline.errors import BadInput
 from video_pipeline.media.header_walk import HeaderWalk, Source, walk_of
+from video_pipeline.media.mp4 import late_shift
 
 FORMATS = {
     "mov": "mov,mp4,m4a,3gp,3g2,mj2",
@@ -137,7 +138,8 @@ def truncated(name: str, how: str) -> BadInput:
 def open_video(source: Source, *, name: str, one_pass: bool = False) -> OpenedVideo:
     """Open `source` (a path, or a seekable binary reader, which stays the caller's to close).
 
-    `one_pass`: nobody will seek, so a fragmented MP4 is read front to back (its duration may stay unknown).
+    `one_pass`: nobody will seek, so a fragmented MP4 is read front to back (its duration may stay unknown),
+    but for one whose times need a look at all fragments' headers first (`late_shift`).
     Raises BadInput, naming `name`, if it is empty, not a video file of the kinds in `FORMATS`, has no video
     stream, or ends before its container says.
     """
@@ -169,8 +171,9 @@ def _open_reader(raw: BinaryIO, owned: bool, name: str, one_pass: bool) -> Opene
         walk.go_on(raw, size, WALK_AT_ONCE)
         if "moov" not in walk.kinds and not walk.kinds.count("moof") and walk.next_header >= size:
             raise truncated(name, "it has no index (moov box), as when a recording or an upload broke off")
+    forward_only = one_pass and "moof" in walk.kinds and not late_shift.comes_late(raw, size)
     raw.seek(0)
-    reader = SeenReader(raw, walk, forward_only=one_pass and "moof" in walk.kinds)
+    reader = SeenReader(raw, walk, forward_only=forward_only)
     with media_errors(name, "not a video file that can be opened", REPLACE):
         container = av.open(
             reader,

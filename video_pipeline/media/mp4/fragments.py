@@ -87,6 +87,18 @@ def read_fragment(
     return Fragment(start, moof.position + len(moof), joined, timed)
 
 
+def lowest_offset(moof: Body) -> int:
+    """The lowest composition offset in a fragment, of all of its tracks, in their ticks; 0 without any."""
+    runs = (
+        _run(box, _Track(0, 0, 1, 0, 0, 0), 0, 0, MAX_SAMPLES)[0]
+        for traf in moof.children()
+        if traf.kind == "traf"
+        for box in traf.children()
+        if box.kind == "trun"
+    )
+    return min((int((run.pts - run.dts).min()) for run in runs if len(run)), default=0)
+
+
 _NONE = np.empty(0, np.int64)
 NO_SAMPLES = Samples(_NONE, _NONE, _NONE, _NONE, _NONE, np.empty(0, bool), np.empty(0, np.uint8))
 
