@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from video_pipeline.costs.predict import LIMIT
 from video_pipeline.costs.stored import Frame
+from video_pipeline.wording import counted
 
 LAST = 50
 """Calls that are looked at, the newest: a drift of weeks ago that a new fit has mended is over."""
@@ -36,8 +37,8 @@ class Drift:
     def __str__(self) -> str:
         if self.error is None or self.bias is None:
             return (
-                f"{self.calls} calls in the ledger carried a prediction; with fewer than {FEWEST} there is "
-                "nothing to say"
+                f"{counted(self.calls, 'call')} in the ledger carried a prediction; with fewer than {FEWEST} "
+                "there is nothing to say"
             )
         which = "longer" if self.bias > 0 else "shorter"
         return (

@@ -250,7 +250,7 @@ def _from_ledger(workload: Workload, region_factor: float, world: _World) -> _Ro
             "usd_high": float(high),
             "usd_per_call": float(each.mean()),
             "interval_from": "mix",
-            "basis": f"what {len(each)} jobs cost in the ledger, their seconds at Modal's prices.",
+            "basis": f"what {counted(len(each), 'job')} cost in the ledger, their seconds at Modal's prices.",
             "notes": " ".join(_few(world, workload)),
         },
         both,
