@@ -22,6 +22,7 @@ from video_pipeline.resources.history import read_states
 from video_pipeline.store.base import ObjectStore
 
 
+@pytest.mark.slow
 def test_what_a_person_cancelled_waits_until_it_changes_or_somebody_asks_for_it(
     instance: dg.DagsterInstance, store: ObjectStore, outcomes: Outcomes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -49,6 +50,7 @@ def test_what_a_person_cancelled_waits_until_it_changes_or_somebody_asks_for_it(
     assert asked(tick(instance)) == ["demo--b", "demo--a"]
 
 
+@pytest.mark.slow
 def test_a_partition_that_was_made_stays_done_when_a_second_making_is_cancelled(
     instance: dg.DagsterInstance, store: ObjectStore, outcomes: Outcomes, monkeypatch: pytest.MonkeyPatch
 ) -> None:

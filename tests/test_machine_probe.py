@@ -104,6 +104,7 @@ def test_a_machine_without_a_gpu_says_so_in_words(probed: tuple[ProbeResult, str
     assert "NVIDIA_DRIVER_CAPABILITIES=compute,utility,video" in page
 
 
+@pytest.mark.slow
 @without_gpu
 def test_a_probe_that_needs_a_gpu_fails_and_names_what_is_missing(settings: Settings) -> None:
     store = open_store(settings)

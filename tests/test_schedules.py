@@ -253,6 +253,7 @@ def test_samples_are_done_when_both_of_their_assets_are(
     assert asked(tick(instance, SAMPLES)) == ["demo--half"]
 
 
+@pytest.mark.slow
 def test_what_an_older_version_made_is_taken_only_when_asked(
     instance: dg.DagsterInstance, store: ObjectStore, outcomes: Outcomes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -386,6 +387,7 @@ for item in [*defs.schedules, *defs.sensors]:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("environment", "status"),
     [

@@ -816,6 +816,7 @@ def test_what_a_person_cancelled_is_counted_and_is_no_failure(
     assert (found.metadata["cancelled"].value, found.metadata["failed"].value) == (2, 0)
 
 
+@pytest.mark.slow
 def test_a_check_lists_the_failures_of_its_own_asset(
     instance: dg.DagsterInstance, store: ObjectStore, definitions: dg.Definitions
 ) -> None:
@@ -827,6 +828,7 @@ def test_a_check_lists_the_failures_of_its_own_asset(
         assert (found.metadata["failed"].value, found.metadata["cancelled"].value) == (failed, failed)
 
 
+@pytest.mark.slow
 def test_the_health_checks_table_is_cut_and_its_counts_are_not(
     instance: dg.DagsterInstance, store: ObjectStore, definitions: dg.Definitions
 ) -> None:

@@ -61,6 +61,7 @@ def logged(instance: dg.DagsterInstance, result: dg.ExecuteInProcessResult) -> s
     return "\n".join(entry.user_message for entry in instance.all_logs(result.run_id))
 
 
+@pytest.mark.slow
 def test_one_video_becomes_a_published_set_and_a_second_run_does_no_work(
     store: ObjectStore, instance: dg.DagsterInstance
 ) -> None:

@@ -99,6 +99,7 @@ def test_a_month_of_calls_goes_through_all_four_assets(
     assert "0 calls in the ledger carried a prediction" in (check_of(result).description or "")
 
 
+@pytest.mark.slow
 def test_a_second_morning_adds_only_what_is_new(
     instance: dg.DagsterInstance, store: ObjectStore, folder: Path
 ) -> None:
@@ -129,6 +130,7 @@ def test_a_ledger_without_any_price_is_a_morning_like_any_other(
     assert "1 job of of_an_installation (local)" in shown["cost_projection"]["nothing_yet"]
 
 
+@pytest.mark.slow
 def test_framing_with_and_without_the_network_is_told_apart_in_what_the_assets_show(
     instance: dg.DagsterInstance, store: ObjectStore, folder: Path
 ) -> None:
@@ -149,6 +151,7 @@ def test_framing_with_and_without_the_network_is_told_apart_in_what_the_assets_s
     assert "| process_framing_ai, plain | T4 (modal) | 60 |" in shown["gpu_plan"]["choices"]
 
 
+@pytest.mark.slow
 def test_calls_of_real_workers_are_counted(
     instance: dg.DagsterInstance, store: ObjectStore, folder: Path
 ) -> None:

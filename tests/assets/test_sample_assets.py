@@ -88,6 +88,7 @@ def test_a_sample_becomes_pictures_predictions_and_reports_in_the_store(
     assert checks["all_delivered"].severity == dg.AssetCheckSeverity.WARN
 
 
+@pytest.mark.slow
 def test_a_sample_that_was_run_before_asks_nobody_again(
     instance: dg.DagsterInstance, store: ObjectStore, server: RangeServer
 ) -> None:

@@ -58,6 +58,7 @@ def test_the_region_of_the_bundled_clip_is_found(moments: list[PicturePair]) -> 
     assert "different captions" in layout.reasons[0]
 
 
+@pytest.mark.slow
 def test_captions_at_the_top_are_found_at_the_top(moments: list[PicturePair]) -> None:
     """The same pictures with their lower quarter on top."""
     layout = found(moments, lambda y: np.concatenate((y[270:], y[:270])))
@@ -65,6 +66,7 @@ def test_captions_at_the_top_are_found_at_the_top(moments: list[PicturePair]) ->
     assert layout.region.top + layout.region.height < 0.35
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", [1, 3, 15])
 def test_a_logo_that_never_changes_is_no_caption(moments: list[PicturePair], moment: int) -> None:
     """The band of one moment stands over all of them; there is no other caption."""
@@ -106,6 +108,7 @@ def test_moments_are_spread_over_the_whole_video(duration: Fraction, count: int)
     assert all(0 <= moment <= duration for moment in moments)
 
 
+@pytest.mark.slow
 def test_the_task_stores_a_layout_that_the_pass_takes(
     store: ObjectStore, make_context: Callable[..., TaskContext]
 ) -> None:

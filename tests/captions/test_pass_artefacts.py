@@ -319,6 +319,7 @@ def test_the_network_takes_one_core_and_leaves_the_rest_to_the_other_stages(
         torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 3])
 def test_the_number_of_encoders_changes_no_byte(
     demo_store: ObjectStore, make_context: MakeContext, workers: int

@@ -87,6 +87,7 @@ def test_captions_come_with_their_text_and_exact_times(
     assert check_captions(after_pass, result.captions.manifest_key) == []
 
 
+@pytest.mark.slow
 def test_every_file_is_there_and_the_page_holds_the_clip(
     after_pass: ObjectStore, make_context: MakeContext
 ) -> None:
@@ -106,6 +107,7 @@ def test_every_file_is_there_and_the_page_holds_the_clip(
     }
 
 
+@pytest.mark.slow
 def test_a_second_run_makes_nothing_and_says_the_same(
     after_pass: ObjectStore, make_context: MakeContext
 ) -> None:
@@ -144,6 +146,7 @@ def test_a_logo_that_never_goes_is_no_caption_and_the_files_say_so(
     assert check_captions(after_pass, result.captions.manifest_key) == []
 
 
+@pytest.mark.slow
 def test_captions_are_published_beside_the_pass(after_pass: ObjectStore, make_context: MakeContext) -> None:
     result, _ = read(after_pass, make_context, ocr=False)
     plan = plan_for(after_pass, pass_request(after_pass, VIDEO, STAGES))

@@ -107,6 +107,7 @@ def test_every_artefact_passes_its_checks_and_a_rerun_writes_nothing(
     assert again.label_counts == result.label_counts
 
 
+@pytest.mark.slow
 def test_a_subset_makes_only_itself_and_the_frames_it_refers_to(
     demo_store: ObjectStore, make_context: MakeContext
 ) -> None:
@@ -163,6 +164,7 @@ def fail_at(number: int, function: Callable[..., Any]) -> Callable[..., Any]:
 STAGE_CALLS = {"decode": 84, "infer": 84, "assemble": 84, "encode": 5, "upload": 5}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["first", "middle", "last"])
 @pytest.mark.parametrize("stage", list(STAGE_CALLS))
 def test_a_failure_in_any_stage_stops_all_and_publishes_nothing(

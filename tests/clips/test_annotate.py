@@ -225,6 +225,7 @@ def test_a_word_wider_than_a_line_breaks_inside() -> None:
     assert min(map(len, lines[:-1])) >= 15
 
 
+@pytest.mark.slow
 def test_a_word_of_a_million_letters_is_cut_in_time() -> None:
     lines, left_out = texts(Paragraph("x" * 1_000_000, 20, input="notes"), 400, 3)
     assert len(lines) == 3

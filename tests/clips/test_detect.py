@@ -248,6 +248,7 @@ def test_a_class_or_weights_that_do_not_exist_are_refused_by_name(
         detect_players(one(0, source_key="acme/client/nowhere.mp4"), context)
 
 
+@pytest.mark.slow
 def test_progress_tells_rate_and_time_left_and_a_cancel_is_heard(
     store: ObjectStore, settings: Settings, tmp_path: Path
 ) -> None:

@@ -186,6 +186,7 @@ def test_a_cancelled_copy_stops_at_its_next_packet(desk: Desk) -> None:
         desk.run("extract_clip", source_key=key, start=0, end=2, mode="copy")
 
 
+@pytest.mark.slow
 def test_joining_many_clips_keeps_only_those_in_sight(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     alive: weakref.WeakSet[Any] = weakref.WeakSet()
     most = 0

@@ -83,6 +83,7 @@ def test_a_cut_goes_from_the_last_picture_of_one_clip_to_the_first_of_the_next(d
     assert numbers(clip) == [*range(50), *range(100, 150)]
 
 
+@pytest.mark.slow
 def test_a_dissolve_adds_both_clips_by_weights_that_grow_frame_by_frame(desk: Desk) -> None:
     result, clip = join_wide(
         desk, two_films(desk), transition="dissolve", transition_seconds=0.4, encoding=SMOOTH
@@ -100,6 +101,7 @@ def test_a_dissolve_adds_both_clips_by_weights_that_grow_frame_by_frame(desk: De
     assert second == pytest.approx(0.3 * 0.5**0.5, abs=0.04)
 
 
+@pytest.mark.slow
 def test_a_fade_goes_to_black_in_its_first_half_and_comes_back_in_its_second(desk: Desk) -> None:
     result, clip = join_wide(
         desk, two_films(desk), transition="fade", transition_seconds=0.4, encoding=SMOOTH
@@ -148,6 +150,7 @@ def test_the_network_is_loaded_once_for_all_clips(desk: Desk, monkeypatch: pytes
     assert len(loads) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transition", ["cut", "dissolve"])
 def test_forty_joined_clips_stay_in_time_with_their_sound(desk: Desk, transition: str) -> None:
     rate = Fraction(30000, 1001)

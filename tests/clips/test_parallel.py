@@ -138,6 +138,7 @@ def test_chunks_cover_every_frame_once_and_begin_on_segments(
 # The same clip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
 def test_however_many_chunks_make_a_clip_its_bytes_are_the_same(
     desk: Desk, calls: FanOutDouble, count: int

@@ -170,6 +170,7 @@ def test_a_local_source_goes_on_with_its_old_content_when_it_is_replaced_meanwhi
     assert "fragments' headers in" in (sources.how_read(0) or "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "most"),
     [("+faststart", 13.6), (f"{FRAGMENTED}+skip_trailer", 13.6), ("+frag_keyframe+dash+global_sidx", 14.2)],

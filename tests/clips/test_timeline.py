@@ -223,6 +223,7 @@ def test_a_fade_goes_down_to_black_and_comes_back() -> None:
     assert weights[6:14] == [1, *(Fraction(n, 4) for n in (3, 2, 1, 1, 2, 3)), 1]
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(programme=programmes())
 def test_the_sound_of_each_clip_covers_exactly_its_frames(programme: Programme) -> None:

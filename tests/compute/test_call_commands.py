@@ -137,6 +137,7 @@ def kill(backend: Backend, orchestrator: CallRecord) -> None:
         os.kill(orchestrator.worker.pid, signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_a_cancel_of_a_dead_orchestrator_ends_the_calls_that_it_started(
     backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

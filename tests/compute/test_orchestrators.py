@@ -90,6 +90,7 @@ def test_cancelling_an_orchestrator_ends_its_calls_within_seconds(
     assert journals(children) == [1, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("end", "kind"), [("its machine", "preempted"), ("its time limit", "timeout")])
 def test_an_orchestrator_that_has_to_stop_ends_its_calls(
     compute: LocalCompute, store: ObjectStore, task_settings: Settings, tmp_path: Path, end: str, kind: str
@@ -113,6 +114,7 @@ def test_an_orchestrator_that_has_to_stop_ends_its_calls(
     raise AssertionError("its calls did not even begin")
 
 
+@pytest.mark.slow
 def test_a_call_that_somebody_else_started_is_left_running(
     compute: LocalCompute, store: ObjectStore, task_settings: Settings, tmp_path: Path
 ) -> None:
@@ -149,6 +151,7 @@ def test_a_killed_orchestrators_calls_go_on_and_the_next_one_redoes_none(
     assert backend.is_at_rest()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["unclaimed", "waiting for them", "before it waits for them"])
 def test_the_calls_of_a_killed_attempt_are_ended_with_the_next_one(
     compute: LocalCompute, store: ObjectStore, task_settings: Settings, tmp_path: Path, when: str
@@ -173,6 +176,7 @@ def test_the_calls_of_a_killed_attempt_are_ended_with_the_next_one(
     assert journals(children) == [1, 1]
 
 
+@pytest.mark.slow
 def test_cancelling_a_killed_orchestrator_ends_the_calls_it_left(
     compute: LocalCompute, store: ObjectStore, task_settings: Settings, tmp_path: Path
 ) -> None:

@@ -80,6 +80,7 @@ def test_a_render_that_loaded_the_network_was_enlarged_and_a_fan_out_is_told_by_
     }
 
 
+@pytest.mark.slow
 def test_real_workers_leave_what_tells_the_two_apart(desk: Desk, compute: LocalCompute) -> None:
     request = {
         **TALL,

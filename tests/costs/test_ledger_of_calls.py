@@ -62,6 +62,7 @@ def kinds(store: ObjectStore) -> Counter[str]:
     return Counter(row["error_kind"] if row["status"] == "error" else "ok" for row in rows_of(store))
 
 
+@pytest.mark.slow
 def test_every_attempt_is_in_the_ledger_however_it_ended(
     compute: LocalCompute, store: ObjectStore, task_settings: Settings, tmp_path: Path
 ) -> None:

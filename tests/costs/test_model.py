@@ -69,6 +69,7 @@ def test_a_column_that_is_missing_is_named() -> None:
         fitted(runs_made((120,), (1, 2)).drop(columns="chunks"))
 
 
+@pytest.mark.slow
 def test_intervals_cover_what_they_promise() -> None:
     """40 fits to 18 noisy runs each; each foretells a run of a configuration that was not among them."""
     inside = 0

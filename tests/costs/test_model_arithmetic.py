@@ -98,6 +98,7 @@ def test_the_spread_is_found_though_runs_far_off_weigh_less() -> None:
     assert float(np.mean(spreads)) == pytest.approx(0.03, rel=0.05)
 
 
+@pytest.mark.slow
 def test_held_out_runs_are_foretold_by_the_fit_to_all_others_with_terms_chosen_from_those() -> None:
     runs = runs_made((120, 480, 960), (1, 2, 4), repeats=2, spread=0.04, seed=9)
     found = fitted(runs).by_configuration

@@ -56,6 +56,7 @@ def usage_of(desk: Desk) -> Usage:
     return desk.last.usage
 
 
+@pytest.mark.slow
 def test_a_clip_in_chunks_says_what_spreading_and_joining_took(
     desk: Desk, compute: LocalCompute, framed: dict[str, Any]
 ) -> None:

@@ -428,6 +428,7 @@ def test_no_repeats_at_all_are_refused(tmp_path: Path, capsys: pytest.CaptureFix
     assert "--repeats must be at least 1" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_series_and_prints_the_table(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

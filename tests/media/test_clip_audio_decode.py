@@ -277,6 +277,7 @@ class _Counted(io.BytesIO):
         return data
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi"])
 def test_a_second_in_the_middle_reads_a_small_part_of_the_file(tmp_path: Path, suffix: str) -> None:
     noise = np.random.default_rng(4).standard_normal((2, 60 * SAMPLE_RATE)).astype(np.float32) * 0.2

@@ -86,6 +86,7 @@ def test_a_tone_lies_nearer_when_slowed_down_than_atempo_puts_it() -> None:
     assert np.abs(burst_shifts("tone", Fraction(1, 4), 6)).max() < 0.008
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("speed", [Fraction(7, 3), Fraction(37, 100)])
 def test_the_shift_does_not_grow_with_time(speed: Fraction) -> None:
     shifts = burst_shifts("tone", speed, 45)

@@ -19,6 +19,7 @@ from video_pipeline.media.clip_source import ClipSource
 FRAGMENTED = "+frag_keyframe+empty_moov+default_base_moof"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "opening"),
     [

@@ -98,6 +98,7 @@ def uploaded_to(server: ModalLoopback, app: str) -> set[str]:
     return {name for function in functions for name in function["files"]}
 
 
+@pytest.mark.slow
 def test_a_probe_that_finds_no_gpu_fails_the_command_and_stands_in_the_record(
     modal_server: tuple[ModalLoopback, dict[str, str]], store: ObjectStore
 ) -> None:

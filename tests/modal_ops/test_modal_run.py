@@ -45,6 +45,7 @@ def video_key(modal_server: tuple[ModalLoopback, dict[str, str]], monkeypatch: p
     return key
 
 
+@pytest.mark.slow
 def test_the_command_of_the_earlier_runner_samples_frames_into_files(
     modal_server: tuple[ModalLoopback, dict[str, str]], video_key: str, tmp_path: Path
 ) -> None:
@@ -69,6 +70,7 @@ def test_a_request_that_is_wrong_is_one_line_and_starts_nothing(
     assert set(modal_server[0].state()["containers"]) == before
 
 
+@pytest.mark.slow
 def test_a_run_above_the_limit_is_refused_before_anything_starts(
     modal_server: tuple[ModalLoopback, dict[str, str]], video_key: str
 ) -> None:

@@ -249,6 +249,7 @@ KEYS = [f"demo--{name}" for name in "abcdef"]
 some_keys = st.sets(st.sampled_from(KEYS))
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(
     st.dictionaries(st.sampled_from(KEYS), st.sampled_from("xyz")),

@@ -293,6 +293,7 @@ class KilledStore(DirectoryStore):
             raise Killed
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(worlds(), st.integers(1, 30), st.sampled_from([0.0, 1.5 * HOUR_S]))
 def test_a_clean_up_that_is_killed_anywhere_loses_nothing_and_is_finished_by_the_next(

@@ -202,6 +202,7 @@ def test_a_defect_while_indexes_are_kept_ends_the_run(
         run_inference_impl(video_url=server.url("h264_b.mp4"), index_directory=tmp_path)
 
 
+@pytest.mark.slow
 def test_the_demo_film_of_many_fragments_is_kept_whole(
     server: RangeServer, media: MediaFactory, tmp_path: Path
 ) -> None:

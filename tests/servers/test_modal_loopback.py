@@ -74,6 +74,7 @@ def test_a_spawned_call_is_found_again_by_its_id_from_another_process(loopback: 
     assert client(loopback, again) == {"value": 42}
 
 
+@pytest.mark.slow
 def test_large_arguments_and_results_go_through_blobs(loopback: ModalLoopback) -> None:
     assert client(loopback, "say(same=function('echo').remote('x' * 5_000_000) == 'x' * 5_000_000)")["same"]
     assert loopback.state()["rpcs"]["BlobCreate"] >= 2
@@ -107,6 +108,7 @@ def test_options_make_another_function_and_an_unknown_gpu_is_refused(loopback: M
     assert [(item["gpu"], item["timeout_s"]) for item in bound] == [("T4", 77)]
 
 
+@pytest.mark.slow
 def test_how_a_call_can_fail_reaches_the_caller_by_its_type(loopback: ModalLoopback) -> None:
     script = """
         def outcome(run):

@@ -196,6 +196,7 @@ def test_pictures_that_fit_no_rows_are_left_out_and_said(tmp_path: Path) -> None
     assert OfflineRun(Path(tracked.url_or_path or "")).table("predictions")["columns"][-1] == "error"
 
 
+@pytest.mark.slow
 def test_two_runs_of_one_process_are_apart_and_leave_nothing_running(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from video_pipeline.captions.extents import EVIDENCE
 from video_pipeline.captions.labels import LABELS, reverse
@@ -43,10 +44,12 @@ def _honest(truth: np.ndarray, rng: np.random.Generator, step: float = 1.6) -> n
     return likelihood / likelihood.sum(axis=1, keepdims=True)
 
 
+@pytest.mark.slow
 def test_one_look_told_twice_counts_half() -> None:
     assert abs(fit_evidence(scenes_of(independent=False))[0] - 0.5) <= 0.1
 
 
+@pytest.mark.slow
 def test_two_looks_count_fully() -> None:
     assert abs(fit_evidence(scenes_of(independent=True))[0] - 1.0) <= 0.15
 

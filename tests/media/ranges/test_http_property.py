@@ -81,6 +81,7 @@ def read(source: HttpSource, start: int, stop: int, traffic: Traffic) -> Pipelin
     return None
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(st.lists(faults(PASSING), min_size=1, max_size=4), RANGES)
 def test_faults_that_pass_leave_the_right_bytes_or_a_transient_error(
