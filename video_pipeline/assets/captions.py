@@ -168,11 +168,12 @@ def caption_pass(
     selected = tuple(stage for stage in STAGES if PASS[stage] in context.selected_asset_keys)
     try:
         objects = store.open()
-        request = pass_request(objects, video_of(context), STAGES)
+        request = pass_request(objects, video_of(context), selected)
         # A run that died between two of its materialisations is made again with the others alone: what they
         # show is in the result of the call for all, and a call for them would start a machine for nothing.
-        if not compute.has_done(TASK, request):
-            request = request.model_copy(update={"stages": selected})
+        whole = request.model_copy(update={"stages": STAGES})
+        if selected != STAGES and compute.has_done(TASK, whole):
+            request = whole
     except PipelineError as error:
         raise to_failure(context, error) from None
     handle, record = compute.run(context, TASK, request, [PASS[stage] for stage in selected])
