@@ -114,6 +114,7 @@ def test_runs_that_a_broken_backfill_took_with_it_were_cancelled_by_nobody(
     assert asked(tick(instance)) == ["demo--breaking", "demo--broken"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["bad input", "a cancelled call"])
 def test_a_run_that_is_started_again_inherits_nothing_of_what_was_wrong_with_the_first(
     instance: dg.DagsterInstance, store: ObjectStore, outcomes: Outcomes, end: str

@@ -102,6 +102,7 @@ def held(call: CallRecord) -> Iterator[None]:
         thread.join()
 
 
+@pytest.mark.slow
 def test_the_demo_runs_the_whole_job_and_names_files_that_exist(store: ObjectStore, tmp_path: Path) -> None:
     log = tmp_path / "log"
     assert start(DEMO, log).wait(timeout=RUN_S) == 0, log.read_text()[-3000:]

@@ -90,6 +90,7 @@ def within(timeout_s: float, condition: Callable[[], bool]) -> bool:
     return condition()
 
 
+@pytest.mark.slow
 def test_a_run_has_all_it_needs_loaded_and_ends_alone(started: Started) -> None:
     assert started.loaded.split() == ["video_pipeline.definitions", "alembic"]
     assert started.host.num_threads() == 1
@@ -98,6 +99,7 @@ def test_a_run_has_all_it_needs_loaded_and_ends_alone(started: Started) -> None:
     assert not is_gone(started.host)
 
 
+@pytest.mark.slow
 def test_a_stop_that_all_processes_are_told_ends_the_host_only_after_its_runs(started: Started) -> None:
     started.host.send_signal(signal.SIGTERM)
     started.server.kill()
@@ -108,6 +110,7 @@ def test_a_stop_that_all_processes_are_told_ends_the_host_only_after_its_runs(st
     assert within(60.0, lambda: is_gone(started.host))
 
 
+@pytest.mark.slow
 def test_a_host_that_is_killed_takes_its_runs_with_it(started: Started) -> None:
     started.host.kill()
     assert started.says() == "ended 255\n"

@@ -138,6 +138,7 @@ def code_server(tmp_path: Path) -> Iterator[dict[str, object]]:
         process.wait()
 
 
+@pytest.mark.slow
 def test_a_code_server_that_does_not_know_the_run_settles_it_at_once(
     instance: dg.DagsterInstance, launcher: WatchedRunLauncher, code_server: dict[str, object]
 ) -> None:

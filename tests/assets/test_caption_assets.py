@@ -140,6 +140,7 @@ def test_a_video_without_a_request_has_its_captions_found(
     assert 0.7 < layout["crop_region"].data["top"] < 0.85
 
 
+@pytest.mark.slow
 def test_choosing_only_extents_encodes_nothing(store: ObjectStore, instance: dg.DagsterInstance) -> None:
     store_demo_clip(store)
     result = run(instance, "source_video", "caption_frame_extents")

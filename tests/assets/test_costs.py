@@ -54,6 +54,7 @@ def folder(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_month_of_calls_goes_through_all_four_assets(
     instance: dg.DagsterInstance, store: ObjectStore, folder: Path
 ) -> None:

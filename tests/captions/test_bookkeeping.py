@@ -94,6 +94,7 @@ STEPS: list[tuple[Callable[[int, Path], None], int]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("step", "count"), STEPS, ids=[step.__name__ for step, _ in STEPS])
 def test_four_times_the_frames_take_about_four_times_the_work(
     step: Callable[[int, Path], None], count: int, tmp_path: Path

@@ -107,6 +107,7 @@ def test_a_label_gives_the_frames_number_and_its_time(index: int, rate: Fraction
     assert time_label(index, rate) == text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("width", "height"),
     [(16, 16), (16, 1080), (1280, 160), (1920, 40), (3840, 2160), (402, 26), (640, 360), (100, 120)],

@@ -47,6 +47,7 @@ def _changed(frame: CroppedFrame, change: Callable[[np.ndarray], np.ndarray]) ->
     return CroppedFrame(y=np.ascontiguousarray(change(frame.y)), u=frame.u, v=frame.v, tags=frame.tags)
 
 
+@pytest.mark.slow
 def test_the_region_of_the_bundled_clip_is_found(moments: list[PicturePair]) -> None:
     layout = found(moments)
     true, region = CUES["crop_region"], layout.region

@@ -222,6 +222,7 @@ def test_the_contact_sheet_is_drawn_once_and_not_for_frames_that_lie_there_alrea
     assert demo_store.get(first.contact_sheet_key) == sheet
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("device", "stages", "leaving"),
     [("cpu", ["caption_frame_extents", "vp9_chunks"], {"infer", "encode"}), ("cuda", ["vp9_chunks"], set())],

@@ -36,20 +36,25 @@ def put(
     "variant",
     [
         "h264_b",
-        "h264_fragmented",
         "hevc",
-        "vp9",
-        "av1",
         "vfr",
-        "non_zero_start",
-        "edit_empty",
         "edit_trim",
         "rotated_90",
-        "odd_size",
-        "ten_bit",
         "one_picture",
-        "two_pictures",
-        "slow",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in (
+                "h264_fragmented",
+                "vp9",
+                "av1",
+                "non_zero_start",
+                "edit_empty",
+                "odd_size",
+                "ten_bit",
+                "two_pictures",
+                "slow",
+            )
+        ),
     ],
 )
 def test_every_kind_of_video_becomes_a_whole_set(

@@ -68,6 +68,7 @@ def read(
     return result, CaptionsDocument.model_validate_json(store.get(prefix + "captions.json"))
 
 
+@pytest.mark.slow
 def test_captions_come_with_their_text_and_exact_times(
     after_pass: ObjectStore, make_context: MakeContext
 ) -> None:
@@ -118,6 +119,7 @@ def test_a_second_run_makes_nothing_and_says_the_same(
     assert first.model_dump(exclude=volatile) == second.model_dump(exclude=volatile)
 
 
+@pytest.mark.slow
 def test_without_the_extra_captions_come_without_text_and_say_why(
     after_pass: ObjectStore, make_context: MakeContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -57,6 +57,7 @@ def stream_threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith(THREAD_PREFIX)]
 
 
+@pytest.mark.slow
 def test_streaming_and_sequential_runs_make_the_same(tmp_path: Path, make_context: MakeContext) -> None:
     made: list[tuple[dict[str, bytes], CropAndInferResult]] = []
     tables = []
@@ -232,6 +233,7 @@ def cancel_at_a_random_moment(store: ObjectStore, context: TaskContext, seed: in
             store.delete(item.key)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_cancelling_at_a_random_moment_ends_in_time(
     demo_store: ObjectStore, make_context: MakeContext, seed: int

@@ -75,6 +75,7 @@ def test_a_line_gets_the_punctuation_of_its_writing_and_loses_doubtful_spaces(
     assert tidy(line, script) == tidied
 
 
+@pytest.mark.slow
 @given(st.text(max_size=40), st.sampled_from(["Latn", "Hani", "Jpan", None]))
 def test_tidying_twice_changes_nothing_more_and_no_letter_at_all(line: str, script: str | None) -> None:
     once = tidy(line, script)

@@ -114,7 +114,11 @@ def make_film(
             setattr(stream.codec_context, tag, 1)
         track = None
         if sound is not None:
-            track = cast(Any, container.add_stream(sound.codec, rate=sound.rate, layout=sound.layout))
+            quick = {"aac_coder": "fast"} if sound.codec == "aac" else {}
+            track = cast(
+                Any,
+                container.add_stream(sound.codec, rate=sound.rate, layout=sound.layout, options=quick),
+            )
         packets = []
         for number, pts in enumerate(ticks):
             frame = picture(first + number, v, size)

@@ -52,6 +52,7 @@ def after_the_calls(
 # Parts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("reason", "lost", "error", "left"),
     [
@@ -126,6 +127,7 @@ def test_parts_that_do_not_add_up_to_the_clip_are_not_joined(
     assert not any(key.endswith(("clip.mp4", "manifest.json")) for key in desk.stored())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("lost", "said"),
     [(5, "the parts hold 59 frames, not 60"), (-1, r"its picture lasts 5\.900000 s")],
@@ -216,6 +218,7 @@ def test_a_clip_in_chunks_says_what_it_read_of_its_source(desk: Desk, calls: Fan
     assert all((context.usage.bytes_read or 0) > 0 for context in contexts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backend", "gpus", "at_once"), [("local", 0, None), ("local", 3, 3), ("modal", 3, None)]
 )

@@ -148,6 +148,7 @@ def test_a_film_of_odd_size_loses_its_last_row_and_column_and_the_result_says_so
     assert_same_pictures(clip, expected(shown(even), 0.51, 1.29))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["ten_bit", "hevc_open_gop", "h264_fragmented", "edit_trim", "mpeg4_avi"])
 def test_real_footage_of_other_kinds_keeps_its_pictures_and_times(
     desk: Desk, media: MediaFactory, variant: str

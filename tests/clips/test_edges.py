@@ -58,6 +58,7 @@ def shown_numbers(desk: Desk, request: dict[str, Any], first: int, stop: int | N
     return [int(frame.shots[0].picture.y.astype(int).sum()) for frame in frames]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("film", "fields"),
     [

@@ -374,6 +374,7 @@ def cut_and_frame(desk: Desk, clip: ClipId, key: str, start: float, **cut: Any) 
     return {one.number: one for one in pictures}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "again",
     [{"start": 0.8}, {"start": 0.73}, {"start": 0.91, "mode": "copy"}],

@@ -296,6 +296,7 @@ def test_a_part_that_is_gone_has_its_call_run_again_by_another_attempt_and_no_ot
     assert [record.is_reusable(task, desk.store) for record in records] == [True, False, True]
 
 
+@pytest.mark.slow
 def test_of_two_renders_of_one_clip_at_once_the_later_finds_the_clip_when_it_is_run_again(
     desk: Desk, calls: FanOutDouble, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -197,6 +197,7 @@ def test_joined_clips_fill_every_frame_and_overlap_only_in_a_dissolve(programme:
     assert programme.frames == shown - (overlap if programme.transition == "dissolve" else 0)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(programme=programmes())
 def test_every_frame_has_its_parts_and_weights_never_exceed_one(programme: Programme) -> None:

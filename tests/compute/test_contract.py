@@ -215,6 +215,7 @@ def test_a_task_that_does_not_stop_at_its_time_limit_is_ended_and_not_run_again(
     assert starts(journal) == 1
 
 
+@pytest.mark.slow
 def test_a_detached_caller_leaves_the_call_running_and_the_next_one_attaches(
     backend: Backend, tmp_path: Path
 ) -> None:

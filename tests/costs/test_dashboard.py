@@ -303,6 +303,7 @@ def test_gpus_of_a_kind_are_added_up_and_what_has_no_price_is_counted(tmp_path: 
     assert sums(data, backend="local")["unpriced"] == 1
 
 
+@pytest.mark.slow
 def test_a_large_ledger_makes_a_page_of_bounded_size(ledger: pd.DataFrame) -> None:
     """60,000 attempts of 90 tasks over four years."""
     copies = []

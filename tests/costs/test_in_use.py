@@ -235,6 +235,7 @@ def test_a_new_plan_makes_no_other_call_and_renders_nothing_again(
     assert again.prediction == before.prediction, "what was foretold of the render that was made"
 
 
+@pytest.mark.slow
 def test_a_second_attempt_after_a_new_plan_cuts_where_the_first_did(
     desk: Desk, calls: FanOutDouble, backend: str
 ) -> None:

@@ -491,6 +491,7 @@ class _Unconditional(DirectoryStore):
         return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("silent_s", [0.0, 1000.0], ids=["it lives", "it is silent"])
 def test_without_conditional_writes_a_claim_is_taken_from_a_silent_worker_only_and_that_one_entered(
     tmp_path: Path, silent_s: float

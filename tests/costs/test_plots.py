@@ -52,6 +52,7 @@ def boxes(labels: Any, figure: Any) -> list[Any]:
     return [label.get_window_extent() for label in labels if label.get_text()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("days", [1, 2, 12, 13, 21, 35, 60, 90])
 def test_names_of_days_never_run_into_each_other(tmp_path: Path, figures: list[Any], days: int) -> None:
     plots.cost_by_day(ledger(tmp_path, days))

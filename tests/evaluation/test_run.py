@@ -86,6 +86,7 @@ def test_a_document_made_without_a_recogniser_has_no_texts_to_judge(tmp_path: Pa
     assert not outcome_of(database, document(caption(1, 2, 5), frame_count=10)).texts
 
 
+@pytest.mark.slow
 def test_the_product_finds_the_captions_of_the_demo_clip(street: Path, capsys) -> None:
     truth = read_truth(street, Fraction(10))
     outcome = run_product(truth.video, truth.crop_region, text=False, model=None)

@@ -79,6 +79,7 @@ def test_runs_are_calls_of_their_own_with_their_usage_and_environment(place: Pla
     assert len(said) == 2
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_is_a_row_with_its_reason_and_the_others_go_on(place: Place) -> None:
     made, _ = _series(place, _double("good"), _double("bad", do="bad_input"), _double("dies", do="die"))
     assert {found.configuration for found in made.failed_runs()} == {"bad", "dies"}
@@ -129,6 +130,7 @@ def _fan(name: str, children: int, chunks: int | None = None, called: str | None
     )
 
 
+@pytest.mark.slow
 def test_a_fan_out_whose_calls_were_answered_from_older_ones_fails(place: Place) -> None:
     """Its own call is new, and took no time, for all its work had been done."""
     work = _fan("fan", 2, called="always-the-same")
@@ -161,6 +163,7 @@ def test_a_call_on_modal_costs_gpu_cores_and_memory_for_what_its_worker_was_char
     assert dearer == pytest.approx(100 * (per_s - 0.000164 + prices().gpu_s("H100")))
 
 
+@pytest.mark.slow
 def test_a_run_in_fewer_chunks_than_it_is_named_for_fails(place: Place) -> None:
     made, _ = _series(place, _fan("fan of 3", 2, chunks=3), _fan("fan of 2", 2, chunks=2), repeats=1)
     assert len(made.ok_runs("fan of 2")) == 1

@@ -47,11 +47,18 @@ EXACT = {
     "flac_44100_mkv": ("mkv", "flac", 44100),
     "aac_22050_mkv": ("mkv", "aac", 22050),
 }
+USUAL = ("aac_mp4", "opus_webm", "mp3_44100_mp4")
 SECONDS = 9
 
 
 @pytest.mark.parametrize("start", [Fraction(0), Fraction(1, 2), Fraction(9, 2), Fraction(16, 3)])
-@pytest.mark.parametrize("variant", EXACT)
+@pytest.mark.parametrize(
+    "variant",
+    [
+        *USUAL,
+        *(pytest.param(name, marks=pytest.mark.slow) for name in sorted(EXACT) if name not in USUAL),
+    ],
+)
 def test_clicks_lie_at_their_sample_from_any_start(tmp_path: Path, variant: str, start: Fraction) -> None:
     suffix, codec, rate = EXACT[variant]
     at = [rate * k + 137 * k for k in range(SECONDS)]

@@ -73,6 +73,7 @@ def carrier(kind: str, t: np.ndarray) -> np.ndarray:
     return np.sum([np.sin(2 * np.pi * 120 * k * t) / k for k in range(1, 20)], axis=0) / 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["tone", "noise", "voice"])
 @pytest.mark.parametrize("speed", SPEEDS)
 def test_bursts_come_out_near_their_place(speed: Fraction, kind: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.doubles import nvdec
-from tests.fixtures.media_factory import MediaFactory
+from tests.fixtures.media_factory import MediaFactory, usual_ones_fast
 from video_pipeline.errors import BadInput
 from video_pipeline.media import decode_nvdec
 from video_pipeline.media.decode import open_decoder
@@ -56,7 +56,7 @@ def played(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("played")
-@pytest.mark.parametrize("variant", ON_BOTH)
+@pytest.mark.parametrize("variant", usual_ones_fast(ON_BOTH))
 def test_samples_equal_the_software_decoders(media: MediaFactory, variant: str) -> None:
     decoder = NvdecDecoder(media.path(variant), name="v", crop_region=BAND, rate=TEN)
     equal(list(decoder.samples()), software(media, variant))
@@ -129,7 +129,7 @@ def test_a_rate_that_is_not_positive_is_refused(media: MediaFactory) -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("variant", ON_BOTH)
+@pytest.mark.parametrize("variant", usual_ones_fast(ON_BOTH))
 def test_nvdec_equals_the_software_decoder_bit_for_bit(media: MediaFactory, variant: str) -> None:
     reason = unavailable()
     if reason:

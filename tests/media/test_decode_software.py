@@ -16,7 +16,7 @@ import av
 import numpy as np
 import pytest
 
-from tests.fixtures.media_factory import DEMO_CLIP, MediaFactory
+from tests.fixtures.media_factory import DEMO_CLIP, MediaFactory, usual_ones_fast
 from tests.media.reference import decode_everything, displayed_crop, planes
 from video_pipeline.errors import BadInput, Transient
 from video_pipeline.media.decode_software import SoftwareDecoder
@@ -66,7 +66,7 @@ def same_pixels(frame: CroppedFrame, expected: tuple[np.ndarray, np.ndarray, np.
     return all(np.array_equal(a, b) for a, b in zip((frame.y, frame.u, frame.v), expected, strict=True))
 
 
-@pytest.mark.parametrize("variant", UPRIGHT)
+@pytest.mark.parametrize("variant", usual_ones_fast(UPRIGHT))
 @pytest.mark.parametrize("rate", [TEN, Fraction(30000, 1001)], ids=["10", "ntsc"])
 def test_samples_equal_decoding_everything(media: MediaFactory, variant: str, rate: Fraction) -> None:
     path = media.path(variant)
@@ -492,6 +492,7 @@ def open_files() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("leave_after", [0, 1, 7])
 def test_leaving_half_way_frees_everything(media: MediaFactory, leave_after: int) -> None:
     path = media.path("h264_b")
@@ -514,6 +515,7 @@ def test_leaving_half_way_frees_everything(media: MediaFactory, leave_after: int
     assert set(threading.enumerate()) <= threads
 
 
+@pytest.mark.slow
 def test_a_refused_file_is_closed(media: MediaFactory) -> None:
     for variant in ("text", "corrupt_middle", "truncated_mkv", "audio_only", "no_pictures"):
         path = media.path(variant)

@@ -166,6 +166,7 @@ def test_ffmpeg_decodes_the_file_without_a_complaint(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_sound_and_picture_are_in_step_and_end_together_after_forty_segments(tmp_path: Path) -> None:
     times = even(40 * 60)
     path = write(tmp_path / "clip.mp4", times, audio=sound(samples_of(times)))

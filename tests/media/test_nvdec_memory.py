@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from tests.doubles import nvdec_memory as double
-from tests.fixtures.media_factory import MediaFactory
+from tests.fixtures.media_factory import MediaFactory, usual_ones_fast
 from video_pipeline.errors import BadInput
 from video_pipeline.media import nvdec_memory
 from video_pipeline.media.decode_memory import CodedPicture, CodedRun, SoftwareMemoryDecoder
@@ -79,7 +79,7 @@ def played(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 @pytest.mark.usefixtures("played")
-@pytest.mark.parametrize("variant", ON_BOTH)
+@pytest.mark.parametrize("variant", usual_ones_fast(ON_BOTH))
 def test_pictures_equal_the_software_decoders(media: MediaFactory, variant: str) -> None:
     run = run_of(media.path(variant))
     with NvdecMemoryDecoder() as decoder:
@@ -172,7 +172,7 @@ def test_without_a_gpu_it_is_refused_with_the_reason() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("variant", ON_BOTH)
+@pytest.mark.parametrize("variant", usual_ones_fast(ON_BOTH))
 def test_on_a_gpu_pictures_equal_the_software_decoders(media: MediaFactory, variant: str) -> None:
     reason = unavailable()
     if reason:

@@ -124,6 +124,7 @@ def test_streaming_equals_the_definition_for_any_timestamps(
     assert stream(pts, last, base, rate) == expected
 
 
+@pytest.mark.slow
 @given(count=st.integers(1, 60), base=bases, rate=rates, step=st.integers(1, 2000))
 def test_each_sample_shows_the_largest_pts_not_after_its_moment(
     count: int, base: Fraction, rate: Fraction, step: int

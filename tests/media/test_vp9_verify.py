@@ -181,6 +181,7 @@ def test_every_truncation_and_every_byte_too_many_is_refused(good: bytes):
             check(good + more)
 
 
+@pytest.mark.slow
 def test_no_damaged_byte_raises_anything_but_our_error(good: bytes):
     source = random.Random(3)
     refused = 0

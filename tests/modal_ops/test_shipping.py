@@ -150,6 +150,7 @@ def test_the_pinned_versions_are_within_the_bounds_of_the_project() -> None:
             assert bound.specifier.contains(version), f"{line} is outside {bound}"
 
 
+@pytest.mark.slow
 def test_every_task_is_imported_from_the_shipped_files_alone_and_without_dagster(container: Path) -> None:
     imported = in_container(
         container,

@@ -43,6 +43,7 @@ def found(report: RetentionReport) -> dict[str, int]:
     return {item.kind: item.units for item in report.kinds if item.units}
 
 
+@pytest.mark.slow
 def test_what_nothing_refers_to_goes_in_two_runs_and_the_published_set_stays(
     shared_s3: S3Store, tenant: str
 ) -> None:

@@ -250,6 +250,7 @@ def check_gone(world: World, now: dict[str, bytes], *, calls: bool = True) -> No
             assert [key for key in now if call_of(name) in key and "/ledger/" not in key] == [], (name, state)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(worlds())
 def test_what_is_referred_to_stays_and_the_rest_that_is_old_goes(world: World) -> None:

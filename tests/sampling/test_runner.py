@@ -26,6 +26,7 @@ def frames_of(result: dict[str, Any]) -> list[tuple[Any, ...]]:
     return [(row["batch"], row["video"], row["pts"], row["prediction"]) for row in result["frames"]]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_frames_and_answers_however_work_completes(server: RangeServer) -> None:
     names = ("h264_b", "h264_fragmented_mfra", "h264_faststart")
     first = sample(server, *names, num_batches=4, frames_per_sample=2)

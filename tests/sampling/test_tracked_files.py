@@ -45,6 +45,7 @@ def test_a_run_is_tracked_with_what_was_asked_its_pages_and_its_pictures(
     assert told["directory"] == tmp_path / "out"
 
 
+@pytest.mark.slow
 def test_an_offline_run_is_kept_with_its_artifacts_and_the_place_wandb_looks_for_them(
     tmp_path: Path, monkeypatch
 ) -> None:

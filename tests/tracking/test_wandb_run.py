@@ -105,6 +105,7 @@ def children_of_wandb() -> list[psutil.Process]:
     return found
 
 
+@pytest.mark.slow
 def test_an_offline_run_holds_what_the_sample_gave(tmp_path: Path, listener: Listener) -> None:
     result, _ = made_result(videos=3, frames=2, failed_videos=1)
     tracked = track(result, tmp_path)
@@ -172,6 +173,7 @@ def png(colour: str, size: tuple[int, int] = (1920, 1080)) -> bytes:
     return file.getvalue()
 
 
+@pytest.mark.slow
 def test_pictures_stand_in_the_rows_of_their_frames(tmp_path: Path) -> None:
     result, _ = made_result(videos=2, frames=2, failed_videos=1, with_png=True)
     tracked = track(result, tmp_path, pictures=[png("red"), png("blue", (200, 1000))])
@@ -189,6 +191,7 @@ def test_pictures_stand_in_the_rows_of_their_frames(tmp_path: Path) -> None:
     assert [picture.size for picture in shown.values()] == [(320, 180), (200, 1000)]
 
 
+@pytest.mark.slow
 def test_pictures_that_fit_no_rows_are_left_out_and_said(tmp_path: Path) -> None:
     result, _ = made_result(videos=1, frames=2)
     tracked = track(result, tmp_path, pictures=[png("red", (16, 16))])
@@ -215,6 +218,7 @@ def test_two_runs_of_one_process_are_apart_and_leave_nothing_running(
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_everything_that_is_written_lies_in_the_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

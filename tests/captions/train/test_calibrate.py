@@ -54,6 +54,7 @@ def test_two_looks_count_fully() -> None:
     assert abs(fit_evidence(scenes_of(independent=True))[0] - 1.0) <= 0.15
 
 
+@pytest.mark.slow
 def test_with_the_fitted_weight_confidences_are_true() -> None:
     scenes = scenes_of(independent=True)
     weight, _ = fit_evidence(scenes)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fixtures.media_factory import VARIANTS, MediaFactory
+from tests.fixtures.media_factory import VARIANTS, MediaFactory, usual_ones_fast
 from tests.media.mp4.framemd5 import md5_of, whole_decode
 from video_pipeline.errors import BadInput
 from video_pipeline.media.decode_memory import CodedPicture, CodedRun, NoPicture, decode_pictures
@@ -42,7 +42,7 @@ MP4 = sorted(name for name, (suffix, _) in VARIANTS.items() if suffix in (".mp4"
 WHOLE = [name for name in MP4 if name not in (*REFUSED, *MOVED_MIDWAY) and not name.startswith(DAMAGED)]
 
 
-@pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.parametrize("name", usual_ones_fast(WHOLE))
 def test_every_picture_is_the_one_a_whole_decode_shows_at_its_time(name: str, media: MediaFactory) -> None:
     path = media.path(name)
     # The long clip is there for its many fragments; each twentieth picture of it is enough.
@@ -58,7 +58,7 @@ def test_every_picture_is_the_one_a_whole_decode_shows_at_its_time(name: str, me
             assert selection.frame_index == number
 
 
-@pytest.mark.parametrize("name", [name for name in WHOLE if "fragmented" in name])
+@pytest.mark.parametrize("name", usual_ones_fast([name for name in WHOLE if "fragmented" in name]))
 def test_a_picture_has_its_number_where_all_headers_before_it_are_read(
     name: str, media: MediaFactory
 ) -> None:
@@ -93,6 +93,7 @@ def test_a_number_does_not_depend_on_what_other_lookups_have_read(media: MediaFa
     assert found == [*range(known), *[None] * (len(found) - known)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FRAGMENTED_WITHOUT_INDEX)
 def test_bisecting_finds_the_same_pictures_as_walking(name: str, media: MediaFactory) -> None:
     path = media.path(name)

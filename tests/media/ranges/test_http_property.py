@@ -101,6 +101,7 @@ def test_faults_that_pass_leave_the_right_bytes_or_a_transient_error(
     assert None in (read(source, 0, SIZE, Traffic()) for _ in range(30))
 
 
+@pytest.mark.slow
 @settings(max_examples=120, deadline=None)
 @given(st.lists(faults(PASSING + LYING), min_size=1, max_size=4), RANGES)
 def test_no_lie_of_a_server_ever_gives_other_bytes(
