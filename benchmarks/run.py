@@ -13,6 +13,7 @@ import importlib
 import sys
 
 from benchmarks.harness import Figure, machine, table, write_results
+from video_pipeline.models.cpu_threads import sleep_while_waiting
 
 FAMILIES = (
     "decode",
@@ -30,6 +31,7 @@ FAMILIES = (
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("families", nargs="*", choices=[*FAMILIES, []], default=[], metavar="FAMILY")
+    sleep_while_waiting()
     wanted = parser.parse_args(argv).families or list(FAMILIES)
     facts = machine()
     figures: list[Figure] = []

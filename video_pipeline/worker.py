@@ -39,6 +39,7 @@ from video_pipeline.compute.children import end_those_left, left_by_a_killed_att
 from video_pipeline.costs.entries import partition_of
 from video_pipeline.errors import ErrorKind, Internal, PipelineError
 from video_pipeline.foretelling import foretell_in_background, note_prediction
+from video_pipeline.models.cpu_threads import sleep_while_waiting
 from video_pipeline.scratch import scratch_folder
 from video_pipeline.settings import Settings, load_settings
 from video_pipeline.store import open_store
@@ -289,6 +290,7 @@ class _Emitter:
 def main(argv: list[str] | None = None) -> int:
     """`python -m video_pipeline.worker CALL_FILE`."""
     (path,) = argv if argv is not None else sys.argv[1:]
+    sleep_while_waiting()
     settings = load_settings()
     configure_logging(settings.logger_level)
     call = CallFile.model_validate_json(Path(path).read_text())

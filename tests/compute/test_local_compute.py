@@ -186,6 +186,18 @@ def test_a_worker_ends_with_its_task_and_waits_for_no_thread_of_it(
     assert journal.read_text() == "told of the end"
 
 
+def test_torchs_threads_leave_the_cores_to_others_while_they_wait(
+    compute: LocalCompute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, (set_before, told) in enumerate({"": "PASSIVE", "ACTIVE": "ACTIVE"}.items()):
+        monkeypatch.setenv("OMP_WAIT_POLICY", set_before)
+        if not set_before:
+            monkeypatch.delenv("OMP_WAIT_POLICY")
+        done = follow(compute, compute.submit("double", {"number": number}))
+        assert done.result is not None
+        assert done.result["wait_policy"] == told
+
+
 def test_a_call_that_has_ended_is_followed_to_the_end_of_its_process_but_not_for_long(
     compute: LocalCompute, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

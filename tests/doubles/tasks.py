@@ -52,6 +52,7 @@ class Behaviour(BaseModel):
 class Outcome(BaseModel):
     starts: int = 0
     scratch: str = ""
+    wait_policy: str = ""
     degraded: list[str] = []
 
 
@@ -94,7 +95,8 @@ def run(request: Behaviour, context: TaskContext) -> BaseModel:
                 )
                 time.sleep(0.05)
     sys.stdout.write("another line of log\n")
-    return Outcome(starts=starts, scratch=str(context.scratch))
+    wait_policy = os.environ.get("OMP_WAIT_POLICY", "")
+    return Outcome(starts=starts, scratch=str(context.scratch), wait_policy=wait_policy)
 
 
 class Orchestration(BaseModel):

@@ -78,6 +78,11 @@ def test_the_gpu_image_has_cuda_nvdec_and_nvml_and_lets_the_container_see_the_vi
     assert capabilities.strip("'\"") == "compute,utility,video"
 
 
+@pytest.mark.parametrize("name", ["cpu", "gpu"])
+def test_torchs_threads_leave_the_cores_to_others_while_they_wait(dockerfile: Any, name: str) -> None:
+    assert "PASSIVE" in line_with(dockerfile(name), "OMP_WAIT_POLICY")
+
+
 def test_what_a_users_model_downloads_goes_into_the_volume(dockerfile: Any) -> None:
     lines = dockerfile("gpu")
     assert "/models/torch" in line_with(lines, "TORCH_HOME")

@@ -21,6 +21,7 @@ import modal
 
 from video_pipeline.errors import BadInput
 from video_pipeline.modal_ops.specs import MODELS_PATH, ImageName
+from video_pipeline.models import cpu_threads
 from video_pipeline.settings import Settings
 
 PACKAGE = "video_pipeline"
@@ -119,7 +120,7 @@ def build_image(name: ImageName, settings: Settings) -> modal.Image:
                 "HF_HOME": f"{MODELS_PATH}/huggingface",
             }
         )
-    return with_source(image, settings)
+    return with_source(image.env(cpu_threads.ENVIRONMENT), settings)
 
 
 def with_source(image: modal.Image, settings: Settings) -> modal.Image:
