@@ -76,6 +76,30 @@ def test_pictures_in_bt709_keep_their_values(media: MediaFactory, variant: str) 
         assert_equal_planes(source, media.path(variant))
 
 
+@pytest.mark.parametrize("variant", ["h264_b", "hevc", "vp9", "av1", "rotated_90", "ten_bit", "gray"])
+def test_pictures_stay_as_they_came_while_decoding_goes_on_and_nobody_can_change_them(
+    media: MediaFactory, variant: str
+) -> None:
+    """Planes may lie in libav's memory: a decoder that took it back would write the next picture there."""
+    came: list[tuple[bytes, ...]] = []
+    held: list[ClipPicture] = []
+    with ClipSource(media.path(variant), name="the video") as source:
+        for picture in source.pictures():
+            came.append(planes_of(picture))
+            held.append(picture)
+    assert [planes_of(picture) for picture in held] == came
+    turned = variant in TURNED
+    assert held[0].frame.y.flags.writeable == turned
+    if not turned:
+        with pytest.raises(ValueError, match="read-only"):
+            held[0].frame.y[:] = 0
+
+
+def planes_of(picture: ClipPicture) -> tuple[bytes, ...]:
+    frame = picture.frame
+    return frame.y.tobytes(), frame.u.tobytes(), frame.v.tobytes()
+
+
 @pytest.mark.parametrize("variant", TURNED)
 def test_a_turned_video_is_upright(media: MediaFactory, variant: str) -> None:
     with ClipSource(media.path(variant), name="the video") as source:

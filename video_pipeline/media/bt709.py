@@ -48,12 +48,13 @@ class Bt709Converter:
 
     def __init__(self, orientation: Orientation, coded_width: int, coded_height: int) -> None:
         crop = CodedCrop(0, 0, coded_width // 2 * 2, coded_height // 2 * 2)
-        self._cropper = PlaneCropper(crop, orientation)
+        self._cropper = PlaneCropper(crop, orientation, borrow=True)
         self._reformatter = VideoReformatter()
         self.width, self.height = orientation.display_size(crop.width, crop.height)
 
     def convert(self, picture: av.VideoFrame) -> CroppedFrame:
-        """The whole displayed picture: y (H, W), u and v (H/2, W/2), uint8, contiguous, its own memory."""
+        """The whole displayed picture: y (H, W), u and v (H/2, W/2), uint8, to be read only; an upright
+        one lies in libav's memory, with its strides."""
         cut = self._cropper.cut(self._in_bt709(picture))
         return CroppedFrame(cut.y, cut.u, cut.v, BT709)
 

@@ -41,7 +41,7 @@ _ONE_A_SECOND = Fraction(1)
 class ClipPicture:
     """A picture shown from `pts` until `stop` (the PTS of the next; of the last one its PTS plus its
     duration), both in the source's time base. `frame` is the whole displayed picture, even size, BT.709 in
-    limited range, and belongs to the receiver."""
+    limited range, as `Bt709Converter` gives it: valid as long as it is held, and to be read only."""
 
     pts: int
     stop: int
@@ -206,8 +206,10 @@ class ClipSource:
 
     def _packets(self, start: Fraction | None) -> Iterator[av.Packet]:
         """Packets from which the picture shown at `start` can be decoded; the decoder is ready for them."""
-        if start is not None and start > self.start:
-            packets = packets_from(self._opened, start / self.time_base + slack(self.time_base))
+        begin = self.start if start is None else max(start, self.start)
+        # An MP4's header says where its first picture lies; opening it again would take 35 ms at 1080p.
+        if begin > self.start or self._opened.format == "mov":
+            packets = packets_from(self._opened, begin / self.time_base + slack(self.time_base))
             if packets is not None:
                 self._opened.stream.codec_context.flush_buffers()
                 return packets

@@ -39,7 +39,7 @@ _TO_CHROMA = [
 def cut_planes(
     frame: CroppedFrame, left: int, top: int, width: int, height: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A rectangle of even numbers out of a frame, with the chroma that `rgb_from_planes` needs.
+    """A rectangle of even numbers out of a frame, copied, with the chroma that `rgb_from_planes` needs.
 
     Luma (height, width); chroma (height / 2 + 2, width / 2 + 1): one more row above and below and one more
     column to the right, repeated from the picture's edge where there are none.
@@ -47,7 +47,7 @@ def cut_planes(
     rows = np.arange(top // 2 - 1, (top + height) // 2 + 1).clip(0, frame.height // 2 - 1)
     columns = np.arange(left // 2, (left + width) // 2 + 1).clip(0, frame.width // 2 - 1)
     at = np.ix_(rows, columns)
-    return frame.y[top : top + height, left : left + width], frame.u[at], frame.v[at]
+    return frame.y[top : top + height, left : left + width].copy(), frame.u[at], frame.v[at]
 
 
 def rgb_from_planes(y: Tensor, u: Tensor, v: Tensor) -> Tensor:

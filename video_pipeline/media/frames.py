@@ -34,8 +34,9 @@ class ColourTags:
 class CroppedFrame:
     """A displayed crop in planar 4:2:0, 8 bits: `y` (H, W), `u` and `v` (H/2, W/2), uint8.
 
-    H and W are even. The arrays are C-contiguous copies that nothing else writes to. Values are the source's
-    own YUV (no matrix or range conversion unless the source was RGB); `tags` say how to read them.
+    H and W are even. Nothing writes to the arrays; they are C-contiguous copies, but for those of whole
+    pictures (`bt709`). Values are the source's own YUV (no matrix or range conversion unless the source was
+    RGB); `tags` say how to read them.
     Two samples of one picture share one object, so `is` tells that features can be reused.
     """
 
