@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.doubles.tasks import TASKS
+from tests.doubles.tasks import TASKS, call_of
 from video_pipeline import calls, claims, keys
 from video_pipeline.call_ends import end_in_its_place, error_in_its_place
 from video_pipeline.calls import (
@@ -47,7 +47,7 @@ def worker(name: str, call_id: str | None = None, **fields: Any) -> WorkerIdenti
 
 
 def record(who: WorkerIdentity, **fields: Any) -> CallRecord:
-    return CallRecord(key=KEY, task="double", version=1, tenant="acme", request={}, worker=who, **fields)
+    return call_of(KEY, who, **fields)
 
 
 def taken(store: ObjectStore, who: WorkerIdentity, **fields: Any) -> Claim:

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from tests.doubles.tasks import call_of
 from video_pipeline import worker_watch
-from video_pipeline.calls import CallRecord, WorkerIdentity, read_call, read_result, request_cancel
+from video_pipeline.calls import WorkerIdentity, read_call, read_result, request_cancel
 from video_pipeline.claims import Claim
 from video_pipeline.errors import TimedOut, Transient
 from video_pipeline.settings import Settings
@@ -48,7 +49,7 @@ def context(settings: Settings, tmp_path: Path) -> TaskContext:
 @pytest.fixture
 def claim(context: TaskContext) -> Claim:
     worker = WorkerIdentity(backend="modal", host="ta-1", call_id="fc-1")
-    record = CallRecord(key=KEY, task="double", version=1, tenant="acme", request={}, worker=worker)
+    record = call_of(KEY, worker)
     claim = Claim.take(context.store, record)
     assert isinstance(claim, Claim)
     return claim

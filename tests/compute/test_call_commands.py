@@ -12,7 +12,7 @@ import pytest
 from tests.compute.conftest import Backend, ModalBackend
 from tests.compute.test_fan_out import behaviours, journals, wait_for
 from tests.compute.test_orchestrators import submit
-from tests.doubles.tasks import Behaviour
+from tests.doubles.tasks import Behaviour, call_of
 from video_pipeline import cli, compute
 from video_pipeline.call_ends import end_in_its_place
 from video_pipeline.calls import (
@@ -43,13 +43,9 @@ def record(
 ) -> CallRecord:
     note = {"tenant": "acme", "task": "double", "child": 1, "started": started}
     notes = [{**note, "key": child} for child in children or []]
-    return CallRecord(
-        key=key,
-        task="double",
-        version=1,
-        tenant="acme",
-        request={},
-        worker=WorkerIdentity(backend="modal"),
+    return call_of(
+        key,
+        WorkerIdentity(backend="modal"),
         claimed_at=at,
         parent=parent,
         progress={"children": notes} if children is not None else None,

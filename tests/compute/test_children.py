@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from tests.doubles.tasks import call_of
 from video_pipeline.call_ends import end_in_its_place
-from video_pipeline.calls import CallRecord, ErrorRecord, WorkerIdentity, put_call, read_call, write_result
+from video_pipeline.calls import ErrorRecord, WorkerIdentity, put_call, read_call, write_result
 from video_pipeline.compute.base import Handle
 from video_pipeline.compute.children import end_children, end_those_left, left_by_a_killed_attempt
 from video_pipeline.errors import Transient
@@ -51,16 +52,7 @@ def test_an_attempt_that_did_not_end_left_the_calls_in_its_record(
     state: Any, progress: Any, left: Any, store: ObjectStore
 ) -> None:
     assert left_by_a_killed_attempt(store, "acme", KEY) is None
-    record = CallRecord(
-        key=KEY,
-        task="double",
-        version=1,
-        tenant="acme",
-        request={},
-        worker=WorkerIdentity(),
-        state=state,
-        progress=progress,
-    )
+    record = call_of(KEY, WorkerIdentity(), state=state, progress=progress)
     put_call(store, "acme", record)
     assert left_by_a_killed_attempt(store, "acme", KEY) == left
 
@@ -68,15 +60,7 @@ def test_an_attempt_that_did_not_end_left_the_calls_in_its_record(
 def test_an_attempt_that_another_ended_in_its_place_left_its_calls_and_one_that_failed_by_itself_has_not(
     store: ObjectStore,
 ) -> None:
-    record = CallRecord(
-        key=KEY,
-        task="double",
-        version=1,
-        tenant="acme",
-        request={},
-        worker=WorkerIdentity(backend="modal"),
-        progress={"children": [OURS]},
-    )
+    record = call_of(KEY, WorkerIdentity(backend="modal"), progress={"children": [OURS]})
     put_call(store, "acme", record)
     result = end_in_its_place(store, record, ErrorRecord(kind="out_of_memory", message="it ran out"))
     found = read_call(store, "acme", KEY)

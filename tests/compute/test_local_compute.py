@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.compute.conftest import starts, wait_until_claimed
+from tests.doubles.tasks import call_of
 from video_pipeline import keys
 from video_pipeline.calls import (
     CallRecord,
@@ -59,14 +60,8 @@ def test_a_worker_that_died_without_a_word_is_lost_in_its_own_way_whatever_an_ea
     log.write_text(f'{EVENT_PREFIX}{{"event": "claimed"}}\nits last words\n')
     mine = WorkerIdentity.of_this_process(str(log))
     started = started_since_boot(died_early.pid)
-    record = CallRecord(
-        key=handle.key,
-        task="double",
-        version=1,
-        tenant="acme",
-        request={},
-        worker=mine.model_copy(update={"pid": died_early.pid, "started": started}),
-        attempt=2,
+    record = call_of(
+        handle.key, mine.model_copy(update={"pid": died_early.pid, "started": started}), attempt=2
     )
     put_call(store, "acme", record)
     earlier = failed_result(record, ErrorRecord(kind="transient", message="of the attempt before"))
@@ -92,16 +87,7 @@ def test_a_caller_that_finds_a_call_dead_writes_nothing_over_what_another_has_ma
 ) -> None:
     """Two followed it. One was held up before it could say so; the other has started the call again."""
     handle = Handle("acme", "ab" * 16, "double", "local")
-    successor = CallRecord(
-        key=handle.key,
-        task="double",
-        version=1,
-        tenant="acme",
-        request={},
-        worker=WorkerIdentity(),
-        state="finished",
-        attempt=2,
-    )
+    successor = call_of(handle.key, WorkerIdentity(), state="finished", attempt=2)
     put_call(store, "acme", successor)
     made = failed_result(successor, ErrorRecord(kind="bad_input", message="its own word"))
     write_result(store, "acme", made)
@@ -113,15 +99,7 @@ def test_a_living_call_is_not_buried_and_one_that_died_of_a_cancel_is_cancelled(
     compute: LocalCompute, store: ObjectStore
 ) -> None:
     handle, lost = Handle("acme", "ab" * 16, "double", "local"), Status("lost", detail="its process is gone")
-    alive = CallRecord(
-        key=handle.key,
-        task="double",
-        version=1,
-        tenant="acme",
-        request={},
-        worker=WorkerIdentity.of_this_process(),
-        cancel_requested="a person asked",
-    )
+    alive = call_of(handle.key, WorkerIdentity.of_this_process(), cancel_requested="a person asked")
     put_call(store, "acme", alive)
     assert compute.bury(handle, lost) is None
     assert read_result(store, "acme", handle.key) is None
@@ -154,7 +132,7 @@ def test_output_is_given_in_whole_lines_each_once(
     assert reader.read() == []
     log = tmp_path / "output.log"
     worker = WorkerIdentity.of_this_process(str(log))
-    record = CallRecord(key=handle.key, task="double", version=1, tenant="acme", request={}, worker=worker)
+    record = call_of(handle.key, worker)
     put_call(store, "acme", record)
     assert reader.read() == [], "somebody has cleaned up"
 
@@ -205,13 +183,9 @@ def test_a_call_that_has_ended_is_followed_to_the_end_of_its_process_but_not_for
     handle = Handle("acme", "ab" * 16, "double", "local")
     leaving = subprocess.Popen(["sleep", "600"])
     ids = {"pid": leaving.pid, "started": started_since_boot(leaving.pid)}
-    record = CallRecord(
-        key=handle.key,
-        task="double",
-        version=1,
-        tenant="acme",
-        request={},
-        worker=WorkerIdentity.of_this_process().model_copy(update=ids),
+    record = call_of(
+        handle.key,
+        WorkerIdentity.of_this_process().model_copy(update=ids),
         state="finished",
         progress={"done": 1},
     )
@@ -235,13 +209,9 @@ def test_how_a_worker_ended_says_nothing_of_another_callers_worker_after_it(
 ) -> None:
     handle = Handle("acme", "ab" * 16, "double", "local")
     ended_well = subprocess.Popen(["true"])
-    record = CallRecord(
-        key=handle.key,
-        task="double",
-        version=1,
-        tenant="acme",
-        request={},
-        worker=WorkerIdentity.of_this_process().model_copy(update={"pid": ended_well.pid}),
+    record = call_of(
+        handle.key,
+        WorkerIdentity.of_this_process().model_copy(update={"pid": ended_well.pid}),
         state="finished",
     )
     result = failed_result(record, ErrorRecord(kind="transient", message="the network was away"))
@@ -265,9 +235,7 @@ def test_where_a_call_runs_is_described_for_people(compute: LocalCompute, store:
     of_nobody = Status("lost", detail="the worker did not claim the call: its process is gone\n")
     assert compute.poll(handle) == of_nobody, "no attempt of it has ever been made here"
     worker = WorkerIdentity(host="a machine", pid=57, log_path="/a/log")
-    record = CallRecord(
-        key=handle.key, task="double", version=1, tenant="acme", request={}, worker=worker, attempt=2
-    )
+    record = call_of(handle.key, worker, attempt=2)
     put_call(store, "acme", record.model_copy(update={"heartbeat_at": time.time() - 100}))
     described = compute.describe(handle)
     assert 100 <= described.pop("heartbeat_age_s") < 1000
@@ -277,14 +245,8 @@ def test_where_a_call_runs_is_described_for_people(compute: LocalCompute, store:
 
 def test_a_claim_without_a_heartbeat_for_a_minute_is_taken_over(store: ObjectStore) -> None:
     def record(host: str, age_s: float) -> CallRecord:
-        return CallRecord(
-            key="ab" * 16,
-            task="double",
-            version=1,
-            tenant="acme",
-            request={},
-            worker=WorkerIdentity(host=host, boot_id="elsewhere", pid=1),
-            heartbeat_at=time.time() - age_s,
+        return call_of(
+            "ab" * 16, WorkerIdentity(host=host, boot_id="elsewhere", pid=1), heartbeat_at=time.time() - age_s
         )
 
     first = Claim.take(store, record("one", 50))

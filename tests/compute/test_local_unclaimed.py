@@ -15,9 +15,9 @@ import psutil
 import pytest
 
 from tests.compute.test_fan_out import wait_for
-from tests.doubles.tasks import Behaviour
+from tests.doubles.tasks import Behaviour, call_of
 from video_pipeline import keys
-from video_pipeline.calls import CallRecord, WorkerIdentity, put_call, read_call, read_result
+from video_pipeline.calls import WorkerIdentity, put_call, read_call, read_result
 from video_pipeline.compute.base import CallOptions, Status
 from video_pipeline.compute.follow import CallFailed, follow, run_call
 from video_pipeline.compute.local import LocalCompute
@@ -135,15 +135,7 @@ def test_a_worker_that_begins_is_waited_for_though_the_one_before_had_its_proces
     interpreter(tmp_path, monkeypatch, "exec sleep 600")
     handle = compute.submit("double", behaviour(tmp_path))
     pid = compute._started[handle.key].pid
-    before = CallRecord(
-        key=handle.key,
-        task="double",
-        version=1,
-        tenant="acme",
-        request={},
-        worker=WorkerIdentity(host="the container before", pid=pid),
-        heartbeat_at=0.0,
-    )
+    before = call_of(handle.key, WorkerIdentity(host="the container before", pid=pid), heartbeat_at=0.0)
     put_call(store, "acme", before)
     compute._before[handle.key] = before
     assert compute.poll(handle).state == "waiting"
@@ -175,7 +167,7 @@ def test_of_two_workers_that_are_gone_the_one_that_had_the_call_is_told_of(
     log = tmp_path / "output.log"
     log.write_text("its last words\n")
     gone = WorkerIdentity.of_this_process(str(log)).model_copy(update={"started": -1.0})
-    other = CallRecord(key=handle.key, task="double", version=1, tenant="acme", request={}, worker=gone)
+    other = call_of(handle.key, gone)
     put_call(store, "acme", other)
     assert compute.poll(handle) == Status("lost", detail=detail, died="preempted")
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.compute.conftest import DOUBLES
+from tests.doubles.tasks import call_of
 from tests.modal_ops.test_foretold import learn, model
 from video_pipeline import keys
 from video_pipeline.calls import (
@@ -96,13 +97,10 @@ def record(
     compute: ModalCompute, *, call_id: str = "fc-1", beat_s_ago: float = 0.0, **fields: Any
 ) -> CallRecord:
     """A call record as a worker would have left it."""
-    made = CallRecord(
-        key=key_of(compute),
-        task="double",
-        version=1,
-        tenant="acme",
+    made = call_of(
+        key_of(compute),
+        WorkerIdentity(backend="modal", host="ta-1", call_id=call_id),
         request=REQUEST,
-        worker=WorkerIdentity(backend="modal", host="ta-1", call_id=call_id),
         heartbeat_at=time.time() - beat_s_ago,
         **fields,
     )

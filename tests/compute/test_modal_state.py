@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.doubles.tasks import call_of
 from video_pipeline import keys
 from video_pipeline.calls import (
     CallRecord,
@@ -69,13 +70,9 @@ def note(store: ObjectStore, **fields: Any) -> SpawnNote:
 
 
 def record(store: ObjectStore, *, beat_s_ago: float = 0.0, call_id: str = CALL, **fields: Any) -> CallRecord:
-    made = CallRecord(
-        key=KEY,
-        task="double",
-        version=1,
-        tenant="acme",
-        request={},
-        worker=WorkerIdentity(backend="modal", host="ta-1", call_id=call_id),
+    made = call_of(
+        KEY,
+        WorkerIdentity(backend="modal", host="ta-1", call_id=call_id),
         heartbeat_at=time.time() - beat_s_ago,
         **fields,
     )

@@ -9,11 +9,12 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from video_pipeline import errors
+from video_pipeline.calls import CallRecord, WorkerIdentity
 from video_pipeline.compute.fan_out import fan_out
 from video_pipeline.task_context import TaskContext
 from video_pipeline.tasks import Hardware, Task
@@ -97,6 +98,12 @@ def run(request: Behaviour, context: TaskContext) -> BaseModel:
     sys.stdout.write("another line of log\n")
     wait_policy = os.environ.get("OMP_WAIT_POLICY", "")
     return Outcome(starts=starts, scratch=str(context.scratch), wait_policy=wait_policy)
+
+
+def call_of(key: str, worker: WorkerIdentity, **fields: Any) -> CallRecord:
+    """The record of a call of the double, running unless `fields` say otherwise."""
+    double: dict[str, Any] = {"task": "double", "version": 1, "tenant": "acme", "request": {}}
+    return CallRecord(key=key, worker=worker, **{**double, **fields})
 
 
 class Orchestration(BaseModel):
