@@ -16,6 +16,7 @@ from video_pipeline.clips.timeline import (
     framed_timeline,
     join,
     part_of,
+    segments_outside,
     whole,
 )
 from video_pipeline.errors import BadInput
@@ -154,6 +155,20 @@ def test_a_moment_shorter_than_a_frame_is_one_frame() -> None:
     assert timeline_of(trim_start=1, trim_end=1.001).frames == 1
 
 
+def test_segments_that_only_touch_the_clip_change_nothing_and_are_named() -> None:
+    touching = (
+        Segment(start=1, end=2, speed=0.5),
+        Segment(start=7, end=8, speed=2.0),
+        Segment(start=8, end=9, speed=0.5),
+        Segment(start=9, end=10, keep=False),
+    )
+    timeline = timeline_of(trim_start=2, trim_end=8, segments=touching)
+    assert [(piece.start, piece.stop, piece.speed) for piece in timeline.pieces] == [(2, 7, 1), (7, 8, 2)]
+    assert segments_outside(framing(segments=touching), timeline) == [1, 3], (
+        "what is left out anyway is not missed"
+    )
+
+
 def test_segments_that_leave_nothing_are_refused() -> None:
     with pytest.raises(BadInput, match=r"leave nothing of the clip.*") as raised:
         timeline_of(segments=(Segment(start=0, end=10, keep=False),))
@@ -165,6 +180,7 @@ def test_segments_that_leave_nothing_are_refused() -> None:
     [
         (10.0, None, "10.000 s to 10.000 s"),
         (2.0, 10.2, "2.000 s to 10.200 s"),
+        (10.0, 10.05, "10.000 s to 10.050 s"),
         (11.0, 12.0, "11.000 s to 12.000 s"),
     ],
 )
@@ -177,9 +193,10 @@ def test_an_end_rounded_up_a_little_is_the_video_s_end() -> None:
     assert part_of(2.0, 10.1, SOURCE, "the video") == (2, 10)
 
 
-def test_a_part_that_ends_before_the_first_picture_is_refused() -> None:
+@pytest.mark.parametrize(("start", "end"), [(0.0, 1.0), (0.0, 2.0), (3.0, 3.0), (None, 2.0)])
+def test_a_part_without_a_picture_is_refused(start: float | None, end: float) -> None:
     with pytest.raises(BadInput, match="is not in the video"):
-        part_of(0.0, 1.0, (Fraction(2), Fraction(4)), "the video")
+        part_of(start, end, (Fraction(2), Fraction(4)), "the video")
 
 
 # Joined clips

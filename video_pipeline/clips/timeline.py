@@ -190,8 +190,8 @@ class Programme:
         left = clip.timeline.frames - frame
         if frame < clip.fade_in:
             weight = Fraction(frame + 1, clip.fade_in + 1)
-        if left <= clip.fade_out:
-            weight = min(weight, Fraction(left, clip.fade_out + 1))
+        elif left <= clip.fade_out:
+            weight = Fraction(left, clip.fade_out + 1)
         return FramePart(index, frame, clip.timeline.source_time(frame), weight)
 
     def audio_spans(self) -> list[AudioSpan]:
