@@ -155,6 +155,13 @@ def test_the_crops_of_a_pan_have_cuts_of_one_size() -> None:
     assert {(cut_around(crop, shape).width, cut_around(crop, shape).height) for crop in crops} == {(206, 362)}
 
 
+def test_a_crop_and_its_cut_are_never_nothing_and_no_larger_than_they_must_be() -> None:
+    crop = place_crop((5, 5, 0.01, 0.01), PORTRAIT, 4)
+    assert (crop.width, crop.height) == (1, 1)
+    across = cut_around(Crop(left=7, top=0, width=1, height=9, grid=4), PORTRAIT)
+    assert (across.left, across.width, across.height) == (0, 2, 4)
+
+
 def test_a_crop_of_the_whole_picture_is_cut_whole() -> None:
     shape = Shape(202, 360, 404, 720)
     assert cut_around(place_crop((0, 0, 202, 360), shape, 4), shape) == Cut(0, 0, 202, 360)

@@ -162,6 +162,17 @@ def test_a_curve_is_not_changed_by_what_its_caller_does_later() -> None:
     assert curve.at(Fraction(0)).tolist() == [1.0]
 
 
+@pytest.mark.parametrize("t", [Fraction(-1), Fraction(0), Fraction(1, 2), Fraction(1), Fraction(9)])
+@pytest.mark.parametrize("method", METHODS)
+def test_values_that_a_caller_works_on_are_its_own(method: Interpolation, t: Fraction) -> None:
+    curve = Curve([Fraction(0), Fraction(1)], np.array([[1.0], [2.0]]), method)
+    before = curve.at(t).copy()
+    curve.at(t)[:] = 77
+    assert curve.at(t) == before
+    with pytest.raises(ValueError, match="read-only"):
+        curve.values[0] = 77
+
+
 @pytest.mark.parametrize(
     ("times", "values", "method", "message"),
     [

@@ -242,7 +242,7 @@ def join(
     """Clips one after the other. A dissolve overlaps neighbours by `seconds`; a fade takes the first half of
     them to black and comes back in the second. BadInput that names a clip too short for its transitions."""
     rate = timelines[0].rate
-    length = 0 if transition == "cut" or len(timelines) == 1 else max(1, _nearest(exact(seconds) * rate))
+    length = 0 if transition == "cut" else max(1, _nearest(exact(seconds) * rate))
     out, into = (length, length) if transition == "dissolve" else (length // 2, length - length // 2)
     placed: list[Placed] = []
     at = 0
