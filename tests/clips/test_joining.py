@@ -79,8 +79,11 @@ def test_joined_clips_last_as_long_as_they_should_and_sound_each_in_its_place(
 
 
 def test_a_cut_goes_from_the_last_picture_of_one_clip_to_the_first_of_the_next(desk: Desk) -> None:
-    _, clip = join_wide(desk, two_films(desk))
+    clips = two_films(desk)
+    made, clip = join_wide(desk, clips)
     assert numbers(clip) == [*range(50), *range(100, 150)]
+    again, _ = join_wide(desk, clips)
+    assert (made.made, again.made) == (True, False)
 
 
 @pytest.mark.slow

@@ -13,11 +13,14 @@ from tests.clips.test_annotate import font_with, installed
 from video_pipeline.clips.text_lines import (
     ELLIPSIS,
     LONGEST,
+    Direction,
     Paragraph,
     base_direction,
+    directions_of,
     may_break,
     needs_shaping,
 )
+from video_pipeline.errors import BadInput
 
 _ = installed  # the fixture
 
@@ -37,7 +40,8 @@ def said(paragraph: Paragraph, width: float, most: int = 100) -> tuple[list[str]
         (" ", "a", True), ("a", " ", False), ("a", "b", False), ("-", "b", True), ("–", "b", True),
         ("—", "b", True), ("/", "b", True), ("b", "-", False), ("她", "提", True), ("a", "她", True),
         ("她", "a", True), ("她", "，", False), ("」", "她", True), ("「", "她", False), ("她", "「", True),
-        ("她", " ", False), (" ", "，", True), ("a", "…", False), ("？", "！", False), ("ア", "ー", False),
+        ("Ａ", "b", True), ("她", " ", False), (" ", "，", True), ("a", "…", False), ("？", "！", False),
+        ("ア", "ー", False),
     ],
 )  # fmt: skip
 def test_a_line_may_end_after_spaces_and_hyphens_and_around_chinese_but_not_before_its_stops(
@@ -171,3 +175,43 @@ def test_runs_against_the_line_are_turned_around_together(installed: Path) -> No
     (line,), _ = Paragraph("שלום ab 她 cd עולם", EM, input="name").lines(1000, 1)
     assert line.direction == "rtl"
     assert [run.text.strip() for run in line.runs] == ["עולם", "ab", "她", "cd", "שלום"]
+
+
+@pytest.mark.parametrize(
+    ("pieces", "base", "found"),
+    [
+        ("א1", "ltr", "rr"), ("a1", "rtl", "ll"), ("1", "rtl", "r"), ("א a", "ltr", "rll"),
+        ("a א", "rtl", "lrr"), ("א ב", "ltr", "rrr"), (" a", "rtl", "rl"), ("a ", "rtl", "lr"),
+        ("א1 ב", "ltr", "rrrr"),
+    ],
+)  # fmt: skip
+def test_digits_run_as_the_letter_before_and_what_stands_between_as_both_sides_do(
+    pieces: str, base: Direction, found: str
+) -> None:
+    assert "".join(direction[0] for direction in directions_of(list(pieces), base)) == found
+
+
+def test_a_letter_and_its_accent_are_one_character() -> None:
+    assert Paragraph("e\u0301", EM, input="the name").text == "é"
+
+
+def test_a_script_that_cannot_be_shaped_here_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(features, "check", lambda _name: False)
+    assert Paragraph("plain", EM, input="the name").text == "plain"
+    with pytest.raises(BadInput, match="no RAQM") as raised:
+        Paragraph("שלום", EM, input="the name")
+    assert raised.value.input == "the name"
+
+
+def test_lines_are_as_long_as_they_may_be_and_no_pixel_longer() -> None:
+    paragraph = Paragraph("one two three four", EM, input="the name")
+    (whole,), _ = Paragraph("one two", EM, input="the name").lines(1e6, 1)
+    assert said(paragraph, whole.width, 1) != said(paragraph, whole.width - 1, 1)
+    assert said(paragraph, whole.width)[0][0] == "one two"
+    assert said(paragraph, whole.width - 1)[0][0] == "one"
+
+
+def test_no_space_stands_before_an_ellipsis() -> None:
+    paragraph = Paragraph("one two three", EM, input="the name")
+    widths = range(3 * EM, 8 * EM)
+    assert all(f" {ELLIPSIS}" not in text for width in widths for text in said(paragraph, width, 1)[0])

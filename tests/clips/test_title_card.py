@@ -16,6 +16,7 @@ from video_pipeline.clips.title_card import (
     COLOURS,
     GREY,
     LABEL,
+    SHARE,
     SKY,
     UNRATED,
     WHITE,
@@ -25,6 +26,7 @@ from video_pipeline.clips.title_card import (
     contrast,
     ink_on,
 )
+from video_pipeline.errors import BadInput
 
 _ = installed  # the fixture
 
@@ -225,3 +227,34 @@ def test_an_error_names_a_clip_by_the_beginning_of_its_name() -> None:
     assert Annotation("x" * LABEL).label == repr("x" * LABEL)
     assert Annotation("x" * (LABEL + 1)).label == repr("x" * LABEL + "…")
     assert Annotation(" \n", "notes").label == "a clip without a name"
+
+
+@pytest.mark.parametrize("rating", [None, 3])
+def test_a_bar_never_takes_more_than_its_share_of_a_picture_or_is_refused(rating: int | None) -> None:
+    """Down to the sizes at which nothing fits; at each, the picture that is too small is named."""
+    refused: dict[str, BadInput] = {}
+    for width, height in [(w, h) for w in (24, 60, 90, 160, 640) for h in range(40, 400, 24)]:
+        said = Annotation("A name of words " * 9, "Notes that go on " * 40, rating, ("tag",) * 30)
+        try:
+            image = Card(said, width, height).image
+        except BadInput as error:
+            refused[f"a picture of {width}x{height} is too small for a bar"] = error
+            continue
+        assert image is not None
+        assert image.height * SHARE <= height
+    assert len(refused) > 20
+    assert all(str(error).startswith(beginning) for beginning, error in refused.items())
+
+
+def test_a_name_beside_a_badge_needs_room_of_its_own() -> None:
+    wide = next(w for w in range(20, 400) if fits(Annotation("A name"), w))
+    rated = next(w for w in range(20, 400) if fits(Annotation("A name", rating=3), w))
+    assert rated > wide + 30
+
+
+def fits(said: Annotation, width: int) -> bool:
+    try:
+        Card(said, width, 360)
+    except BadInput:
+        return False
+    return True
