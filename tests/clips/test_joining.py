@@ -30,6 +30,7 @@ from tests.clips.films import (
     tone,
     whole_picture,
 )
+from video_pipeline.clips.title_card import COLOURS
 from video_pipeline.errors import BadInput
 from video_pipeline.models import upscaler
 
@@ -206,6 +207,17 @@ def test_a_compilation_writes_over_its_clips_and_leaves_the_rest_of_the_picture(
         assert 0.05 < changed.mean() < 0.6
         edges = np.flatnonzero(changed)
         assert changed[edges[0] : edges[-1] + 1].mean() > 0.9
+        apart = np.abs(rgb_of(one).astype(int) - COLOURS[5]).max(axis=2)
+        assert (apart <= 12).sum() > 100, "the badge of its rating"
+
+
+def test_a_preview_says_what_does_not_fit_as_the_render_does(desk: Desk) -> None:
+    clips = [{"source_key": desk.film(size=LARGE, frames=12), "name": "A run", "notes": "Many words " * 99}]
+    preview = desk.run("create_annotated_compilation", clips=clips, preview=1, encoding=SMOOTH)
+    made = desk.run("create_annotated_compilation", clips=clips, encoding=SMOOTH)
+    assert len(made.degraded) == 1
+    assert "characters are left out" in made.degraded[0]
+    assert preview.degraded == made.degraded
 
 
 def test_an_annotation_is_shown_for_the_wanted_seconds_of_each_clip(desk: Desk) -> None:
