@@ -90,7 +90,7 @@ def _no_settings_leak_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
 @pytest.fixture(scope="session", autouse=True)
 def _migrations_are_read_once() -> Iterator[None]:
     """Dagster asks alembic for its newest migration whenever it opens a database, one for each run too, and
-    alembic then executes all 60 of its scripts: 40 ms, a third of what a test of sensors took."""
+    alembic then executes all of its scripts anew: a third of what a test of sensors took."""
     from alembic.script import ScriptDirectory
 
     with pytest.MonkeyPatch.context() as patch:

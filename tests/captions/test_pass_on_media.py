@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import pytest
 
-from tests.fixtures.media_factory import MediaFactory
+from tests.fixtures.media_factory import MediaFactory, usual_ones_fast
 from tests.media.conftest import media as media
 from tests.media.reference import decode_everything
 from video_pipeline.captions.checks import check_chunks, check_extents, check_frames
@@ -34,28 +34,25 @@ def put(
 
 @pytest.mark.parametrize(
     "variant",
-    [
-        "h264_b",
-        "hevc",
-        "vfr",
-        "edit_trim",
-        "rotated_90",
-        "one_picture",
-        *(
-            pytest.param(name, marks=pytest.mark.slow)
-            for name in (
-                "h264_fragmented",
-                "vp9",
-                "av1",
-                "non_zero_start",
-                "edit_empty",
-                "odd_size",
-                "ten_bit",
-                "two_pictures",
-                "slow",
-            )
-        ),
-    ],
+    usual_ones_fast(
+        [
+            "h264_b",
+            "h264_fragmented",
+            "hevc",
+            "vp9",
+            "av1",
+            "vfr",
+            "non_zero_start",
+            "edit_empty",
+            "edit_trim",
+            "rotated_90",
+            "odd_size",
+            "ten_bit",
+            "one_picture",
+            "two_pictures",
+            "slow",
+        ]
+    ),
 )
 def test_every_kind_of_video_becomes_a_whole_set(
     store: ObjectStore, make_context: MakeContext, media: MediaFactory, variant: str
