@@ -21,7 +21,8 @@ from video_pipeline.tasks import Hardware, Task
 
 
 class Behaviour(BaseModel):
-    """What the double does. `journal` is a file that gets one line per start, so that tests count starts."""
+    """What the double does. `journal` is a file that gets one line per start, so that tests count starts. It
+    does nothing more before there is a file `after`."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -44,6 +45,7 @@ class Behaviour(BaseModel):
     ] = "return"
     seconds: float = 0.0
     journal: str | None = None
+    after: str | None = None
     video_key: str | None = None
 
     def input_keys(self) -> dict[str, str]:
@@ -63,6 +65,9 @@ def run(request: Behaviour, context: TaskContext) -> BaseModel:
         with Path(request.journal).open("a") as journal:
             journal.write(f"{os.getpid()}\n")
         starts = len(Path(request.journal).read_text().splitlines())
+    while request.after and not Path(request.after).exists():
+        context.cancel.raise_if_cancelled()
+        time.sleep(0.05)
     (context.scratch / "something").write_text("to be deleted")
     print("a line of log")
     match request.do:
