@@ -34,7 +34,13 @@ def context(settings: Settings, tmp_path: Path, told: list[dict[str, Any]]) -> T
 
 @pytest.mark.parametrize(
     ("done", "total", "rate", "left"),
-    [(100, 400, 10.0, 30.0), (100, None, 10.0, None), (0, 400, 0.0, None), (400, 400, 40.0, 0.0)],
+    [
+        (100, 400, 10.0, 30.0),
+        (100, None, 10.0, None),
+        (0, 400, 0.0, None),
+        (400, 400, 40.0, 0.0),
+        (1, 400, 0.1, 3990.0),
+    ],
 )
 def test_progress_says_how_fast_it_is_and_how_long_the_rest_takes(
     done: int,
@@ -57,6 +63,15 @@ def test_progress_says_how_fast_it_is_and_how_long_the_rest_takes(
     }
     assert context.last_progress == expected
     assert told == [{"event": "progress", **expected}]
+
+
+@pytest.mark.parametrize(("done", "left"), [(3, None), (4, 99.0)])
+def test_what_the_first_hundredth_took_in_the_first_seconds_foretells_nothing(
+    done: int, left: float | None, context: TaskContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "monotonic", lambda: 1001.0)
+    context.progress("render", done, 400, unit="frames", started=1000.0)
+    assert (context.last_progress or {})["seconds_left"] == left
 
 
 def test_the_record_has_the_calls_that_are_waited_for_beside_the_progress(context: TaskContext) -> None:

@@ -22,6 +22,10 @@ from video_pipeline.telemetry.usage import Usage
 if TYPE_CHECKING:
     from video_pipeline.compute.base import Compute
 
+FORESEEN_AFTER_S = 5.0
+"""From then on the rate says how long the rest takes, however little is done: loading is a part of it less
+and less."""
+
 
 @dataclass
 class TaskContext:
@@ -70,10 +74,12 @@ class TaskContext:
         return open_compute(self.settings, self.store)
 
     def progress(self, stage: str, done: int, total: int | None, *, unit: str, started: float) -> None:
-        """Tells how far the task is. `started` is from `time.monotonic()`; gives rate and time left."""
+        """Tells how far the task is. `started` is from `time.monotonic()`; gives rate and time left, that once
+        a hundredth is done or some seconds have passed: one frame of 840 said 13 minutes, and it took one."""
         elapsed = max(time.monotonic() - started, 1e-6)
         rate = done / elapsed
-        left = (total - done) / rate if total and rate > 0 and done else None
+        foreseeable = total and done and (done * 100 >= total or elapsed >= FORESEEN_AFTER_S)
+        left = (total - done) / rate if total and foreseeable else None
         self.last_progress = {
             "stage": stage,
             "done": done,
