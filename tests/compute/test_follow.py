@@ -209,6 +209,7 @@ def test_a_call_that_had_ended_before_tells_no_progress(ended: bool, told_of: li
         ({"total": 400, "seconds_left": 3.48}, "captions: 120 of 400 frames, 80.5/s, 3 s left"),
         ({"total": None, "seconds_left": None}, "captions: 120 frames, 80.5/s"),
         ({"total": 120, "seconds_left": 0.0}, "captions: 120 of 120 frames, 80.5/s, 0 s left"),
+        ({"total": 400, "done": 0, "rate_per_s": 0.0}, "captions: 0 of 400 frames"),
     ],
 )
 def test_progress_is_told_in_a_line_with_what_is_known_of_its_end(known: dict[str, Any], line: str) -> None:

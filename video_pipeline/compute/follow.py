@@ -161,4 +161,5 @@ def progress_line(data: Mapping[str, Any]) -> str:
     of = f" of {total}" if total else ""
     left = data.get("seconds_left")
     tail = f", {left:.0f} s left" if isinstance(left, int | float) else ""
-    return f"{data.get('stage')}: {data.get('done')}{of} {data.get('unit')}, {data.get('rate_per_s')}/s{tail}"
+    rate = f", {data.get('rate_per_s')}/s" if data.get("done") else ""
+    return f"{data.get('stage')}: {data.get('done')}{of} {data.get('unit')}{rate}{tail}"
