@@ -13,6 +13,7 @@ from video_pipeline.clips.detect_request import DetectPlayersResult
 from video_pipeline.errors import BadInput
 from video_pipeline.models import person_detector
 from video_pipeline.models.person_detector import SHIPPED_DETECTOR_WEIGHTS
+from video_pipeline.task_context import TaskContext
 
 
 @pytest.fixture
@@ -134,6 +135,32 @@ def test_a_preview_shows_some_of_the_pictures_and_says_how_many_there_will_be_an
     assert whole.frames[2].detections == preview.frames[0].detections
     again = desk.run("detect_players_batch", preview=2, **asked)
     assert again.preview_of == 11, "what is there already is no answer to what it would cost"
+
+
+def test_a_preview_counts_each_moment_once_and_its_cost_is_that_of_all_pictures(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    costed: list[int] = []
+
+    def foretold(context: TaskContext, task: str, frames: int) -> dict[str, Any]:
+        costed.append(frames)
+        return {"not_foretold": "by a double"}
+
+    monkeypatch.setattr(detect, "foretold", foretold)
+    asked = {"source_key": desk.film(frames=25), "timestamps": [0.8, 0.0, 0.4, 0.8, 0.2]}
+    preview = desk.run("detect_players_batch", preview=2, **asked)
+    assert (preview.preview_of, len(preview.frames), costed) == (4, 2, [4])
+
+
+def test_a_rate_may_ask_for_as_many_drawn_pictures_as_are_drawn_and_for_more_that_are_not(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(detect, "MAX_DRAWN", 5)
+    key = desk.film(frames=25)
+    assert len(desk.run("detect_players_batch", source_key=key, rate="5").picture_keys) == 5
+    assert desk.run("detect_players_batch", source_key=key, rate="6", draw=False).detected_pictures == 6
+    with pytest.raises(BadInput, match="6 pictures are asked for, and no more than 5 are drawn"):
+        desk.run("detect_players_batch", source_key=key, rate="6")
 
 
 def test_a_preview_refuses_a_moment_that_it_would_not_show(desk: Desk, street: dict[str, Any]) -> None:

@@ -60,6 +60,18 @@ def test_a_pause_longer_than_what_is_read_on_is_sought_over(
     assert (found, passes) == ([25, 75], [[0], [1]])
 
 
+def test_a_moment_that_was_rounded_by_less_than_half_a_tick_means_the_picture_it_misses(film: Path) -> None:
+    with ClipSource(film, name="film") as source:
+        rounded = source.time_base / 4
+        for asked, shown in (
+            ([0, 1 - rounded], [0, 25]),
+            ([3, source.stop - rounded], [75, 99]),
+            ([source.stop - rounded], [99]),
+        ):
+            found = pictures_at(source, [Fraction(moment) for moment in asked])
+            assert [number_in(one.picture.frame.y) for one in found] == shown
+
+
 def test_moments_outside_are_refused_at_once_and_the_first_five_named(film: Path) -> None:
     with ClipSource(film, name="film") as source:
         ends = [source.stop - SHORT, Fraction(0)]
