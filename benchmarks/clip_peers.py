@@ -117,7 +117,7 @@ def plain_script(
 class RecordedNetwork(nn.Module):
     """A double of the upscaling network for measuring all that is not the network: it enlarges by a bicubic
     resize once, in a first run, and then hands out those very pictures in the same order, in no time. The
-    pictures are in memory as the network's own are (colours of a pixel side by side)."""
+    pictures are in memory as the network's own are (a picture's colours one after the other)."""
 
     size = SrvggSize(features=64, middle=16, scale=4)
     reach = size.middle + 2
@@ -134,7 +134,7 @@ class RecordedNetwork(nn.Module):
     def forward(self, rgb: Tensor) -> Tensor:
         if self.next is None:
             made = functional.interpolate(rgb, scale_factor=self.size.scale, mode="bicubic")
-            self.pictures.append(made.contiguous(memory_format=torch.channels_last))
+            self.pictures.append(made.contiguous())
             return self.pictures[-1]
         self.next += 1
         made = self.pictures[self.next - 1]

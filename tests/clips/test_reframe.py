@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -116,6 +117,23 @@ def test_the_picture_is_the_networks_cut_resized_and_converted(
     assert (ours.width, ours.height) == output
     assert ours.tags == TAGS
     assert all(plane.flags.c_contiguous and plane.dtype == np.uint8 for plane in (ours.y, ours.u, ours.v))
+
+
+def test_of_a_batch_on_a_device_its_planes_alone_come_to_the_host_in_one_copy(
+    upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_the_way_of_other_devices(monkeypatch)
+    copied: list[tuple[torch.dtype, int]] = []
+    to_host = torch.Tensor.cpu
+
+    def watched(tensor: torch.Tensor, *arguments: Any, **options: Any) -> torch.Tensor:
+        copied.append((tensor.dtype, tensor.numel()))
+        return to_host(tensor, *arguments, **options)
+
+    monkeypatch.setattr(torch.Tensor, "cpu", watched)
+    shape = Shape(192, 144, 80, 144)
+    Reframer(still(5, 10, 50, 90), shape, upscaler).render([(picture(n), BEGIN) for n in range(3)])
+    assert copied == [(torch.uint8, 3 * 80 * 144 * 3 // 2)]
 
 
 def test_a_batch_gives_the_pictures_that_they_give_one_by_one(upscaler: Upscaler) -> None:

@@ -165,7 +165,7 @@ def test_slopes_of_colour_do_not_move_on_the_way_there_and_back(colours: OnCpu) 
 
 
 def test_rounding_is_to_nearest_and_clamps() -> None:
-    given = np.random.default_rng(3).uniform(-0.1, 1.1, (STRIP_ROWS + 7, 9, 3)).astype(np.float32)
+    given = np.random.default_rng(3).uniform(-0.1, 1.1, (3, STRIP_ROWS + 7, 9)).astype(np.float32)
     expected = np.clip(np.floor(given.astype(float) * 255 + 0.5), 0, 255)
     apart = np.abs(colour_cpu.quantised(given) - expected)
     # In float32 a value next to a half may fall to its other side.

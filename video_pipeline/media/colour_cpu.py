@@ -47,7 +47,7 @@ def rgb_from_planes(y: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
 def planes_from_rgb(rgb: np.ndarray) -> np.ndarray:
     """A picture (3, H, W) to its planes, one after the other; as `colour_torch.planes_from_rgb`.
 
-    Any order in memory; fastest where the colours of a pixel lie side by side.
+    Any order in memory; fastest where a picture's colours lie one after the other.
     """
     height, width = rgb.shape[1:]
     planes = np.empty(height * width * 3 // 2, np.uint8)
@@ -87,16 +87,16 @@ def planes_from_rgb(rgb: np.ndarray) -> np.ndarray:
 
 
 def quantised(rgb: np.ndarray) -> np.ndarray:
-    """Floats (H, W, 3) to uint8: 0..1 to 0..255, rounded and clamped."""
+    """Floats (3, H, W) to uint8: 0..1 to 0..255, rounded and clamped."""
     result = np.empty(rgb.shape, np.uint8)
-    strip = np.empty((min(STRIP_ROWS, len(rgb)), *rgb.shape[1:]), np.float32)
-    for top in range(0, len(rgb), STRIP_ROWS):
-        given = rgb[top : top + STRIP_ROWS]
-        part = strip[: len(given)]
+    strip = np.empty((len(rgb), min(STRIP_ROWS, rgb.shape[1]), rgb.shape[2]), np.float32)
+    for top in range(0, rgb.shape[1], STRIP_ROWS):
+        given = rgb[:, top : top + STRIP_ROWS]
+        part = strip[:, : given.shape[1]]
         np.multiply(given, np.float32(255), out=part)
         part += np.float32(0.5)
         np.clip(part, 0, 255, out=part)
-        np.copyto(result[top : top + STRIP_ROWS], part, casting="unsafe")
+        np.copyto(result[:, top : top + STRIP_ROWS], part, casting="unsafe")
     return result
 
 
