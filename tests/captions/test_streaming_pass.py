@@ -83,6 +83,39 @@ def test_streaming_and_sequential_runs_make_the_same(tmp_path: Path, make_contex
     assert first.frame_count == 84
 
 
+def test_progress_counts_what_is_encoded_and_uploaded_and_not_what_is_read(
+    demo_store: ObjectStore, make_context: MakeContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[dict[str, Any]] = []
+    context, told, encode = make_context(demo_store, events), threading.Event(), streaming_pass._encode
+    emit = context.emit
+
+    def tell(event: dict[str, Any]) -> None:
+        emit(event)
+        if event["event"] == "progress":
+            told.set()
+
+    def encode_later(*job: Any) -> Any:
+        assert told.wait(60)
+        return encode(*job)
+
+    context.emit = tell
+    monkeypatch.setattr(streaming_pass, "_encode", encode_later)
+    run(request(demo_store), context)
+    progress = [event["done"] for event in events if event["event"] == "progress"]
+    assert (progress[0], progress[-1]) == (0, 84)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_progress_ends_with_all_frames_whatever_is_made(
+    stage: str, demo_store: ObjectStore, make_context: MakeContext
+) -> None:
+    events: list[dict[str, Any]] = []
+    run(request(demo_store, stage), make_context(demo_store, events))
+    (*_, last) = [event for event in events if event["event"] == "progress"]
+    assert last["done"] == last["total"] == 84
+
+
 def test_every_artefact_passes_its_checks_and_a_rerun_writes_nothing(
     demo_store: ObjectStore, make_context: MakeContext, capsys: pytest.CaptureFixture[str]
 ) -> None:

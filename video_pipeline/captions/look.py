@@ -1,4 +1,4 @@
-"""The second, sparse look at the source: pictures around boundaries, and strips to read.
+"""The second look at the source, decoded from its start: pictures around boundaries, and strips to read.
 
 Belongs here: the stream that narrows the ends of captions and reads them. Does not belong here: where a
 change lies (`narrow`), which pictures show it (`windows`) or a caption (`strips`), recognising

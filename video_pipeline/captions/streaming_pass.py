@@ -65,6 +65,8 @@ class _Collected:
     contact_sheet: bytes = b""
     """PNG; empty where it lies in the store already."""
     chunks: list[ManifestObject] = field(default_factory=list)
+    finished: int = 0
+    """Samples that are through every stage: where there are chunks to make, encoded and uploaded."""
 
 
 def run(
@@ -246,9 +248,12 @@ class _Pass:
     def _collect(self, item: Any) -> None:
         if isinstance(item, ManifestObject):
             self.made.chunks.append(item)
+            self.made.finished += item.frames or 0
+        else:
+            self.made.finished += 1
 
     def _progress(self, started: float) -> None:
-        self.context.progress("captions", len(self.made.pts), self.expected, unit="frames", started=started)
+        self.context.progress("captions", self.made.finished, self.expected, unit="frames", started=started)
 
     def _result(
         self, written: dict[Kind, Manifest], report: PipelineReport, gpu: GpuUtilisation, started: float
