@@ -85,6 +85,18 @@ def test_every_byte_and_request_is_in_the_result_once(server: RangeServer) -> No
     assert result["pictures_decoded"] == sum(row["pictures_decoded"] for row in result["frames"])
 
 
+def test_little_more_is_read_than_the_pictures_and_a_video_says_how_it_was_decoded_and_why(
+    server: RangeServer, media: MediaFactory
+) -> None:
+    """Without an index, whose place the headers of all fragments take: 1 KiB each, read by 4."""
+    options: dict[str, Any] = {"num_batches": 3, "offset_max_seconds": None, "decoder": "pyav"}
+    (video,) = sample(server, "demo_fragmented", **options)["videos"]
+    whole = media.path("demo_fragmented").stat().st_size
+    assert 0 < video["useful_bytes"] <= video["media_bytes"] < 1.05 * video["useful_bytes"]
+    assert 0 < video["index_bytes"] < 0.1 * whole
+    assert (video["decoder"], video["decoder_reason"]) == ("pyav", "asked for")
+
+
 def test_each_frame_is_classified_as_it_would_be_alone(server: RangeServer, media: MediaFactory) -> None:
     """Batches of the network mix frames of several videos, failed ones between them."""
     names = ("h264_b", "gone", "demo_fragmented", "h264_faststart")

@@ -17,6 +17,7 @@ import pytest
 from tests.media.ranges.conftest import CONTENT, NAME
 from tests.servers.ranges import Fault, RangeServer
 from video_pipeline.errors import BadInput, Transient
+from video_pipeline.media.ranges import http
 from video_pipeline.media.ranges.base import Traffic
 from video_pipeline.media.ranges.http import HttpSource
 from video_pipeline.media.ranges.http_pool import HttpPool
@@ -184,6 +185,13 @@ def test_a_silence_lasts_as_long_as_the_pool_allows(server: RangeServer) -> None
         with pytest.raises(Transient, match=r"silent for 0\.2 s"):
             read(HttpSource(server.url(NAME), pool=pool, attempts=2, first_wait_s=0.01), 0, 10)
         assert 0.4 <= time.perf_counter() - began < 30
+
+
+def test_a_server_that_stays_silent_is_given_up_within_a_minute_as_the_pool_is_made() -> None:
+    with HttpPool() as pool:
+        silent = http.ATTEMPTS * pool.stall_timeout_s
+    waits = sum(min(http.LONGEST_WAIT_S, http.FIRST_WAIT_S * 2**n) for n in range(http.ATTEMPTS - 1))
+    assert silent + waits < 60, "it was 300 s, and took the run with it"
 
 
 def test_a_body_that_drips_is_no_stall(
