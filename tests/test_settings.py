@@ -103,7 +103,7 @@ def test_every_problem_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None
     [
         ("local", 20.0, 100.0, 50, None, False),
         ("ci", 1.0, 2.0, 2, "offline", False),
-        ("staging", 5.0, 20.0, 10, None, False),
+        ("staging", 10.0, 40.0, 10, None, False),
         ("prod", 20.0, 100.0, 50, None, True),
     ],
 )
@@ -164,7 +164,7 @@ def test_the_command_shows_the_settings_and_no_secret(
     monkeypatch.setenv("WASABI_SECRET_KEY_READWRITE", "hunter2")
     assert settings_module.main() == 0
     shown = capsys.readouterr().out
-    assert "VIDEO_PIPELINE_MAX_USD_PER_CALL: 5.0" in shown
+    assert "VIDEO_PIPELINE_MAX_USD_PER_CALL: 10.0" in shown
     assert "WASABI_SECRET_KEY_READWRITE: set" in shown
     assert "WANDB_API_KEY: not set" in shown
     assert "hunter2" not in shown

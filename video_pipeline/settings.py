@@ -33,7 +33,7 @@ PER_ENVIRONMENT: Mapping[str, Mapping[str, Any]] = {
         "modal_max_containers": 2,
         "wandb_mode": "offline",
     },
-    "staging": {"max_usd_per_call": 5.0, "max_usd_per_run": 20.0, "modal_max_containers": 10},
+    "staging": {"max_usd_per_call": 10.0, "max_usd_per_run": 40.0, "modal_max_containers": 10},
     "prod": {},
 }
 """Defaults of an environment, where they differ from the fields' own. A variable that is set wins."""
@@ -238,7 +238,7 @@ def load_settings(**overrides: object) -> Settings:
     except ValidationError as error:
         raise BadInput(
             f"The environment is not usable: {problems_of(error, 'settings')}",
-            what_to_do="correct the variables; README.md, section Settings, lists them.",
+            what_to_do="correct the variables; docs/settings.md lists them.",
         ) from None
 
 
