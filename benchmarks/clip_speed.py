@@ -30,8 +30,8 @@ the median of three moved by a tenth."""
 SETTINGS = H264Settings()
 FRAMED = 180
 """Output frames of a framed clip: six seconds, three whole GOPs of the film. A clip also pays 0.17 s once,
-most of it because its source is opened twice, for its facts and for its pictures: of the bare loop's time 0.07
-for two seconds. The enlarged pictures take 14 MB each."""
+most of it because its source is opened twice, for its facts and for its pictures: 0.07 of the bare loop's
+time for two seconds. The enlarged pictures take 14 MB each."""
 PAN = (300.0, 900.0)
 """The crop's left edge, in pixels of the film, at its first and its last moment."""
 

@@ -11,6 +11,7 @@ from PIL import Image
 from tests.clips.films import (
     TALL,
     TALL_ROWS,
+    TENANT,
     WIDE,
     Desk,
     Shown,
@@ -29,8 +30,14 @@ from tests.clips.films import (
     tone,
     whole_picture,
 )
+from video_pipeline.clips.framing_plan import FramingPlan, format_of
+from video_pipeline.clips.request import ProcessMultiClipRequest
 from video_pipeline.clips.request_base import exact
+from video_pipeline.clips.shots import Shot
+from video_pipeline.clips.sources import StoreSources
 from video_pipeline.errors import BadInput
+from video_pipeline.media.colour_torch import BT709_LIMITED
+from video_pipeline.media.frames import CroppedFrame
 from video_pipeline.models import upscaler
 from video_pipeline.models.upscaler import Upscaler
 
@@ -212,6 +219,31 @@ def test_a_crop_with_enough_pixels_needs_no_network_and_the_result_says_so(desk:
     result, _ = frame_wide(desk, desk.film(frames=5))
     assert (result.enlarged_frames, result.model_sha256) == (0, None)
     assert any("not enlarged by the network" in note for note in result.notes)
+
+
+def test_of_several_clips_each_goes_by_its_own_crop_for_its_mark_and_for_the_network(desk: Desk) -> None:
+    key = desk.film(frames=5)
+    small = {"time": 0, "x": 40, "y": 24, "width": 40, "height": 24}
+    request = ProcessMultiClipRequest.model_validate(
+        {
+            "tenant_id": TENANT,
+            "clip_id": "two",
+            **WIDE,
+            "clips": [{"source_key": key, "keyframes": [frame]} for frame in (whole_picture(), small)],
+        }
+    )
+    programme: Any = None
+    plan = FramingPlan(programme, format_of(request), StoreSources(desk.store, [key, key]))
+    box, picture = plan.crop_box(request, request.clips), flat_picture()
+    marked = [box(Shot(clip, picture, Fraction(0), Fraction(1))) for clip in (0, 1)]
+    assert marked == [(0, 0, 160, 96), (40, 24, 40, 24)]
+    assert plan.enlarges(request, request.clips)
+    assert not plan.enlarges(request, request.clips[:1])
+
+
+def flat_picture() -> CroppedFrame:
+    chroma = np.full((48, 80), 128, np.uint8)
+    return CroppedFrame(np.full((96, 160), 100, np.uint8), chroma, chroma, BT709_LIMITED)
 
 
 def test_only_frames_that_lack_pixels_go_through_the_network(desk: Desk) -> None:
