@@ -74,8 +74,9 @@ class TaskContext:
         return open_compute(self.settings, self.store)
 
     def progress(self, stage: str, done: int, total: int | None, *, unit: str, started: float) -> None:
-        """Tells how far the task is. `started` is from `time.monotonic()`; gives rate and time left; that
-        once a hundredth is done or some seconds have passed: one frame of 840 foretold 13 minutes, not one.
+        """Tells how far the task is. `started` is from `time.monotonic()`; gives rate and time left.
+
+        The latter from a hundredth or some seconds on: one frame of 840 foretold 13 minutes, it took one.
         """
         elapsed = max(time.monotonic() - started, 1e-6)
         rate = done / elapsed
