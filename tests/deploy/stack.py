@@ -7,6 +7,7 @@ Belongs here: starting, asking and stopping them. Does not belong here: what is 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -27,6 +28,8 @@ from video_pipeline.partitions import VIDEOS
 
 ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
 HEALTHY_S = 300.0
+TAIL = 8_000
+"""Characters of a log in a failure: the cause of Dagster's chained errors stands 5,000 from the end."""
 
 
 def wait_for(condition: Callable[[], Any], timeout_s: float, what: str, every_s: float = 0.3) -> Any:
@@ -66,16 +69,17 @@ class Stack:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def _here(self, text: str) -> str:
-        for there, here in (
-            ("/opt/dagster", str(self.home)),
-            ("0.0.0.0", "127.0.0.1"),
-            ("4000", str(self.code_port)),
-            ("3000", str(self.web_port)),
-        ):
-            text = text.replace(there, here)
-        return text
+        """Whole words only, each once: a random password or database may hold the digits of a port."""
+        here = {
+            "/opt/dagster": str(self.home),
+            "0.0.0.0": "127.0.0.1",
+            "4000": str(self.code_port),
+            "3000": str(self.web_port),
+        }
+        there = "|".join(re.escape(word) for word in here)
+        return re.sub(rf"(?<!\w)({there})(?!\w)", lambda found: here[found[1]], text)
 
-    def _environment(self, name: str) -> dict[str, str]:
+    def environment(self, name: str) -> dict[str, str]:
         """The service's own variables and no others of this process, but where programs and the home are."""
         stated = {key: self._here(value) for key, value in self._services[name]["environment"].items()}
         return {
@@ -100,7 +104,7 @@ class Stack:
             self.processes[name] = subprocess.Popen(
                 command,
                 cwd=ROOT,
-                env=self._environment(name),
+                env=self.environment(name),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -115,7 +119,7 @@ class Stack:
         assert kind == "CMD"
         done = subprocess.run(
             [self._here(part) for part in command],
-            env=self._environment(name),
+            env=self.environment(name),
             capture_output=True,
             timeout=120,
         )
@@ -133,7 +137,7 @@ class Stack:
             raise
 
     def _tail(self, name: str) -> str:
-        return (self.folder / f"{name}.log").read_text(errors="replace")[-2000:]
+        return (self.folder / f"{name}.log").read_text(errors="replace")[-TAIL:]
 
     def ask(self, query: str, **variables: Any) -> Any:
         """The webserver's GraphQL."""

@@ -14,6 +14,7 @@ import yaml
 
 from tests.conftest import ROOT
 from tests.deploy.compose import DEPLOY, FILES, Missing, environment_file, services
+from tests.deploy.stack import Stack
 from video_pipeline.modal_ops.images import SYSTEM_PACKAGES
 from video_pipeline.modal_ops.specs import app_name
 from video_pipeline.settings import Settings, load_settings
@@ -38,6 +39,15 @@ def stack() -> dict[str, dict[str, Any]]:
 def test_a_secret_that_is_not_filled_in_stops_the_start(missing: str) -> None:
     with pytest.raises(Missing, match=missing):
         services({**FILLED_IN, missing: ""})
+
+
+def test_the_processes_of_a_test_get_the_passwords_and_ports_that_they_are_given(tmp_path: Path) -> None:
+    """One random password in 1,100 has 3000 or 4000 in it, which are ports of the containers."""
+    here = Stack(tmp_path, "postgresql+psycopg2://user:ab3000cd4000@127.0.0.1:14000/test_4000e", {})
+    code, web = here.environment("code-location"), here.environment("webserver")
+    assert code["DAGSTER_PG_PASSWORD"] == web["DAGSTER_PG_PASSWORD"] == "ab3000cd4000"
+    assert (code["DAGSTER_PG_PORT"], code["DAGSTER_PG_DB"]) == ("14000", "test_4000e")
+    assert (web["CODE_SERVER_HOST"], web["CODE_SERVER_PORT"]) == ("127.0.0.1", str(here.code_port))
 
 
 def test_nothing_but_the_webserver_on_loopback_and_the_proxy_is_published(stack: dict[str, Any]) -> None:
