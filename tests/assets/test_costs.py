@@ -236,17 +236,17 @@ def test_a_model_says_how_far_off_it_was_on_what_it_had_not_seen() -> None:
     }
     c = known(enlarged=True, estimates=estimates, held_out_error=0.07)
     models = (
-        FittedModel(coefficients=c, used=True, held_out_run=0.03),
+        FittedModel(coefficients=c, used=True, held_out_run=0.03, notes=("no price", "of this machine")),
         FittedModel(coefficients=c, used=False, held_out_run=0.9),
     )
     plain = known(gpu=None, estimates=estimates)
     value = ["s_per_frame", "0.1", "0.08 to 0.12"]
-    rest = ["", "", "", "startup_s", "0", "-", "", ""]
+    rest = ["", "", "", "startup_s", "0", "-", "", "", ""]
     runs = "12 (experiments, 2026-01-01)"
     assert cells(tables.coefficients_table((c, plain), FittedModels(models=models))) == [
-        ["t, enlarged", "T4 (modal)", runs, *value, "7 %", "3 %"],
+        ["t, enlarged", "T4 (modal)", runs, *value, "7 %", "3 %", "no price; of this machine"],
         rest,
-        ["t", "CPU (modal)", runs, *value, "-", "-"],
+        ["t", "CPU (modal)", runs, *value, "-", "-", ""],
         rest,
     ]
 

@@ -215,6 +215,22 @@ def test_an_index_that_was_kept_of_another_version_of_the_file_is_read_again(
     assert again.splitlines()[1].startswith("read 1 byte in 1 request, what else there is")
 
 
+def test_an_index_that_cannot_be_kept_is_said_and_not_taken_for_done(
+    server: RangeServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.faults = [Fault("etag", etag="")]
+    assert main(["index", server.url("h264_b.mp4")]) == 1
+    told = capsys.readouterr()
+    assert ", 60 pictures," in told.out
+    assert "its index is not kept, so each sample reads it anew: the server gives no strong ETag" in told.err
+    server.faults = []
+    state = load_settings().state_dir
+    state.mkdir(parents=True, exist_ok=True)
+    (state / "indexes").write_text("a file where the folder would be")
+    assert main(["index", server.url("h264_b.mp4")]) == 1
+    assert "it cannot be stored: " in capsys.readouterr().err
+
+
 def test_a_tenants_index_is_kept_in_the_store_and_not_on_this_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

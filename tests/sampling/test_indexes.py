@@ -110,7 +110,8 @@ def test_a_file_whose_server_gives_no_tag_is_not_kept(server: RangeServer, tmp_p
     server.faults = [Fault("etag", etag="")]
     indexes = Indexes(FolderKeeper(tmp_path / "indexes"))
     indexes.get(HttpSource(server.url("h264_b.mp4")), Traffic())
-    indexes.save()
+    (why,) = indexes.save()
+    assert "no strong ETag" in why
     assert kept_in(tmp_path / "indexes") == []
 
 

@@ -67,17 +67,18 @@ def latest_attempts(rows: Any) -> dg.MetadataValue:
 
 
 def coefficients_table(known: tuple[Coefficients, ...], models: FittedModels) -> dg.MetadataValue:
-    single = {model.coefficients.identity: model.held_out_run for model in models.models if model.used}
+    fitted = {model.coefficients.identity: model for model in models.models if model.used}
     rows = []
     for c in known:
-        held = single.get(c.identity)
+        model = fitted.get(c.identity)
         head = (c.name, f"{c.gpu or 'CPU'} ({c.backend})", f"{c.n_runs} ({c.source}, {c.as_of})")
-        errors = (_percent(c.held_out_error), _percent(held))
+        held, notes = (model.held_out_run, "; ".join(model.notes)) if model else (None, "")
+        last = (_percent(c.held_out_error), _percent(held), notes)
         for number, (name, found) in enumerate(c.estimates.items()):
             between = "-" if found.low is None else f"{found.low:.4g} to {found.high:.4g}"
             # Of a model's rows only the first says what all share, so that it reads as one.
             rows.append((*(head if number == 0 else ("", "", "")), name, f"{found.value:.4g}", between))
-            rows[-1] = (*rows[-1], *(errors if number == 0 else ("", "")))
+            rows[-1] = (*rows[-1], *(last if number == 0 else ("", "", "")))
     columns = (
         "work",
         "machine",
@@ -87,6 +88,7 @@ def coefficients_table(known: tuple[Coefficients, ...], models: FittedModels) ->
         "95 %",
         "error, configuration",
         "error, run",
+        "notes",
     )
     return table(columns, rows)
 

@@ -77,21 +77,28 @@ class Indexes:
         mine.set_result(index)
         return index
 
-    def save(self, source: RangeSource | None = None) -> None:
-        """Keep the video's index, or every one, if it has grown since it was last kept."""
+    def save(self, source: RangeSource | None = None) -> tuple[str, ...]:
+        """Keep the video's index, or every one, if it has grown since it was last kept. For each that is not
+        kept, why; a sample goes on without."""
         if self.keeper is None:
-            return
+            return ()
+        refused: list[str] = []
         for key in [source.cache_key] if source is not None else list(self._open):
             future = self._open[key]
             if not future.done() or future.exception() is not None:
                 continue
             index = future.result()
             extent = len(index.fragments.loaded()) if index.fragments is not None else 0
+            if index.identity.tag is None:
+                refused.append("the server gives no strong ETag, which alone tells a changed file")
+                continue
             with self._lock:
-                if index.identity.tag is None or self._saved.get(key) == extent:
+                if self._saved.get(key) == extent:
                     continue
                 self._saved[key] = extent
-            self.keeper.put(stored_name(key), dump_index(index))
+            if why := self.keeper.put(stored_name(key), dump_index(index)):
+                refused.append(why)
+        return tuple(refused)
 
     def _load(self, source: RangeSource) -> VideoIndex | None:
         name = stored_name(source.cache_key)

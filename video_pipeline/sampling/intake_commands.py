@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,8 @@ def run_add_sample(arguments: argparse.Namespace) -> int:
 
 def run_index_command(arguments: argparse.Namespace) -> int:
     """Reads the whole index (of a fragmented file every fragment's header), describes it and keeps it where
-    samples look for it: what taking in a video does, so that its first sample finds the index at hand."""
+    samples look for it: what taking in a video does, so that its first sample finds the index at hand. 1 if
+    it is not kept."""
     from video_pipeline import keys
     from video_pipeline.media.mp4.sidecar import dump_index
     from video_pipeline.media.ranges.base import Traffic
@@ -100,7 +102,7 @@ def run_index_command(arguments: argparse.Namespace) -> int:
                 index, at_hand = indexes.renew(index, source, traffic), False
         samples = index.all_samples(traffic)
         end = float(index.end(traffic) * index.track.time_base)
-        indexes.save()
+        refused = indexes.save()
         source.close()
     entry = index.track.entries[0]
     print(
@@ -116,4 +118,6 @@ def run_index_command(arguments: argparse.Namespace) -> int:
         with files_named():
             arguments.output.write_bytes(data)
         print(f"wrote {len(data):,} bytes to {arguments.output}")
-    return 0
+    for why in refused:
+        print(f"{index.name}: its index is not kept, so each sample reads it anew: {why}", file=sys.stderr)
+    return 1 if refused else 0

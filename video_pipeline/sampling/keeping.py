@@ -20,11 +20,11 @@ log = logging.getLogger(__name__)
 
 class Keeper(Protocol):
     """A lost index is read again from the video, so neither method raises for a place that fails: it is
-    logged."""
+    logged, and `put` returns why nothing is kept, None where it is."""
 
     def get(self, name: str) -> bytes | None: ...
 
-    def put(self, name: str, data: bytes) -> None: ...
+    def put(self, name: str, data: bytes) -> str | None: ...
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class FolderKeeper:
             log.warning("a stored index cannot be read: %s", error)
             return None
 
-    def put(self, name: str, data: bytes) -> None:
+    def put(self, name: str, data: bytes) -> str | None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=self.folder, prefix=".") as scratch:
@@ -50,7 +50,8 @@ class FolderKeeper:
                 whole.write_bytes(data)
                 os.replace(whole, self.folder / name)
         except OSError as error:
-            log.warning("an index cannot be stored: %s", error)
+            return _not_stored(error)
+        return None
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,14 @@ class StoreKeeper:
             log.warning("a stored index cannot be read: %s", error)
             return None
 
-    def put(self, name: str, data: bytes) -> None:
+    def put(self, name: str, data: bytes) -> str | None:
         try:
             self.store.put(self.prefix + name, data, content_type="application/octet-stream")
         except PipelineError as error:
-            log.warning("an index cannot be stored: %s", error)
+            return _not_stored(error)
+        return None
+
+
+def _not_stored(error: Exception) -> str:
+    log.warning("an index cannot be stored: %s", error)
+    return f"it cannot be stored: {error}"
