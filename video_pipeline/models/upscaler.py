@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
@@ -77,6 +79,9 @@ class Upscaler:
     ) -> None:
         self.device = device
         self.dtype = torch.float16 if half else torch.float32
+        # numpy's small steps stay on the thread that asks; torch's are spread, and beside an encoder on every
+        # core each waits for all threads: 1.8 ms of processor time instead of 0.1 to divide 204x362 by 255.
+        self._by_numpy = device.type == "cpu" and not half
         self.scale = net.size.scale
         self.sha256 = sha256
         self.memory_limit = memory_limit
@@ -202,7 +207,8 @@ class Upscaler:
         Internal if any of it is not a number: 8 bits would hide that.
         """
         canvas = self._run_net(pictures, plan)
-        if not bool(canvas.sum(dtype=torch.float32).isfinite()):
+        total = canvas.numpy().sum() if self._by_numpy else canvas.sum(dtype=torch.float32)
+        if not math.isfinite(total):
             height, width = pictures.shape[2:]
             raise Internal(
                 "The upscaling network gave values that are not numbers.",
@@ -232,6 +238,10 @@ class Upscaler:
         return canvas
 
     def _as_input(self, pictures: Tensor) -> Tensor:
+        """0..255 to 0..1, a pixel's colours side by side, as the convolutions want them."""
+        if self._by_numpy:
+            pixels = np.divide(pictures.permute(0, 2, 3, 1).numpy(), np.float32(255), dtype=np.float32)
+            return torch.from_numpy(pixels).permute(0, 3, 1, 2)
         return pictures.to(self.dtype, memory_format=torch.channels_last).div_(255)
 
 
