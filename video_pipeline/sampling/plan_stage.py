@@ -55,7 +55,7 @@ class PlanStage:
         self._sources: dict[int, RangeSource] = {}
         self._lock = threading.Lock()
         self._lookups = ThreadPoolExecutor(workers, thread_name_prefix="sampling-lookup")
-        self._kept: list[Future[None]] = []
+        self._kept: list[Future[tuple[str, ...]]] = []
 
     def __enter__(self) -> PlanStage:
         return self
