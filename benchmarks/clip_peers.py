@@ -57,9 +57,13 @@ def transcode(film: Path, output: Path, settings: H264Settings, *, graph: str = 
 
 
 def _options(settings: H264Settings) -> dict[str, str]:
-    gop = str(segment_frames(RATE))
-    own = {"x264-params": "cpu-independent=1"}
-    return {"crf": str(settings.crf), "preset": settings.preset, "g": gop, "profile": "high", **own}
+    return {
+        "crf": str(settings.crf),
+        "preset": settings.preset,
+        "g": str(segment_frames(RATE)),
+        "profile": "high",
+        "x264-params": "cpu-independent=1",
+    }
 
 
 def _filters(video: av.VideoStream, text: str) -> av.filter.Graph:
